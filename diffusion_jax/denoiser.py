@@ -1,0 +1,64 @@
+"""The one interface between a denoising network and everything else.
+
+A denoiser is a pure function
+
+    denoiser.apply(variables, x_t, noise, condition, carry, *, train, rngs) -> Prediction
+    denoiser.initial_carry(batch_size) -> pytree
+
+The train step and the samplers treat `carry` as opaque: RIN hands its latents from one pass to the
+next, a network without memory hands `()`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+NULL_LABEL = -1  # what a dropped label becomes; every network gives it its unconditional embedding
+
+
+class NoiseLevel(NamedTuple):
+    """How noisy `x_t` is, in the terms that either paper feeds its network.
+
+    Attributes:
+      gamma: (B,) float, the signal power: x_t = sqrt(gamma) x_0 + sqrt(1 - gamma) eps.
+      timestep: (B,) int32, the step of a discrete table, or None in continuous time.
+    """
+
+    gamma: jax.Array
+    timestep: jax.Array | None = None
+
+
+class Condition(NamedTuple):
+    """What a sample is conditioned on; absent parts are None.
+
+    Attributes:
+      labels: (B,) int32 class labels, `NULL_LABEL` for "no class".
+      tokens: (B, S, F) float features, a sequence to condition on instead of a label.
+      frames: (B, T, H, W, C) float conditioning frames of a video, never dropped.
+    """
+
+    labels: jax.Array | None = None
+    tokens: jax.Array | None = None
+    frames: jax.Array | None = None
+
+    def keep(self, mask: jax.Array) -> "Condition":
+        """Drops label and tokens of the examples where `mask` (B,) bool is false."""
+        labels, tokens = self.labels, self.tokens
+        if labels is not None:
+            labels = jnp.where(mask, labels, NULL_LABEL)
+        if tokens is not None:
+            tokens = tokens * mask[:, None, None].astype(tokens.dtype)
+        return self._replace(labels=labels, tokens=tokens)
+
+    def dropped(self) -> "Condition":
+        """The unconditional counterpart, for guidance."""
+        batch = next(part.shape[0] for part in self if part is not None)
+        return self.keep(jnp.zeros((batch,), bool))
+
+
+class Prediction(NamedTuple):
+    """What a denoiser returns: `output` (shaped like x_t) in its objective's terms, and `carry`."""
+
+    output: jax.Array
+    carry: Any

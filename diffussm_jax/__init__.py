@@ -1,0 +1,1 @@
+"""DiffuSSM: diffusion models without attention (arXiv 2311.18257)."""

@@ -1,0 +1,121 @@
+"""The two residual branches of a transformer layer, as the reference writes them."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Dtype = jnp.dtype
+glorot = nn.initializers.glorot_uniform()  # on 3-D kernels the same fans as Keras: see reference
+
+
+class LayerNorm(nn.Module):
+    """LayerNorm, epsilon 1e-6, with statistics in float32 or wider whatever the compute dtype."""
+
+    dtype: Dtype
+    param_dtype: Dtype
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, D) -> (B, L, D)."""
+        scale = self.param("scale", self.scale_init, (x.shape[-1],), self.param_dtype)
+        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype)
+        x = x.astype(self.param_dtype)
+        x = x - x.mean(-1, keepdims=True)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
+        return (x * scale[None, None] + bias[None, None]).astype(self.dtype)
+
+
+class Dense(nn.Dense):
+    """A dense layer, Glorot-uniform with a zero bias."""
+
+    kernel_init: nn.initializers.Initializer = glorot
+
+
+class MultiHeadAttention(nn.Module):
+    """Multi-head attention with biases, softmax in the parameters' dtype.
+
+    The output is as wide as the query's input. Heads need not divide `width`: a head gets
+    `width // heads` channels, as in the reference.
+
+    Attributes:
+      heads: number of heads.
+      width: total key (and value) width before rounding down to a multiple of `heads`.
+      dtype: compute dtype; parameters are `param_dtype`.
+    """
+
+    heads: int
+    width: int
+    dtype: Dtype
+    param_dtype: Dtype
+
+    @nn.compact
+    def __call__(self, query: jax.Array, source: jax.Array) -> jax.Array:
+        """(B, L, D), (B, S, E) -> (B, L, D)."""
+        head_dim = self.width // self.heads
+
+        def project(name: str, x_BxLxD: jax.Array) -> jax.Array:
+            kernel, bias = self._affine(
+                name, (x_BxLxD.shape[-1], self.heads, head_dim), (self.heads, head_dim)
+            )
+            return jnp.einsum("bld,dhk->blhk", x_BxLxD, kernel) + bias[None, None]
+
+        q_BxLxHxK = project("query", query)
+        k_BxSxHxK = project("key", source)
+        v_BxSxHxK = project("value", source)
+        logits_BxHxLxS = jnp.einsum(
+            "blhk,bshk->bhls", q_BxLxHxK, k_BxSxHxK, preferred_element_type=self.param_dtype
+        )
+        weights = jax.nn.softmax(logits_BxHxLxS / math.sqrt(head_dim)).astype(self.dtype)
+        mixed = jnp.einsum("bhls,bshk->blhk", weights, v_BxSxHxK)
+        out_dim = query.shape[-1]
+        kernel, bias = self._affine("out", (self.heads, head_dim, out_dim), (out_dim,))
+        return jnp.einsum("blhk,hkd->bld", mixed, kernel) + bias[None, None]
+
+    def _affine(self, name: str, kernel_shape, bias_shape):
+        kernel = self.param(f"{name}_kernel", glorot, kernel_shape, self.param_dtype)
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, bias_shape, self.param_dtype)
+        return kernel.astype(self.dtype), bias.astype(self.dtype)
+
+
+class FeedForward(nn.Module):
+    """LayerNorm -> Dense -> exact GELU -> dropout -> Dense, the residual branch only.
+
+    Attributes:
+      ratio: hidden width over input width.
+      dropout: rate on the hidden units, when `train`.
+    """
+
+    ratio: int
+    dtype: Dtype
+    param_dtype: Dtype
+    dropout: float = 0.0
+    train: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, L, D) -> (B, L, D)."""
+        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        dim = x.shape[-1]
+        x = LayerNorm(**dtypes, name="norm")(x)
+        x = Dense(dim * self.ratio, **dtypes, name="up")(x)
+        x = nn.gelu(x, approximate=False)
+        x = nn.Dropout(self.dropout, deterministic=not self.train)(x)
+        return Dense(dim, **dtypes, name="down")(x)
+
+
+class DropPath(nn.Module):
+    """Drops a whole residual branch per example, scaling the kept ones by 1 / (1 - rate)."""
+
+    rate: float
+    train: bool
+
+    def __call__(self, branch: jax.Array) -> jax.Array:
+        """(B, L, D) -> (B, L, D)."""
+        if not self.train or self.rate == 0.0:
+            return branch
+        shape = (branch.shape[0], 1, 1)
+        kept = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
+        return jnp.where(kept, branch / (1 - self.rate), 0)

@@ -1,0 +1,142 @@
+"""One RIN block: latents read the interface, process among themselves, and write back."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from rin_jax.attention import DropPath, Dtype, FeedForward, LayerNorm, MultiHeadAttention
+
+
+class CrossAttention(nn.Module):
+    """x += MHA(LN(x), source); x += MLP(LN(x)): both the read and the write.
+
+    Keys and values see `source` unnormalised unless `normalize_source`.
+
+    Attributes:
+      width: total key width, min(latent, interface) in the reference.
+      mlp_ratio: 0 leaves the MLP out.
+    """
+
+    heads: int
+    width: int
+    mlp_ratio: int
+    normalize_source: bool
+    dtype: Dtype
+    param_dtype: Dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array, source: jax.Array) -> jax.Array:
+        """(B, L, D), (B, S, E) -> (B, L, D)."""
+        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        if self.normalize_source:
+            source = LayerNorm(**dtypes, name="source_norm")(source)
+        attention = MultiHeadAttention(self.heads, self.width, **dtypes, name="attention")
+        x = x + attention(LayerNorm(**dtypes, name="norm")(x), source)
+        if self.mlp_ratio:
+            x = x + FeedForward(self.mlp_ratio, **dtypes, name="mlp")(x)
+        return x
+
+
+class ProcessLayer(nn.Module):
+    """z += MHA(LN(z)); z += MLP(LN(z)), the only layer with dropout and drop-path."""
+
+    heads: int
+    mlp_ratio: int
+    dropout: float
+    drop_path: float
+    train: bool
+    dtype: Dtype
+    param_dtype: Dtype
+
+    @nn.compact
+    def __call__(self, z: jax.Array, _=None) -> tuple[jax.Array, None]:
+        """(B, M, D) -> (B, M, D), in the (carry, output) form that `nn.scan` asks for."""
+        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        drop_path = DropPath(self.drop_path, self.train)
+        normed = LayerNorm(**dtypes, name="norm")(z)
+        attention = MultiHeadAttention(self.heads, z.shape[-1], **dtypes, name="attention")
+        z = z + drop_path(attention(normed, normed))
+        mlp = FeedForward(
+            self.mlp_ratio, **dtypes, dropout=self.dropout, train=self.train, name="mlp"
+        )
+        return z + drop_path(mlp(z)), None
+
+
+def stack(layer: type[nn.Module], length: int, remat: str):
+    """`length` layers of one shape as a scan: parameters get a leading layer axis.
+
+    Args:
+      remat: 'none' keeps every activation, 'dots' the results of matmuls without a batch axis,
+        'full' nothing but each layer's input.
+    """
+    if remat != "none":
+        policy = (
+            jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
+        )
+        layer = nn.remat(layer, policy=policy, prevent_cse=False)
+    return nn.scan(
+        layer,
+        variable_axes={"params": 0, "intermediates": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=nn.broadcast,
+        length=length,
+    )
+
+
+class Block(nn.Module):
+    """Read, process K times, write. A block with K = 0 only reads.
+
+    Attributes:
+      layers: K.
+      latent_heads, read_write_heads: heads of the process and of the cross-attentions.
+    """
+
+    layers: int
+    latent_heads: int
+    latent_mlp_ratio: int
+    read_write_heads: int
+    interface_mlp_ratio: int
+    normalize_source: bool
+    dropout: float
+    drop_path: float
+    train: bool
+    dtype: Dtype
+    param_dtype: Dtype
+
+    @nn.compact
+    def __call__(self, carry, read_only):
+        """((B, M, D), (B, N, E)), (B, R, E) or None -> ((B, M, D), (B, N, E)), None.
+
+        `read_only` tokens are read after the interface's and never written.
+        """
+        latents, interface = carry
+        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        cross = functools.partial(
+            CrossAttention,
+            self.read_write_heads,
+            min(latents.shape[-1], interface.shape[-1]),
+            normalize_source=self.normalize_source,
+            **dtypes,
+        )
+        source = interface
+        if read_only is not None:
+            source = jnp.concatenate([interface, read_only], axis=1)
+        latents = cross(mlp_ratio=self.latent_mlp_ratio, name="read")(latents, source)
+        self.sow("intermediates", "latents_read", latents)
+        if self.layers:
+            process = stack(ProcessLayer, self.layers, "none")(
+                self.latent_heads,
+                self.latent_mlp_ratio,
+                self.dropout,
+                self.drop_path,
+                self.train,
+                **dtypes,
+                name="process",
+            )
+            latents, _ = process(latents, None)
+            interface = cross(mlp_ratio=self.interface_mlp_ratio, name="write")(interface, latents)
+        self.sow("intermediates", "latents", latents)
+        self.sow("intermediates", "interface", interface)
+        return (latents, interface), None

@@ -1,0 +1,182 @@
+"""What turns data into interface tokens and back: images, video, token sets.
+
+A geometry is a frozen description without parameters; `RIN` owns the patch kernel.
+Every geometry has
+
+    sample_shape    shape of x_t, less the batch
+    grid            positions of the noisy tokens, row-major
+    data_grid       the same with the tokens of conditioning frames, which come last
+    kernel_shape    shape of the patch kernel less its output width (fans as in a convolution)
+    to_patches      data -> (B, N, P), P = prod(kernel_shape)
+    from_patches    (B, num_tokens, P) -> data shaped like x_t
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from diffusion_jax.errors import UserError, check_at_least
+
+
+class _Geometry:
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            lowest = 0 if field.name == "conditioning_frames" else 1
+            check_at_least(field.name, getattr(self, field.name), lowest)
+
+    @property
+    def data_grid(self) -> tuple[int, ...]:
+        """Positions of all data tokens; those beyond `grid` condition and are not read out."""
+        return self.grid
+
+    @property
+    def num_tokens(self) -> int:
+        """Number of noisy tokens."""
+        return math.prod(self.grid)
+
+    @property
+    def data_tokens(self) -> int:
+        """Number of noisy and conditioning tokens."""
+        return math.prod(self.data_grid)
+
+    @property
+    def patch_dim(self) -> int:
+        """Numbers in a patch."""
+        return math.prod(self.kernel_shape)
+
+
+def _check_divides(patch: int, **sides: int) -> None:
+    for name, side in sides.items():
+        if side % patch:
+            fits = [p for p in range(1, side + 1) if side % p == 0]
+            raise UserError(
+                f"patch_size {patch} does not divide {name} {side}: choose one of {fits}"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(_Geometry):
+    """Images (B, H, W, C), square or not, in patches of `patch_size` squared."""
+
+    height: int
+    width: int
+    channels: int
+    patch_size: int
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_divides(self.patch_size, height=self.height, width=self.width)
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (self.height, self.width, self.channels)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        return (self.height // self.patch_size, self.width // self.patch_size)
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        return (self.patch_size, self.patch_size, self.channels)
+
+    def to_patches(self, x: jax.Array) -> jax.Array:
+        p = self.patch_size
+        return rearrange(x, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
+
+    def from_patches(self, patches: jax.Array) -> jax.Array:
+        h, w = self.grid
+        p = self.patch_size
+        return rearrange(patches, "b (h w) (p q c) -> b (h p) (w q) c", h=h, w=w, p=p, q=p)
+
+
+@dataclasses.dataclass(frozen=True)
+class Video(_Geometry):
+    """Video (B, T, H, W, C) in 3-D patches; `conditioning_frames` of all `frames` are given.
+
+    The noisy part has `frames - conditioning_frames` frames. A part whose length
+    `frames_per_patch` does not divide is padded with zero frames at its end, which are cut again.
+    """
+
+    frames: int
+    height: int
+    width: int
+    channels: int
+    patch_size: int
+    frames_per_patch: int
+    conditioning_frames: int = 0
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_divides(self.patch_size, height=self.height, width=self.width)
+        if self.conditioning_frames >= self.frames:
+            raise UserError(
+                f"conditioning_frames is {self.conditioning_frames} of {self.frames} frames: "
+                "leave at least one to generate"
+            )
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        noisy = self.frames - self.conditioning_frames
+        return (noisy, self.height, self.width, self.channels)
+
+    def _grid(self, frames: int) -> tuple[int, int, int]:
+        p = self.patch_size
+        return (-(-frames // self.frames_per_patch), self.height // p, self.width // p)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return self._grid(self.frames - self.conditioning_frames)
+
+    @property
+    def data_grid(self) -> tuple[int, int, int]:
+        times, *space = self.grid
+        return (times + self._grid(self.conditioning_frames)[0], *space)
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        return (self.frames_per_patch, self.patch_size, self.patch_size, self.channels)
+
+    def to_patches(self, x: jax.Array) -> jax.Array:
+        s, p = self.frames_per_patch, self.patch_size
+        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % s), (0, 0), (0, 0), (0, 0)))
+        return rearrange(x, "b (t s) (h p) (w q) c -> b (t h w) (s p q c)", s=s, p=p, q=p)
+
+    def from_patches(self, patches: jax.Array) -> jax.Array:
+        t, h, w = self.grid
+        s, p = self.frames_per_patch, self.patch_size
+        x = rearrange(
+            patches, "b (t h w) (s p q c) -> b (t s) (h p) (w q) c", t=t, h=h, w=w, s=s, p=p, q=p
+        )
+        return x[:, : self.frames - self.conditioning_frames]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens(_Geometry):
+    """Token sets (B, N, C): points, features, anything with an order of its own."""
+
+    count: int
+    channels: int
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return (self.count, self.channels)
+
+    @property
+    def grid(self) -> tuple[int]:
+        return (self.count,)
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        return (self.channels,)
+
+    def to_patches(self, x: jax.Array) -> jax.Array:
+        return x
+
+    def from_patches(self, patches: jax.Array) -> jax.Array:
+        return patches
+
+
+Geometry = Images | Video | Tokens

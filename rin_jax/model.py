@@ -1,0 +1,282 @@
+"""RIN: Recurrent Interface Network (arXiv 2212.11972), the denoiser.
+
+interface X = LN(patches) + positions            latents Z = learned rows, time, class
+Z = Z + LN0(Zprev + MLP(LN(Zprev)))              latent self-conditioning
+B times: read X into Z, process Z, write Z to X
+output = unpatchify(Dense(LN(X)))
+"""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
+from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
+from rin_jax.attention import Dense, Dtype, LayerNorm, glorot
+from rin_jax.block import Block, stack
+from rin_jax.conditioning import SelfConditioning, TimeEmbedding
+from rin_jax.interface import Geometry
+from rin_jax.positions import position_table
+
+POSITIONS = ("learned", "sin_cos", "sin_cos_plus_learned")
+SELF_CONDITIONING = ("none", "latent", "interface", "latent+interface")
+TOKEN_PLACES = ("latents", "interface")
+REMAT = ("none", "dots", "full")
+
+
+class RIN(nn.Module):
+    """The whole network.
+
+    Attributes:
+      geometry: what the data are: `Images`, `Video` or `Tokens`.
+      num_latents: all rows of Z ("latent slots"), the time and class tokens among them.
+      process_layers: K of every block; 0 for a block that only reads.
+      latent_dim, latent_heads, latent_mlp_ratio: of Z.
+      interface_dim, read_write_heads, interface_mlp_ratio: of X; ratio 0 leaves its MLP out.
+      num_classes: width of the class one-hot or of the condition's token features; 0 for none.
+      condition_tokens: rows that the condition takes: 1 for a label, S for `Condition.tokens`.
+      time_on, condition_on: 'latents' or 'interface'.
+      writable_condition: interface-side tokens are written to as well as read.
+      latent_positions, interface_positions: 'learned', 'sin_cos' or 'sin_cos_plus_learned'.
+      self_conditioning: 'none', 'latent', 'interface' or 'latent+interface'.
+      normalize_source: LayerNorm on the keys and values of cross-attention.
+      time_scaling: multiplies gamma, and bounds the coordinates of sin-cos positions.
+      dropout, drop_path: rates, in the process layers only.
+      remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
+      dtype, param_dtype: of the matmuls and of the parameters.
+
+    Raises:
+      UserError: on construction, for a size or a name that cannot work.
+    """
+
+    geometry: Geometry
+    num_latents: int
+    process_layers: tuple[int, ...]
+    latent_dim: int
+    latent_heads: int
+    latent_mlp_ratio: int
+    interface_dim: int
+    interface_mlp_ratio: int
+    read_write_heads: int
+    num_classes: int = 0
+    condition_tokens: int = 1
+    time_on: str = "latents"
+    condition_on: str = "latents"
+    writable_condition: bool = False
+    latent_positions: str = "learned"
+    interface_positions: str = "learned"
+    self_conditioning: str = "latent"
+    normalize_source: bool = False
+    time_scaling: float = 1000.0
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    remat: str = "none"
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
+
+    def __post_init__(self):
+        _check(self)
+        super().__post_init__()
+
+    @property
+    def learned_latents(self) -> int:
+        """Rows of Z that are neither time nor class."""
+        rows = self.num_latents - (self.time_on == "latents")
+        if self.num_classes and self.condition_on == "latents":
+            rows -= self.condition_tokens
+        return rows
+
+    def initial_carry(self, batch_size: int) -> dict[str, jax.Array]:
+        """Zeros: the carry of the first pass. {'latents': (B, m, d), 'interface': (B, N, d')}."""
+        shapes = {
+            "latents": (batch_size, self.num_latents, self.latent_dim),
+            "interface": (batch_size, self.geometry.data_tokens, self.interface_dim),
+        }
+        return {name: jnp.zeros(shapes[name], self.dtype) for name in self._carried}
+
+    @property
+    def _carried(self) -> list[str]:
+        carried = {"latent": "latents", "interface": "interface"}
+        return [carried[part] for part in self.self_conditioning.split("+") if part in carried]
+
+    @nn.compact
+    def __call__(
+        self,
+        x_t: jax.Array,
+        noise: NoiseLevel,
+        condition: Condition,
+        carry: dict[str, jax.Array],
+        *,
+        train: bool = False,
+    ) -> Prediction:
+        """Denoises.
+
+        Args:
+          x_t: (B, *geometry.sample_shape) noisy data.
+          noise: its gamma, (B,).
+          condition: labels or tokens if `num_classes`; frames if the geometry has them.
+          carry: `initial_carry` or the carry of the previous pass.
+          train: dropout on; needs the rng 'dropout' where a rate is above 0.
+
+        Returns:
+          The network's output, shaped like `x_t`, and the next carry.
+        """
+        width = self._width(self.time_on)
+        embed = TimeEmbedding(width, self.time_scaling, **self._dtypes, name="time")
+        tokens = {"latents": [], "interface": []}
+        tokens[self.time_on].append(embed(noise.gamma)[:, None])
+        if self.num_classes:
+            tokens[self.condition_on].append(self._condition(condition))
+
+        interface = self._interface(x_t, condition, carry)
+        latents = self._latents(x_t.shape[0], tokens["latents"], carry)
+        read_only = jnp.concatenate(tokens["interface"], 1) if tokens["interface"] else None
+        if self.writable_condition and read_only is not None:
+            interface, read_only = jnp.concatenate([interface, read_only], axis=1), None
+        self.sow("intermediates", "initial_interface", interface)
+        self.sow("intermediates", "initial_latents", latents)
+
+        runs = [(layers, len(list(run))) for layers, run in itertools.groupby(self.process_layers)]
+        for i, (layers, count) in enumerate(runs):
+            blocks = stack(Block, count, self.remat)(
+                layers,
+                self.latent_heads,
+                self.latent_mlp_ratio,
+                self.read_write_heads,
+                self.interface_mlp_ratio,
+                self.normalize_source,
+                self.dropout,
+                self.drop_path,
+                train,
+                **self._dtypes,
+                name=f"blocks_{i}",
+            )
+            (latents, interface), _ = blocks((latents, interface), read_only)
+        self.sow("intermediates", "latents", latents)
+        self.sow("intermediates", "interface", interface)
+
+        noisy = interface[:, : self.geometry.num_tokens]
+        readout = Dense(self.geometry.patch_dim, **self._dtypes, name="readout")
+        patches = readout(LayerNorm(**self._dtypes, name="readout_norm")(noisy))
+        final = {"latents": latents, "interface": interface[:, : self.geometry.data_tokens]}
+        return Prediction(
+            self.geometry.from_patches(patches), {name: final[name] for name in self._carried}
+        )
+
+    @property
+    def _dtypes(self) -> dict[str, Any]:
+        return dict(dtype=self.dtype, param_dtype=self.param_dtype)
+
+    def _width(self, place: str) -> int:
+        return {"latents": self.latent_dim, "interface": self.interface_dim}[place]
+
+    def _condition(self, condition: Condition) -> jax.Array:
+        """Label or tokens -> (B, S, width); a dropped label is a zero one-hot: the bias."""
+        if condition.labels is not None:
+            features = jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)[:, None]
+        else:
+            features = condition.tokens.astype(self.dtype)
+        width = self._width(self.condition_on)
+        return Dense(width, **self._dtypes, name="condition")(features)
+
+    def _interface(self, x_t, condition: Condition, carry) -> jax.Array:
+        """LN(patches) + positions (+ the carried interface): (B, data_tokens, d')."""
+        kernel = self.param(
+            "patch_kernel",
+            glorot,
+            (*self.geometry.kernel_shape, self.interface_dim),
+            self.param_dtype,
+        )
+        zeros = nn.initializers.zeros
+        bias = self.param("patch_bias", zeros, (self.interface_dim,), self.param_dtype)
+        patches = self.geometry.to_patches(x_t.astype(self.dtype))
+        if self.geometry.data_tokens > self.geometry.num_tokens:
+            given = self.geometry.to_patches(condition.frames.astype(self.dtype))
+            patches = jnp.concatenate([patches, given], axis=1)
+        kernel = kernel.reshape(-1, self.interface_dim).astype(self.dtype)
+        interface = jnp.einsum("bnp,pd->bnd", patches, kernel) + bias.astype(self.dtype)[None, None]
+        interface = LayerNorm(**self._dtypes, name="patch_norm")(interface)
+        interface = interface + self._positions(
+            "interface_positions",
+            self.interface_positions,
+            self.geometry.data_grid,
+            self.interface_dim,
+        )
+        if "interface" in self._carried:
+            ratio = self.interface_mlp_ratio
+            remember = SelfConditioning(ratio, **self._dtypes, name="interface_carry")
+            interface = interface + remember(carry["interface"])
+        return interface
+
+    def _latents(self, batch_size: int, tokens: list[jax.Array], carry) -> jax.Array:
+        """Learned rows, then time, then class (+ the carried latents): (B, m, d)."""
+        rows = self._positions(
+            "latent_positions", self.latent_positions, (self.learned_latents,), self.latent_dim
+        )
+        rows = jnp.broadcast_to(rows, (batch_size, *rows.shape[1:]))
+        latents = jnp.concatenate([rows, *tokens], axis=1)
+        if "latents" in self._carried:
+            remember = SelfConditioning(self.latent_mlp_ratio, **self._dtypes, name="latent_carry")
+            latents = latents + remember(carry["latents"])
+        return latents
+
+    def _positions(self, name: str, kind: str, grid: tuple[int, ...], dim: int) -> jax.Array:
+        """(1, prod(grid), dim): a learned table, a sin-cos one, or the sum of both."""
+        rows = math.prod(grid)
+        table = jnp.zeros((rows, dim), self.dtype)
+        if kind != "learned":
+            table = table + jnp.asarray(position_table(grid, dim, self.time_scaling), self.dtype)
+        if kind != "sin_cos":
+            alone = nn.initializers.truncated_normal(0.02)
+            init = alone if kind == "learned" else nn.initializers.zeros
+            table = table + self.param(name, init, (rows, dim), self.param_dtype).astype(self.dtype)
+        return table[None]
+
+
+def _check(model: RIN) -> None:
+    """Raises `UserError` for what would fail, or silently misbehave, inside the network."""
+    check_choice("time_on", model.time_on, TOKEN_PLACES)
+    check_choice("condition_on", model.condition_on, TOKEN_PLACES)
+    check_choice("latent_positions", model.latent_positions, POSITIONS)
+    check_choice("interface_positions", model.interface_positions, POSITIONS)
+    check_choice("self_conditioning", model.self_conditioning, SELF_CONDITIONING)
+    check_choice("remat", model.remat, REMAT)
+    for name in ("latent_dim", "interface_dim", "latent_heads", "read_write_heads"):
+        check_at_least(name, getattr(model, name), 1)
+    check_at_least("latent_mlp_ratio", model.latent_mlp_ratio, 1)
+    check_at_least("interface_mlp_ratio", model.interface_mlp_ratio, 0)
+    check_rate("dropout", model.dropout)
+    check_rate("drop_path", model.drop_path)
+    if not model.process_layers or min(model.process_layers) < 0:
+        raise UserError(
+            f"process_layers is {tuple(model.process_layers)}: give K of each block, at least one, "
+            "none negative"
+        )
+    if model.learned_latents < 1:
+        taken = model.num_latents - model.learned_latents
+        raise UserError(
+            f"num_latents is {model.num_latents}, and time and class take {taken}: "
+            f"it must be at least {taken + 1}"
+        )
+    width = model._width(model.time_on)
+    if width % 4:
+        raise UserError(f"the time token has width {width} ({model.time_on}): use a multiple of 4")
+    if model.interface_positions != "learned" and model.interface_dim % 2:
+        raise UserError(f"interface_dim is {model.interface_dim}: sin-cos codes need an even one")
+    cross_width = min(model.latent_dim, model.interface_dim)
+    for name, heads, total in (
+        ("latent_heads", model.latent_heads, model.latent_dim),
+        ("read_write_heads", model.read_write_heads, cross_width),
+    ):
+        if heads > total:
+            raise UserError(
+                f"{name} is {heads}, above the attention width {total}: use fewer heads"
+            )
+    if "interface" in model._carried and not model.interface_mlp_ratio:
+        raise UserError(
+            "interface_mlp_ratio is 0: self-conditioning on the interface needs its MLP"
+        )

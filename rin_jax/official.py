@@ -1,0 +1,241 @@
+"""Reads weights of the official code (google-research/pix2seq, where RIN is named "tape").
+
+The official constructor's arguments become our `RIN`, and its variables, by their official names,
+our parameter tree.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.errors import UserError
+from rin_jax.interface import Images, Video
+from rin_jax.model import RIN
+from rin_jax.positions import position_table
+
+_SELF_CONDITIONING = {"tape": "interface", "latent+tape": "latent+interface"}
+
+# Our module or parameter -> the official one, by the first component of our path.
+_ROOTS = {
+    "patch_kernel": "stem/kernel",
+    "patch_bias": "stem/bias",
+    "patch_norm": "stem_ln",
+    "time": "time_emb",
+    "condition": "cond_proj",
+    "readout_norm": "output_ln",
+    "readout": "output_linear",
+}
+_LEAVES = {
+    "scale": "gamma",
+    "up": "ffn/dense1",
+    "down": "ffn/dense2",
+    "in": "dense0",
+    "out": "dense1",
+}
+
+
+def model_from_official(
+    arguments: Mapping[str, Any], num_classes: int = 0, condition_tokens: int = 1, **overrides
+) -> RIN:
+    """Our network for the arguments of the official ImageTapeDenoiser or VideoTapeDenoiser.
+
+    Args:
+      arguments: the official constructor's keyword arguments ('num_layers': '4,4', ...).
+      num_classes: width of the conditioning vectors, 0 where `cond` is None or frames.
+      condition_tokens: number of conditioning vectors.
+      **overrides: `RIN` attributes that the official code has no argument for, as dtype.
+
+    Raises:
+      UserError: for an option of the official code that `RIN` does not have.
+    """
+    for name in ("conv_kernel_size", "cond_decoupled_read", "drop_att", "cond_dim"):
+        if arguments.get(name):
+            raise UserError(f"{name} is {arguments[name]}: only 0 can be read")
+    size = (arguments["image_height"], arguments["image_width"], arguments["image_channels"])
+    interface_positions = arguments.get("tape_pos_encoding", "learned")
+    if "seq_len" in arguments:
+        geometry = Video(
+            arguments["seq_len"],
+            *size,
+            patch_size=arguments["patch_size"],
+            frames_per_patch=arguments["seq_stride"],
+            conditioning_frames=arguments.get("seq_cond", 0),
+        )
+        if interface_positions == "sin_cos":
+            interface_positions = "learned"  # the official table is misordered: kept as weights
+    else:
+        geometry = Images(*size, patch_size=arguments["patch_size"])
+    self_conditioning = arguments.get("self_cond", "none")
+    return RIN(
+        **dict(
+            geometry=geometry,
+            num_latents=arguments["latent_slots"],
+            process_layers=tuple(int(k) for k in arguments["num_layers"].split(",")),
+            latent_dim=arguments["latent_dim"],
+            latent_heads=arguments["latent_num_heads"],
+            latent_mlp_ratio=arguments["latent_mlp_ratio"],
+            interface_dim=arguments["tape_dim"],
+            interface_mlp_ratio=arguments["tape_mlp_ratio"],
+            read_write_heads=arguments["rw_num_heads"],
+            num_classes=num_classes,
+            condition_tokens=condition_tokens,
+            time_on="latents" if arguments.get("time_on_latent") else "interface",
+            condition_on="latents" if arguments.get("cond_on_latent_n") else "interface",
+            writable_condition=arguments.get("cond_tape_writable", False),
+            latent_positions=arguments.get("latent_pos_encoding", "learned"),
+            interface_positions=interface_positions,
+            self_conditioning=_SELF_CONDITIONING.get(self_conditioning, self_conditioning),
+            normalize_source=arguments.get("xattn_enc_ln", False),
+            time_scaling=float(arguments.get("time_scaling", 1e4)),
+            dropout=arguments.get("drop_units", 0.1),
+            drop_path=arguments.get("drop_path", 0.0),
+        )
+        | overrides
+    )
+
+
+def params_from_official(variables: Mapping[str, np.ndarray], model: RIN) -> dict[str, Any]:
+    """Our parameter tree from official variables.
+
+    Args:
+      variables: official name, with or without its first component ('tape/'), to array.
+      model: the network that they belong to, as from `model_from_official`.
+
+    Returns:
+      The tree that `model.apply({'params': tree}, ...)` takes, in `model.param_dtype`.
+
+    Raises:
+      UserError: naming the first variable that is missing, left over, or of another shape.
+    """
+    variables = {name.split(":")[0].split("/", 1)[-1]: value for name, value in variables.items()}
+    if isinstance(model.geometry, Video) and model.interface_positions == "learned":
+        variables.setdefault(_positions_name("tape", "learned"), _official_video_table(model))
+    wanted = official_shapes(model)
+    for name, shape in wanted.items():
+        if name not in variables:
+            raise UserError(f"official weights lack {name}")
+        if variables[name].shape != shape:
+            raise UserError(
+                f"official {name} has shape {variables[name].shape}, and this network's has {shape}"
+            )
+    if extra := sorted(set(variables) - set(wanted)):
+        raise UserError(f"official weights hold {len(extra)} variables too many: {extra[0]}, ...")
+    params = {}
+    for path, (names, leaf) in _name_table(model).items():
+        value = np.stack([variables[name] for name in names.flat]).reshape(leaf.shape)
+        params[path] = jnp.asarray(value, leaf.dtype)
+    return traverse_util.unflatten_dict(params)
+
+
+def official_shapes(model: RIN) -> dict[str, tuple[int, ...]]:
+    """Name (without its first component) and shape of every variable of the official network."""
+    return {
+        name: leaf.shape[names.ndim :]
+        for names, leaf in _name_table(model).values()
+        for name in names.flat
+    }
+
+
+def _name_table(model: RIN) -> dict[tuple[str, ...], tuple[np.ndarray, jax.ShapeDtypeStruct]]:
+    """Path of each of our parameters -> (official names over its layer axes, shape and dtype)."""
+    return {
+        path: (np.array(_official_names(path, leaf.shape, model), dtype=object), leaf)
+        for path, leaf in traverse_util.flatten_dict(_shapes(model)).items()
+    }
+
+
+def _shapes(model: RIN) -> dict[str, Any]:
+    geometry = model.geometry
+    frames = getattr(geometry, "conditioning_frames", 0)
+    condition = Condition(
+        tokens=jnp.zeros((1, model.condition_tokens, model.num_classes)),
+        frames=jnp.zeros((1, frames, *geometry.sample_shape[1:])),
+    )
+    return jax.eval_shape(
+        model.init,
+        jax.random.key(0),
+        jnp.zeros((1, *geometry.sample_shape)),
+        NoiseLevel(jnp.ones((1,))),
+        condition,
+        model.initial_carry(1),
+    )["params"]
+
+
+def _official_names(path: tuple[str, ...], shape: tuple[int, ...], model: RIN):
+    """Official name(s) of one of our parameters: nested lists over its stacked layer axes."""
+    root, *rest = path
+    if root in ("latent_positions", "interface_positions"):
+        kind = getattr(model, root)
+        return _positions_name("latent" if root == "latent_positions" else "tape", kind)
+    if root in ("latent_carry", "interface_carry"):
+        prefix = "latent_prev" if root == "latent_carry" else "tape_prev"
+        if rest[0] == "norm":
+            return f"{prefix}_ln/{_LEAVES.get(rest[1], 'beta')}"
+        return f"{prefix}_proj/{_branch(rest[1:])}"
+    if root in _ROOTS:
+        return "/".join([_ROOTS[root], *(_leaf(part, path) for part in rest)])
+    first = _first_block(int(root.removeprefix("blocks_")), model.process_layers)
+    blocks = range(first, first + shape[0])
+    unit, *rest = rest
+    if unit == "process":
+        return [
+            [
+                f"latent_processing_unit{block}/transformer_encoder{_suffix(layer)}/"
+                + _sublayer(rest, "mha")
+                for layer in range(shape[1])
+            ]
+            for block in blocks
+        ]
+    return [
+        f"{unit}_unit_{block}/transformer_decoder_layer/" + _sublayer(rest, "cross_mha")
+        for block in blocks
+    ]
+
+
+def _first_block(run: int, process_layers: tuple[int, ...]) -> int:
+    """Index of the first block of the run-th group of equal K."""
+    starts = [i for i, k in enumerate(process_layers) if i == 0 or process_layers[i - 1] != k]
+    return starts[run]
+
+
+def _sublayer(path: list[str], attention: str) -> str:
+    if path[0] == "mlp":
+        return "mlp/" + _branch(path[1:])
+    if path[0] == "attention":
+        projection, leaf = path[1].rsplit("_", 1)
+        projection = "attention_output" if projection == "out" else projection
+        return f"{attention}/{projection}/{leaf}"
+    norm = "ln" if path[0] == "norm" else "enc_ln"
+    return f"{attention}/{norm}/{_leaf(path[1], path)}"
+
+
+def _branch(path: list[str]) -> str:
+    """A path inside `FeedForward`."""
+    return "/".join(["ffn/ln" if part == "norm" else _leaf(part, path) for part in path])
+
+
+def _leaf(part: str, path) -> str:
+    if part == "bias" and any(parent.endswith("norm") for parent in path):
+        return "beta"
+    return _LEAVES.get(part, part)
+
+
+def _suffix(i: int) -> str:
+    return f"_{i}" if i else ""
+
+
+def _positions_name(stream: str, kind: str) -> str:
+    if kind == "learned":
+        return f"{stream}_pos_emb/kernel/vis_pos_embedding"
+    return f"{stream}_pos_emb_res/kernel"
+
+
+def _official_video_table(model: RIN) -> np.ndarray:
+    """The official 'sin_cos' table of a video: each position repeated over time, not the grid."""
+    times, *space = model.geometry.data_grid
+    return position_table(tuple(space), model.interface_dim, model.time_scaling).repeat(times, 0)

@@ -1,0 +1,134 @@
+"""RIN computes what the official implementation computes, from the official weights."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from golden import cases, condition, largest_error, load, network, part
+
+from diffusion_jax.denoiser import NoiseLevel
+from diffusion_jax.errors import UserError
+from rin_jax.official import model_from_official, official_shapes, params_from_official
+
+
+def run(case: dict, dtype):
+    """Yields (ours, golden arrays) of every call of a case; ours with what the network sowed."""
+    arrays = load(case)
+    first = case["calls"][0]["cond"]
+    condition_tokens = arrays["call0/cond"].shape[1] if first == "seq" else 1
+    model, params = network(case["kwargs"], arrays, dtype, case["num_classes"], condition_tokens)
+    apply = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))
+    for i, call in enumerate(case["calls"]):
+        given = part(arrays, f"call{i}/")
+        carry = model.initial_carry(len(given["x"]))
+        for name, previous in (("latents", "latent_prev"), ("interface", "tape_prev")):
+            if name in carry and previous in given:
+                carry[name] = jnp.asarray(given[previous], dtype)
+        prediction, sown = apply(
+            {"params": params},
+            jnp.asarray(given["x"], dtype),
+            NoiseLevel(jnp.asarray(given["t"], dtype)),
+            condition(call["cond"], given.get("cond"), dtype),
+            carry,
+        )
+        yield prediction.output, sown["intermediates"], given
+
+
+@pytest.mark.parametrize("case", cases("denoiser"))
+def test_float32_parity(case):
+    """1e-4 on the output tells exact GELU and LayerNorm's 1e-6 apart from their usual stand-ins."""
+    learned = "sin_cos" not in str(case["kwargs"])
+    output, stream = (1e-4, 5e-4) if learned else (5e-3, 5e-3)
+    for prediction, sown, given in run(case, jnp.float32):
+        check(prediction, sown, given, "out", output, stream)
+        check_blocks(sown, given, stream)
+
+
+@pytest.mark.parametrize("case", cases("denoiser"))
+def test_float64_parity(case):
+    with jax.enable_x64(True):
+        for prediction, sown, given in run(case, jnp.float64):
+            check(prediction, sown, given, "out64", 1e-9, 1e-9)
+
+
+def check(prediction, sown, given, golden: str, output: float, stream: float) -> None:
+    """The output and both final streams."""
+    interface = sown["interface"][0][:, : given["out/tape"].shape[1]]
+    assert largest_error(prediction, given[f"{golden}/x_out"]) < output
+    assert largest_error(sown["latents"][0], given[f"{golden}/latent"]) < stream
+    assert largest_error(interface, given[f"{golden}/tape"]) < stream
+
+
+def check_blocks(sown, given, tolerance: float) -> None:
+    """Latents after each read and each process, the interface after each write."""
+    runs = [sown[name] for name in sorted(sown) if name.startswith("blocks_")]
+    for name, golden in (
+        ("latents_read", "latent_after_read"),
+        ("latents", "latent_after_process"),
+        ("interface", "tape_after_write"),
+    ):
+        ours = np.concatenate([run[name][0] for run in runs])
+        for i, value in enumerate(ours):
+            expected = given[f"mid/block{i}_{golden}"]
+            assert largest_error(value[:, : expected.shape[1]], expected) < tolerance
+
+
+ARGUMENTS = dict(
+    image_height=4,
+    image_width=4,
+    image_channels=1,
+    patch_size=2,
+    seq_len=4,
+    seq_stride=2,
+    num_layers="1",
+    latent_slots=3,
+    latent_dim=8,
+    latent_mlp_ratio=1,
+    latent_num_heads=2,
+    tape_dim=8,
+    tape_mlp_ratio=1,
+    rw_num_heads=2,
+    time_on_latent=True,
+    self_cond="latent",
+)
+
+
+def small_image(**changes):
+    arguments = {k: v for k, v in ARGUMENTS.items() if not k.startswith("seq")}
+    return model_from_official(arguments | changes)
+
+
+def official_zeros(model) -> dict[str, np.ndarray]:
+    """Variables of an official network, all zero."""
+    return {f"tape/{name}": np.zeros(shape) for name, shape in official_shapes(model).items()}
+
+
+def test_missing_extra_and_misshapen_variables_are_named():
+    model = small_image()
+    variables = official_zeros(model)
+    without = {k: v for k, v in variables.items() if k != "tape/stem/bias"}
+    with pytest.raises(UserError, match="lack stem/bias"):
+        params_from_official(without, model)
+    with pytest.raises(UserError, match="too many: other"):
+        params_from_official(variables | {"tape/other": np.zeros(3)}, model)
+    with pytest.raises(UserError, match=r"stem/bias has shape \(9,\)"):
+        params_from_official(variables | {"tape/stem/bias": np.zeros(9)}, model)
+
+
+def test_official_video_sin_cos_table_keeps_its_order():
+    """The official code repeats every position over time instead of tiling the space code."""
+    video = model_from_official(ARGUMENTS | {"tape_pos_encoding": "sin_cos"})
+    assert video.interface_positions == "learned"
+    variables = official_zeros(video)
+    del variables["tape/tape_pos_emb/kernel/vis_pos_embedding"]  # the official network has none
+    table = params_from_official(variables, video)["interface_positions"]
+    assert table.shape == (8, 8)
+    np.testing.assert_array_equal(table[0::2], table[1::2])
+    assert np.abs(np.diff(table[0::2], axis=0)).max() > 0.1
+
+
+def test_options_that_cannot_be_read_are_refused():
+    with pytest.raises(UserError, match="conv_kernel_size is 5"):
+        small_image(conv_kernel_size=5)
