@@ -1,0 +1,175 @@
+"""Training losses in continuous time, with self-conditioning (arXiv 2301.10972, algorithm 1).
+
+Every random number of an example is drawn by `draw` from the example's own key, so a loss does not
+depend on which device computes which example.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from diffusion_jax import process
+from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.errors import UserError, check_choice, check_rate
+from diffusion_jax.schedules import Schedule
+
+SELF_CONDITIONING = ("none", "mask", "first")
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What the network predicts and how its error is measured.
+
+    Attributes:
+      schedule: gamma(t) of training.
+      prediction: what the network's output stands for: 'eps', 'x0' or 'v'.
+      loss: the space of the squared error: 'eps', 'x0' or 'v'.
+      input_scale: b; data lie in [-b, b].
+      normalize_input: the network sees x_t / std(x_t).
+      clip_x0: x0 is clipped to [-b, b], in x0 losses as in sampling.
+      self_conditioning: 'mask' runs the carry pass on the whole batch and keeps each example's
+        carry with probability `self_conditioning_rate`; 'first' runs it on the first
+        floor(rate * B) examples; 'none' has no carry pass.
+      label_dropout: probability of dropping a label, drawn separately for the two passes.
+
+    Raises:
+      UserError: on construction, for an unknown name or a rate outside [0, 1].
+    """
+
+    schedule: Schedule
+    prediction: str = "eps"
+    loss: str = "eps"
+    input_scale: float = 1.0
+    normalize_input: bool = False
+    clip_x0: bool = True
+    self_conditioning: str = "mask"
+    self_conditioning_rate: float = 0.9
+    label_dropout: float = 0.0
+
+    def __post_init__(self):
+        check_choice("prediction", self.prediction, process.PREDICTIONS)
+        check_choice("loss", self.loss, process.PREDICTIONS)
+        check_choice("self_conditioning", self.self_conditioning, SELF_CONDITIONING)
+        check_rate("self_conditioning_rate", self.self_conditioning_rate)
+        check_rate("label_dropout", self.label_dropout)
+        if self.input_scale <= 0:
+            raise UserError(f"input_scale is {self.input_scale}: it must be above 0")
+
+    @property
+    def clip(self) -> float | None:
+        return self.input_scale if self.clip_x0 else None
+
+
+class Draws(NamedTuple):
+    """The random numbers of a batch.
+
+    Attributes:
+      t: (B,) uniform times.
+      eps: (B, ...) standard normal, shaped like x0.
+      keep_carry: (B,) uniform; the carry is kept where it exceeds 1 - rate.
+      keep_label: (2, B) uniform, of the carry pass and of the main pass; kept where above dropout.
+    """
+
+    t: jax.Array
+    eps: jax.Array
+    keep_carry: jax.Array
+    keep_label: jax.Array
+
+
+def draw(keys: jax.Array, shape: tuple[int, ...]) -> Draws:
+    """Draws of a batch from one key per example, (B,); `shape` is that of one example."""
+
+    def one(key):
+        uniform_key, eps_key = jax.random.split(key)
+        return jax.random.uniform(uniform_key, (4,)), jax.random.normal(eps_key, shape)
+
+    uniform, eps = jax.vmap(one)(keys)
+    return Draws(uniform[:, 0], eps, uniform[:, 1], uniform[:, 2:].T)
+
+
+def denoise(
+    denoiser: Any,
+    params: Any,
+    objective: Objective,
+    x_t: jax.Array,
+    gamma: jax.Array,
+    condition: Condition,
+    carry: Any,
+    **kwargs: Any,
+):
+    """One pass of the network, which alone sees the normalised input. Returns a `Prediction`."""
+    seen = process.unit_variance(x_t) if objective.normalize_input else x_t
+    return denoiser.apply({"params": params}, seen, NoiseLevel(gamma), condition, carry, **kwargs)
+
+
+def loss(
+    denoiser: Any,
+    params: Any,
+    objective: Objective,
+    x0: jax.Array,
+    condition: Condition,
+    draws: Draws,
+    dropout_key: jax.Array | None = None,
+) -> jax.Array:
+    """Mean squared error of one batch.
+
+    Args:
+      denoiser: a denoiser (see `diffusion_jax.denoiser`).
+      params: its parameters.
+      x0: (B, ...) clean data in [-b, b].
+      condition: what the examples are conditioned on.
+      draws: the batch's random numbers.
+      dropout_key: key of the network's own randomness, None for a network without any.
+
+    Returns:
+      A float32 (or wider) scalar.
+    """
+    gamma = objective.schedule(draws.t)
+    x_t = process.diffuse(x0, draws.eps, gamma)
+
+    def run(pass_index: int, count: int, carry):
+        kept = condition
+        if objective.label_dropout:
+            kept = condition.keep(draws.keep_label[pass_index] > objective.label_dropout)
+        rngs = None
+        if dropout_key is not None:
+            rngs = {"dropout": jax.random.fold_in(dropout_key, pass_index)}
+        first = jax.tree.map(lambda part: part[:count], (x_t, gamma, kept))
+        return denoise(denoiser, params, objective, *first, carry, train=True, rngs=rngs)
+
+    carry = _carry(denoiser, objective, draws, x0.shape[0], run)
+    output = run(1, x0.shape[0], carry).output.astype(x0.dtype)
+    x0_hat, eps_hat = process.to_x0_eps(
+        output, x_t, gamma, objective.prediction, objective.clip, consistent_eps=False
+    )
+    if objective.loss == "eps":
+        error = draws.eps - eps_hat
+    elif objective.loss == "x0":
+        error = (x0 - x0_hat) / objective.input_scale
+    else:
+        v_hat = output if objective.prediction == "v" else process.velocity(x0_hat, eps_hat, gamma)
+        error = process.velocity(x0, draws.eps, gamma) - v_hat
+    return jnp.mean(jnp.square(error))
+
+
+def _carry(denoiser, objective: Objective, draws: Draws, batch_size: int, run) -> Any:
+    """The carry that the main pass starts from; no gradient flows into it."""
+    empty = denoiser.initial_carry(batch_size)
+    if objective.self_conditioning == "none" or not jax.tree.leaves(empty):
+        return empty
+    rate = objective.self_conditioning_rate
+    if objective.self_conditioning == "first":
+        count = int(batch_size * rate)
+        if count == 0:
+            return empty
+        carry = run(0, count, denoiser.initial_carry(count)).carry
+        carry = jax.tree.map(lambda new, old: old.at[:count].set(new), carry, empty)
+    else:
+        carry = run(0, batch_size, empty).carry
+        kept = draws.keep_carry > 1 - rate
+        carry = jax.tree.map(
+            lambda part: part * process.expand(kept, part).astype(part.dtype), carry
+        )
+    return jax.lax.stop_gradient(carry)
