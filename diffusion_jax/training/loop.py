@@ -1,0 +1,99 @@
+"""The training loop: from the newest checkpoint to the last step."""
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from tqdm import tqdm
+
+from diffusion_jax.checkpoints import Checkpoints
+from diffusion_jax.data.stream import Stream
+from diffusion_jax.errors import UserError
+from diffusion_jax.reporting.metrics import MetricWriter
+from diffusion_jax.training.state import TrainState
+
+
+class Diverged(UserError):
+    """Loss or gradient stopped being finite."""
+
+
+def train(
+    state: TrainState,
+    train_step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
+    stream: Stream,
+    put: Callable[[Any], Any],
+    checkpoints: Checkpoints,
+    writer: MetricWriter,
+    *,
+    total_steps: int,
+    log_every: int,
+    checkpoint_every: int,
+    learning_rate: Callable[[int], jax.Array],
+    draw_grid: Callable[[int, TrainState], None],
+    grid_every: int,
+) -> TrainState:
+    """Trains from `state.step` to `total_steps`.
+
+    The metrics of a step are looked at while the next one runs. A checkpoint is written only of a
+    state whose own metrics are finite.
+
+    Args:
+      put: sends a batch to the devices.
+      learning_rate: step -> learning rate, for the records.
+      draw_grid: called with (step, state) every `grid_every` steps, 0 for never.
+
+    Raises:
+      Diverged: at the first loss or gradient that is not finite.
+    """
+    pending = None
+    steps = _progress(int(state.step), total_steps, stream.batch_size)
+    for step in steps:
+        state, metrics = train_step(state, put(stream[step]))
+        if pending:
+            _record(*pending, writer, checkpoints, steps, log_every, learning_rate)
+        pending = (step + 1, metrics)
+        done = step + 1 == total_steps
+        if done or (step + 1) % checkpoint_every == 0:
+            _record(*pending, writer, checkpoints, steps, log_every, learning_rate)
+            pending = None
+            checkpoints.save(step + 1, state)
+        if grid_every and (done or (step + 1) % grid_every == 0):
+            draw_grid(step + 1, state)
+    checkpoints.wait()
+    return state
+
+
+def _progress(start: int, total: int, batch_size: int) -> tqdm:
+    """Steps to do; on a terminal a bar that counts images."""
+    return tqdm(
+        range(start, total),
+        initial=start,
+        total=total,
+        unit="images",
+        unit_scale=batch_size,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
+
+
+def _record(step, metrics, writer, checkpoints, steps, log_every, learning_rate) -> None:
+    """Checks the metrics of a step, and writes them if their turn has come."""
+    scalars = {name: float(value) for name, value in metrics.items()}
+    if not all(math.isfinite(value) for value in scalars.values()):
+        raise Diverged(_diagnosis(step, scalars, checkpoints.latest()))
+    if step % log_every == 0:
+        scalars["learning_rate"] = float(learning_rate(step - 1))
+        writer.write(step, scalars)
+        steps.set_postfix(loss=f"{scalars['loss']:.4f}", refresh=False)
+
+
+def _diagnosis(step: int, scalars: dict[str, float], last_good: int | None) -> str:
+    values = ", ".join(f"{name} {value}" for name, value in scalars.items())
+    back = f"the last good checkpoint is of step {last_good}" if last_good else "no checkpoint yet"
+    return (
+        f"training diverged at step {step} ({values}); {back}. Likely causes: a learning rate too "
+        "high or a warm-up too short for this batch size (lower config.optimizer.learning_rate), "
+        "no gradient clipping (config.optimizer.clip_norm=1), or bad values in the data"
+    )

@@ -1,0 +1,128 @@
+"""Learning-rate schedules, LAMB as the reference applies it, and AdamW."""
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diffusion_jax.errors import UserError, check_at_least, check_choice
+
+OPTIMIZERS = ("lamb", "adamw")
+DECAYS = ("constant", "cosine")
+
+# Parameters of stacked (scanned) layers, whose leading axes count layers; see `layer_axes`.
+_STACKED = re.compile(r"^(blocks|process)(_\d+)?$")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """An optimizer and its learning rate.
+
+    Attributes:
+      name: 'lamb' or 'adamw'.
+      learning_rate: the peak.
+      warmup_steps: linear from 0.
+      decay: 'constant', or 'cosine' to follow the first `cosine_part` of a half cosine.
+      cosine_part: r of the paper's "cosine@r": decay over (total - warmup) / r steps.
+      b1, b2, eps, weight_decay: of Adam, with decoupled decay.
+      clip_norm: global gradient norm to clip to; 0 does not clip.
+
+    Raises:
+      UserError: on construction, for an unknown name or a number out of range.
+    """
+
+    name: str = "lamb"
+    learning_rate: float = 1e-3
+    warmup_steps: int = 0
+    decay: str = "constant"
+    cosine_part: float = 1.0
+    b1: float = 0.9
+    b2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 0.0
+
+    def __post_init__(self):
+        check_choice("optimizer", self.name, OPTIMIZERS)
+        check_choice("decay", self.decay, DECAYS)
+        check_at_least("warmup_steps", self.warmup_steps, 0)
+        check_at_least("clip_norm", self.clip_norm, 0)
+        if not 0 < self.cosine_part <= 1:
+            raise UserError(f"cosine_part is {self.cosine_part}: it must be in (0, 1]")
+
+
+def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
+    """Step (from 0) -> learning rate: warm-up, then constant or the first part of a cosine."""
+    peak, warmup = config.learning_rate, config.warmup_steps
+    if config.decay == "constant":
+        main = optax.constant_schedule(peak)
+    else:
+        length = max((total_steps - warmup) / config.cosine_part, 1)
+        main = optax.cosine_decay_schedule(peak, length)
+    if not warmup:
+        return main
+    return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), main], [warmup])
+
+
+def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
+    """The optimizer as an optax transformation."""
+    parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
+    parts.append(optax.scale_by_adam(config.b1, config.b2, config.eps))
+    if config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay, mask=adapted))
+    if config.name == "lamb":
+        parts.append(scale_by_layer_trust_ratio())
+    parts.append(optax.scale_by_learning_rate(learning_rate(config, total_steps)))
+    init, update = optax.chain(*parts)
+
+    def promoting_update(*args):
+        with jax.numpy_dtype_promotion("standard"):  # optax multiplies floats by its int32 counts
+            return update(*args)
+
+    return optax.GradientTransformation(init, promoting_update)
+
+
+def adapted(params: Any) -> Any:
+    """Tree of bools: false for norms and biases, which get neither decay nor trust ratio."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: not re.search(r"(bias|scale)$", _names(path)[-1]), params
+    )
+
+
+def scale_by_layer_trust_ratio() -> optax.GradientTransformation:
+    """LAMB's |w| / |update| per variable and layer (arXiv 1904.00962), 1 where either is zero.
+
+    A variable stacked over layers has one ratio a layer, as it would have unstacked; norms and
+    biases have none.
+    """
+
+    def update(updates, state, params):
+        def scale(path, is_adapted, update, param):
+            if not is_adapted:
+                return update
+            axes = tuple(range(layer_axes(path), param.ndim))
+            weight_norm, update_norm = (_norm(value, axes) for value in (param, update))
+            usable = (weight_norm > 0) & (update_norm > 0)
+            ratio = jnp.where(usable, weight_norm / jnp.where(usable, update_norm, 1), 1)
+            return update * ratio
+
+        scaled = jax.tree_util.tree_map_with_path(scale, adapted(params), updates, params)
+        return scaled, state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def layer_axes(path: tuple) -> int:
+    """How many leading axes of the parameter at a tree path count layers: one per nested scan."""
+    return sum(bool(_STACKED.match(name)) for name in _names(path))
+
+
+def _names(path: tuple) -> list[str]:
+    return [str(getattr(entry, "key", entry)) for entry in path]
+
+
+def _norm(value: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    return jnp.sqrt(jnp.sum(jnp.square(value), axis=axes, keepdims=True))

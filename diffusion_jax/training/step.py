@@ -1,0 +1,93 @@
+"""One jitted train step: loss, gradient, optimizer, EMA."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from diffusion_jax import objectives, process
+from diffusion_jax.denoiser import Condition
+from diffusion_jax.sharding import Mesh, by_example, replicated
+from diffusion_jax.training.state import TrainState
+
+Batch = dict[str, jax.Array]
+
+
+def split_batch(batch: Batch, scale: float, conditioning_frames: int) -> tuple[Any, Condition]:
+    """Data and condition of a batch.
+
+    Args:
+      batch: 'images' (B, ...) uint8 or [0, 1] float, and 'labels' (B,) int32 if there are classes.
+      scale: b; data become [-b, b].
+      conditioning_frames: leading frames of a video that are given, not generated.
+
+    Returns:
+      (x0, condition).
+    """
+    x0 = process.to_model_range(batch["images"], scale)
+    frames = None
+    if conditioning_frames:
+        frames, x0 = x0[:, :conditioning_frames], x0[:, conditioning_frames:]
+    return x0, Condition(labels=batch.get("labels"), frames=frames)
+
+
+def make_train_step(
+    denoiser: Any,
+    objective: objectives.Objective,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    seed: int,
+    ema_decay: float,
+    accumulate: int = 1,
+    conditioning_frames: int = 0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The train step, with the state donated.
+
+    Noise, time and masks of an example are keyed by (seed, step, position in the global batch), so
+    the step computes the same on any number of devices. Gradients of `accumulate` micro-batches are
+    averaged before the one update.
+
+    Returns:
+      (state, batch) -> (state, {'loss', 'gradient_norm'}), float32 scalars.
+    """
+
+    def micro_loss(params, micro_batch: Batch, keys: jax.Array, dropout_key: jax.Array):
+        x0, condition = split_batch(micro_batch, objective.input_scale, conditioning_frames)
+        draws = objectives.draw(keys, x0.shape[1:])
+        return objectives.loss(denoiser, params, objective, x0, condition, draws, dropout_key)
+
+    def step(state: TrainState, batch: Batch):
+        step_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        example_key, dropout_key = jax.random.split(step_key)
+        positions = jnp.arange(batch["images"].shape[0])
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(example_key, positions)
+
+        def one(total, inputs):
+            index, micro_batch, micro_keys = inputs
+            key = jax.random.fold_in(dropout_key, index)
+            result = jax.value_and_grad(micro_loss)(state.params, micro_batch, micro_keys, key)
+            return jax.tree.map(jnp.add, total, result), None
+
+        def split(part):  # micro-batch i has examples i, i + accumulate, ...: some of every device
+            return part.reshape(-1, accumulate, *part.shape[1:]).swapaxes(0, 1)
+
+        zero = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, state.params))
+        micro = (jnp.arange(accumulate), *jax.tree.map(split, (batch, keys)))
+        total, _ = jax.lax.scan(one, zero, micro)
+        loss, gradient = jax.tree.map(lambda part: part / accumulate, total)
+
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        ema = optax.incremental_update(params, state.ema, 1 - ema_decay)
+        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
+        return TrainState(state.step + 1, params, ema, opt_state), metrics
+
+    return jax.jit(
+        step,
+        donate_argnums=0,
+        in_shardings=(replicated(mesh), by_example(mesh)),
+        out_shardings=replicated(mesh),
+    )
