@@ -1,0 +1,196 @@
+"""From a config to the objects that it describes; every mistake in it is found here."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from diffusion_jax.data.sources import Arrays, load_source
+from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
+from diffusion_jax.files import write_atomically
+from diffusion_jax.guidance import Guidance
+from diffusion_jax.objectives import Objective
+from diffusion_jax.samplers import Sampling
+from diffusion_jax.schedules import Schedule, make_schedule
+from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
+from diffusion_jax.training.state import TrainState, create_state
+from rin_jax import RIN, Images, Video
+
+GEOMETRIES = {"images": Images, "video": Video}
+DTYPES = ("float32", "bfloat16")
+
+# What a run may change when it continues; everything else must stay as it was.
+_MAY_CHANGE = ("train", "sampling")
+_MUST_STAY = ("train.batch_size", "train.accumulate")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """What a config describes, checked.
+
+    Attributes:
+      denoiser: the network.
+      objective, sampling, optimizer: see their classes.
+      example_shape: of one example in the data, conditioning frames included.
+      sample_shape: of one generated sample.
+      num_classes: 0 for unconditional.
+    """
+
+    denoiser: Any
+    objective: Objective
+    sampling: Sampling
+    optimizer: OptimizerConfig
+    example_shape: tuple[int, ...]
+    sample_shape: tuple[int, ...]
+    num_classes: int
+
+    @property
+    def conditioning_frames(self) -> int:
+        return self.example_shape[0] - self.sample_shape[0] if len(self.sample_shape) == 4 else 0
+
+    def init_params(self, key: jax.Array) -> Any:
+        """Parameters of a new network."""
+        one = jnp.ones((1, *self.sample_shape))
+        frames = jnp.ones((1, self.conditioning_frames, *self.sample_shape[1:]))
+        condition = Condition(labels=jnp.zeros((1,), jnp.int32), frames=frames)
+        carry = self.denoiser.initial_carry(1)
+        return self.denoiser.init(key, one, NoiseLevel(jnp.ones((1,))), condition, carry)["params"]
+
+    def init_state(self, seed: int, total_steps: int) -> TrainState:
+        """The state before the first step."""
+        params = self.init_params(jax.random.key(seed))
+        return create_state(params, make_optimizer(self.optimizer, total_steps))
+
+
+def build(config: ConfigDict) -> Experiment:
+    """Makes everything that needs no data, file or device.
+
+    Raises:
+      UserError: for the first field that cannot work.
+    """
+    check_at_least("train.steps", config.train.steps, 1)
+    for name in ("batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
+        check_at_least(f"train.{name}", config.train[name], 1)
+    check_at_least("train.grid_every", config.train.grid_every, 0)
+    check_rate("ema_decay", config.ema_decay)
+    objective = dict(config.objective)
+    objective["schedule"] = _schedule(objective["schedule"])
+    denoiser = _rin(config.model)
+    geometry = denoiser.geometry
+    sample_shape = example_shape = geometry.sample_shape
+    if isinstance(geometry, Video):
+        example_shape = (geometry.frames, *sample_shape[1:])
+    sampling = build_sampling(config.sampling)
+    if sampling.guidance.weight and not (denoiser.num_classes and config.objective.label_dropout):
+        raise UserError(
+            f"sampling.guidance is {sampling.guidance.weight}: it needs a network with classes, "
+            "trained with label dropout (config.objective.label_dropout=0.1), and this is none"
+        )
+    return Experiment(
+        denoiser,
+        Objective(**objective),
+        sampling,
+        OptimizerConfig(**config.optimizer),
+        example_shape,
+        sample_shape,
+        denoiser.num_classes,
+    )
+
+
+def build_sampling(section: ConfigDict) -> Sampling:
+    """The `sampling` section."""
+    fields = dict(section)
+    weight, interval = fields.pop("guidance"), fields.pop("guidance_interval")
+    fields["schedule"] = _schedule(fields["schedule"])
+    return Sampling(**fields, guidance=Guidance(weight, tuple(interval)))
+
+
+def build_source(config: ConfigDict, experiment: Experiment, split: str = "train") -> Arrays:
+    """The config's data set, checked against its model."""
+    data = config.data
+    return load_source(
+        data.name, data.path, experiment.example_shape, experiment.num_classes, split
+    )
+
+
+def _schedule(section: ConfigDict) -> Schedule:
+    return make_schedule(**section)
+
+
+def _rin(section: ConfigDict) -> RIN:
+    fields = dict(section)
+    check_choice("model.name", fields.pop("name"), ["rin"])
+    check_choice("model.dtype", fields["dtype"], DTYPES)
+    geometry = dict(fields["geometry"])
+    kind = geometry.pop("kind")
+    check_choice("model.geometry.kind", kind, GEOMETRIES)
+    names = {field.name for field in dataclasses.fields(GEOMETRIES[kind])}
+    if names != set(geometry):
+        raise UserError(
+            f"model.geometry of kind {kind!r} has fields {sorted(names)}, not {geometry}"
+        )
+    fields["geometry"] = GEOMETRIES[kind](**geometry)
+    fields["process_layers"] = tuple(fields["process_layers"])
+    fields["dtype"] = jnp.dtype(fields["dtype"])
+    return RIN(**fields)
+
+
+def open_workdir(workdir: Path, config: ConfigDict) -> None:
+    """Makes the run directory and writes its config.json, or checks that it is this config's.
+
+    Raises:
+      UserError: if it cannot be written, or holds a run of another config.
+    """
+    path = workdir / "config.json"
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check_same(workdir, json.loads(path.read_text()), json.loads(config.to_json()))
+        text = config.to_json(indent=2) + "\n"
+        write_atomically(path, lambda partial: partial.write_text(text))
+    except OSError as error:
+        raise UserError(
+            f"--workdir {workdir} cannot be written ({error.strerror}): choose another"
+        ) from error
+
+
+def read_workdir(workdir: Path) -> ConfigDict:
+    """The config of a run.
+
+    Raises:
+      UserError: if there is no run in `workdir`.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
+    return ConfigDict(json.loads(path.read_text()))
+
+
+def _check_same(workdir: Path, old: dict, new: dict) -> None:
+    old, new = _flatten(old), _flatten(new)
+    differing = [
+        f"{name} is {new.get(name)} here and {old.get(name)} there"
+        for name in sorted(set(old) | set(new))
+        if old.get(name) != new.get(name)
+        and (name.split(".")[0] not in _MAY_CHANGE or name in _MUST_STAY)
+    ]
+    if differing:
+        raise UserError(
+            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}): "
+            "choose another directory, or go back to its config"
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,68 @@
+"""What the commands share: flags of a config, and errors as one line."""
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from diffusion_jax.errors import UserError
+
+
+def define_config() -> flags.FlagHolder:
+    """--config=FILE.py and --config.section.field=VALUE."""
+    return config_flags.DEFINE_config_file(
+        "config", help_string="Config file, as configs/rin/digits.py.", lock_config=True
+    )
+
+
+def run(main: Callable[[], None], usage: str) -> None:
+    """Parses the flags and runs `main`. A user's mistake ends in one line and exit status 2.
+
+    Args:
+      usage: what --help prints before the flags.
+    """
+
+    def checked(_) -> None:
+        logging.set_verbosity(logging.WARNING)
+        try:
+            main()
+        except UserError as error:
+            _fail(str(error))
+
+    sys.modules["__main__"].__doc__ = usage
+    app.run(checked, flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    for argument in arguments:
+        name, _, path = argument.partition("=")
+        if name == "--config" and not Path(path).is_file():
+            _fail(f"--config: there is no file {path!r}")
+    try:
+        rest = flags.FLAGS(arguments)
+    except SystemExit:  # after --help, which absl ends with a failure
+        sys.exit(0)
+    except (KeyError, AttributeError) as error:
+        _fail(_unknown_field(error))
+    except (flags.Error, TypeError, ValueError, OSError) as error:
+        _fail(" ".join(str(error).split()))
+    if len(rest) > 1:
+        _fail(f"unexpected argument {rest[1]!r}: options are given as --name=value")
+    return rest
+
+
+def _unknown_field(error: Exception) -> str:
+    """One line of what ml_collections says of a field that a config does not have."""
+    text = str(error.args[0].args[0] if isinstance(error.args[0], KeyError) else error.args[0])
+    name = re.search(r"""['"](\w+)['"]""", text)
+    close = re.search(r'Did you mean "(\w+)"', text)
+    hint = f"did you mean {close[1]!r}?" if close else "configs/base.py lists the fields"
+    return f"unknown config field {name[1] if name else text!r}: {hint}"
+
+
+def _fail(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,63 @@
+"""Sample grids during training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax import process
+from diffusion_jax.data.sources import Arrays
+from diffusion_jax.denoiser import Condition
+from diffusion_jax.reporting.grids import save_grid
+from diffusion_jax.sampling import make_sampler
+from diffusion_jax.sharding import Mesh
+from diffusion_jax.training.state import TrainState
+from launch.build import Experiment
+
+
+def grid_columns(num_classes: int) -> int:
+    """A column for each class where that is few enough."""
+    return num_classes if 1 < num_classes <= 16 else 8
+
+
+def make_condition(
+    experiment: Experiment, source: Arrays | None, indices: np.ndarray, labels: np.ndarray | None
+) -> Condition:
+    """What the samples of these indices are conditioned on.
+
+    Args:
+      source: gives sample i the first frames of its example i mod N, if the model wants frames.
+      labels: (B,) int32, None for a model without classes.
+    """
+    frames = None
+    if experiment.conditioning_frames:
+        videos = source[indices % len(source)]["images"][:, : experiment.conditioning_frames]
+        frames = process.to_model_range(jnp.asarray(videos), experiment.objective.input_scale)
+    return Condition(
+        labels=None if labels is None else jnp.asarray(labels, jnp.int32), frames=frames
+    )
+
+
+def make_grid_drawer(
+    config, experiment: Experiment, source: Arrays, mesh: Mesh, folder: Path
+) -> Callable[[int, TrainState], None]:
+    """(step, state) -> writes folder/STEP.png, samples of the EMA, the same noise every time."""
+    size = config.train.grid_size
+    indices = np.arange(-(-size // mesh.size) * mesh.size, dtype=np.int32)
+    labels = indices % experiment.num_classes if experiment.num_classes else None
+    condition = make_condition(experiment, source, indices, labels)
+    sampler = make_sampler(
+        experiment.denoiser,
+        experiment.objective,
+        experiment.sampling,
+        experiment.sample_shape,
+        mesh,
+        seed=config.seed,
+    )
+
+    def draw(step: int, state: TrainState) -> None:
+        images = np.asarray(sampler(state.ema, jnp.asarray(indices), condition))[:size]
+        save_grid(folder / f"{step:08d}.png", images, grid_columns(experiment.num_classes))
+
+    return draw

@@ -1,0 +1,207 @@
+"""Draws samples from the EMA weights of a run, in batches; a stopped command continues.
+
+    python -m launch.sample --workdir=runs/digits --num=100
+    python -m launch.sample --workdir=runs/digits --num=20 --labels=7 --sampler=ddim --steps=50
+    python -m launch.sample --workdir=runs/digits --num=100 --nocarry     # latents not carried
+
+Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png. A sample depends on --seed and its index
+alone, not on the batch size or the number of devices.
+"""
+
+import contextlib
+import json
+import shutil
+import sys
+import zipfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from diffusion_jax.checkpoints import Checkpoints, abstract_like
+from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.files import write_atomically
+from diffusion_jax.reporting.grids import save_grid
+from diffusion_jax.sampling import make_sampler, random_labels
+from diffusion_jax.sharding import Mesh, make_mesh, replicated
+from launch import cli
+from launch.build import Experiment, build, build_source, read_workdir
+from launch.grid import grid_columns, make_condition
+
+
+def restore_ema(workdir: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
+    """(EMA parameters, step) of the newest checkpoint.
+
+    Raises:
+      UserError: if the run has none.
+    """
+    shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
+    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+        step = checkpoints.latest()
+        if step is None:
+            raise UserError(f"--workdir {workdir} has no checkpoint yet: train for longer")
+        state = checkpoints.restore(step, abstract_like(shapes, replicated(mesh)))
+    return state.ema, step
+
+
+def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:
+    """(num,) int32 labels: the given ones in turn, or uniform draws keyed by sample index.
+
+    Raises:
+      UserError: for labels that are no classes of the model.
+    """
+    if not text:
+        return (
+            np.asarray(random_labels(seed, jnp.arange(num), num_classes)) if num_classes else None
+        )
+    if not num_classes:
+        raise UserError(f"--labels is {text}: this model has no classes; leave the flag out")
+    try:
+        labels = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--labels is {text!r}: give numbers with commas, as 3,1,4") from error
+    for label in labels:
+        if not 0 <= label < num_classes:
+            raise UserError(f"--labels has {label}: the classes are 0 to {num_classes - 1}")
+    return np.resize(np.array(labels, np.int32), num)
+
+
+def sample(
+    config: ConfigDict, workdir: Path, out: Path | None, request: dict, mesh: Mesh | None = None
+) -> Path:
+    """Draws what `request` asks for; returns the folder of samples.npz and grid.png.
+
+    Args:
+      config: of the run, with the sampling section to use.
+      out: folder to write to, None for one in `workdir` named after the request.
+      request: num, labels, seed, batch_size.
+      mesh: to sample on, None for all devices.
+    """
+    check_at_least("--num", request["num"], 1)
+    check_at_least("--batch_size", request["batch_size"], 1)
+    experiment = build(config)
+    num, seed = request["num"], request["seed"]
+    labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
+    source = build_source(config, experiment) if experiment.conditioning_frames else None
+    mesh = mesh or make_mesh()
+    params, step = restore_ema(workdir, config, experiment, mesh)
+    record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": step}
+    del record["batch_size"]
+    out = out or workdir / "samples" / _name(record)
+    parts = _open(out, record)
+    if (out / "samples.npz").exists():
+        return out
+
+    sampler = make_sampler(
+        experiment.denoiser,
+        experiment.objective,
+        experiment.sampling,
+        experiment.sample_shape,
+        mesh,
+        seed=seed,
+    )
+    batch = -(-min(request["batch_size"], num) // mesh.size) * mesh.size
+    done = sum(len(np.load(part, mmap_mode="r")) for part in sorted(parts.glob("*.npy")))
+    with tqdm(
+        total=num, initial=done, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True
+    ) as progress:
+        for start in range(done, num, batch):
+            indices = np.arange(start, start + batch, dtype=np.int32)
+            wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
+            condition = make_condition(experiment, source, indices, wanted)
+            images = np.asarray(sampler(params, jnp.asarray(indices), condition))[: num - start]
+            _save_part(parts / f"{start:09d}.npy", images)
+            progress.update(len(images))
+    _join(out, parts, labels)
+    with np.load(out / "samples.npz") as archive:
+        first = archive["arr_0"][: 10 * grid_columns(experiment.num_classes)]
+    save_grid(out / "grid.png", first, grid_columns(experiment.num_classes))
+    return out
+
+
+def _name(record: dict) -> str:
+    sampling = record["sampling"]
+    name = f"step{record['step']}_{sampling['sampler']}{sampling['steps']}_n{record['num']}"
+    name += f"_seed{record['seed']}"
+    if sampling["guidance"]:
+        name += f"_w{sampling['guidance']:g}"
+    if sampling["carry_decay"]:
+        name += "_nocarry"
+    return name + ("_labels" + record["labels"].replace(",", "-")[:60] if record["labels"] else "")
+
+
+def _open(out: Path, record: dict) -> Path:
+    """Makes the folder for a request, or finds the parts of the same request."""
+    path, parts = out / "request.json", out / "parts"
+    text = json.dumps(record, indent=2) + "\n"
+    try:
+        if path.exists() and path.read_text() != text:
+            raise UserError(f"{out} holds samples of another request: choose another --out")
+        parts.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lambda partial: partial.write_text(text))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
+    return parts
+
+
+def _save_part(path: Path, images: np.ndarray) -> None:
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.save(file, images)
+
+    write_atomically(path, write)
+
+
+def _join(out: Path, parts: Path, labels: np.ndarray | None) -> None:
+    """Writes samples.npz from the parts, one in memory at a time, and removes them."""
+    arrays = [np.load(part, mmap_mode="r") for part in sorted(parts.glob("*.npy"))]
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+
+    def write(partial: Path) -> None:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            with archive.open("arr_0.npy", "w", force_zip64=True) as file:
+                header = dict(descr="|u1", fortran_order=False, shape=shape)
+                np.lib.format.write_array_header_1_0(file, header)
+                for array in arrays:
+                    file.write(np.ascontiguousarray(array))
+            if labels is not None:
+                with archive.open("labels.npy", "w") as file:
+                    np.lib.format.write_array(file, labels)
+
+    write_atomically(out / "samples.npz", write)
+    shutil.rmtree(parts)
+
+
+def main(options: flags.FlagValues) -> None:
+    """Samples as the flags say."""
+    workdir = Path(options.workdir)
+    config = read_workdir(workdir)
+    if options.steps is not None:
+        config.sampling.steps = options.steps
+    if options.sampler is not None:
+        config.sampling.sampler = options.sampler
+    if options.guidance is not None:
+        config.sampling.guidance = options.guidance
+    if not options.carry:
+        config.sampling.carry_decay = 1.0
+    request = {name: options[name].value for name in ("num", "labels", "seed", "batch_size")}
+    out = sample(config, workdir, Path(options.out) if options.out else None, request)
+    print(f"{options.num} samples: {out / 'samples.npz'}, {out / 'grid.png'}")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Run directory of launch.train.", required=True)
+    flags.DEFINE_integer("num", 64, "Number of samples.")
+    flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
+    flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddim, dpmpp_2m or heun; the config's.")
+    flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
+    flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
+    flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
+    flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
+    flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")
+    flags.DEFINE_string("out", None, "Folder to write to; one in the run directory.")
+    cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -1,0 +1,134 @@
+"""Sampling from a run: keyed by sample index, resumable, and refusing what it cannot do."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import launch.sample
+from diffusion_jax.errors import UserError
+from diffusion_jax.sharding import make_mesh
+from launch import train
+from launch.sample import sample
+
+REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("run")
+    train.run(tiny.config(train__steps=2), workdir)
+    return workdir
+
+
+def draw(run: Path, out: Path, mesh=None, config=None, **changes):
+    """(images, labels) of a request."""
+    folder = sample(config or tiny.config(), run, out, REQUEST | changes, mesh)
+    with np.load(folder / "samples.npz") as archive:
+        assert archive["arr_0"].dtype == np.uint8
+        return archive["arr_0"], archive["labels"]
+
+
+@pytest.fixture(scope="module")
+def expected(run, tmp_path_factory):
+    return draw(run, tmp_path_factory.mktemp("expected") / "out")
+
+
+def levels_apart(first: np.ndarray, second: np.ndarray) -> int:
+    return int(np.abs(first.astype(int) - second.astype(int)).max())
+
+
+@pytest.mark.parametrize("batch_size, devices", [(7, None), (7, 1), (64, 1)])
+def test_samples_depend_on_seed_and_index_alone(run, expected, tmp_path, batch_size, devices):
+    """To rounding: one grey level where a float32 sum falls the other way."""
+    images, labels = draw(run, tmp_path / "out", make_mesh(devices), batch_size=batch_size)
+    assert images.shape == (70, 8, 8, 1)
+    assert levels_apart(images, expected[0]) <= 1
+    np.testing.assert_array_equal(labels, expected[1])
+
+
+def test_fewer_samples_are_the_first_of_more(run, expected, tmp_path):
+    images, labels = draw(run, tmp_path / "out", num=9)
+    assert levels_apart(images, expected[0][:9]) <= 1
+    np.testing.assert_array_equal(labels, expected[1][:9])
+
+
+def test_another_seed_gives_other_samples(run, expected, tmp_path):
+    assert levels_apart(draw(run, tmp_path / "out", seed=2)[0], expected[0]) > 20
+
+
+def test_labels_are_given_in_turn(run, tmp_path):
+    assert draw(run, tmp_path / "out", num=5, labels="7,2")[1].tolist() == [7, 2, 7, 2, 7]
+
+
+def test_a_stopped_command_continues(run, expected, tmp_path, monkeypatch):
+    """Stopped after two of its batches, by a failure to write the third."""
+    written = []
+    save = launch.sample._save_part
+
+    def save_two_more(path, images):
+        if len(written) % 3 == 2:
+            raise KeyboardInterrupt
+        written.append(path.name)
+        save(path, images)
+
+    monkeypatch.setattr(launch.sample, "_save_part", save_two_more)
+    with pytest.raises(KeyboardInterrupt):
+        draw(run, tmp_path / "out", batch_size=16)
+    written.append("stopped")
+    images, _ = draw(run, tmp_path / "out", batch_size=24)
+    assert [name[:9] for name in written] == [
+        "000000000",
+        "000000016",
+        "stopped",
+        "000000032",
+        "000000056",
+    ]
+    assert levels_apart(images, expected[0]) <= 1
+    assert not (tmp_path / "out" / "parts").exists()
+
+
+def test_a_folder_of_another_request_is_refused(run, tmp_path):
+    draw(run, tmp_path / "out", num=3)
+    before = (tmp_path / "out" / "samples.npz").stat().st_mtime_ns
+    draw(run, tmp_path / "out", num=3)  # the same request is done already
+    assert (tmp_path / "out" / "samples.npz").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="holds samples of another request"):
+        draw(run, tmp_path / "out", num=4)
+
+
+def test_the_grid_shows_the_samples(run, tmp_path):
+    images, _ = draw(run, tmp_path / "out", num=12)
+    grid = np.asarray(Image.open(tmp_path / "out" / "grid.png"))
+    assert grid.shape == (2 * 34, 10 * 34, 3)
+    np.testing.assert_array_equal(grid[1:33:4, 1:33:4, :1], images[0])
+    np.testing.assert_array_equal(grid[35:67:4, 35:67:4, :1], images[11])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(num=0), "--num is 0: it must be at least 1"),
+        (dict(batch_size=0), "--batch_size is 0"),
+        (dict(labels="3,10"), "--labels has 10: the classes are 0 to 9"),
+        (dict(labels="three"), "--labels is 'three': give numbers"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(run, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        draw(run, tmp_path / "out", **changes)
+
+
+def test_guidance_needs_a_network_trained_for_it(run, tmp_path):
+    config = tiny.config(sampling__guidance=1.0, objective__label_dropout=0.0)
+    with pytest.raises(UserError, match=r"sampling.guidance is 1.0: it needs"):
+        draw(run, tmp_path / "out", config=config)
+
+
+def test_a_run_without_a_checkpoint_is_refused(run, tmp_path):
+    shutil.copy(run / "config.json", tmp_path)
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        draw(tmp_path, tmp_path / "out")

@@ -1,0 +1,154 @@
+"""Whole runs: the same on any number of devices, and after any interruption."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from diffusion_jax.errors import UserError
+from diffusion_jax.sharding import make_mesh
+from diffusion_jax.training.loop import Diverged
+from launch import train
+
+ROOT = Path(__file__).parents[2]
+
+
+def losses(workdir: Path) -> list[float]:
+    return [record["loss"] for record in tiny.curve(workdir)]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run of six steps on eight devices."""
+    workdir = tmp_path_factory.mktemp("finished")
+    train.run(tiny.config(train__grid_every=3, train__grid_size=20), workdir)
+    return workdir
+
+
+def test_a_run_leaves_what_its_summary_says(finished):
+    assert [record["step"] for record in tiny.curve(finished)] == [1, 2, 3, 4, 5, 6]
+    assert {"loss", "gradient_norm", "learning_rate"} < set(tiny.curve(finished)[0])
+    assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["4", "6"]
+    assert list((finished / "tensorboard").glob("events*"))
+    assert json.loads((finished / "config.json").read_text())["train"]["steps"] == 6
+    assert "Total" in (finished / "parameters.txt").read_text()
+    for step in (3, 6):
+        grid = np.asarray(Image.open(finished / "grids" / f"{step:08d}.png"))
+        assert grid.shape == (2 * 34, 10 * 34, 3)  # ten classes across, 8 pixels enlarged to 32
+
+
+def test_one_device_gives_the_curve_of_eight(finished, tmp_path):
+    train.run(tiny.config(), tmp_path, make_mesh(1))
+    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+
+
+def test_accumulation_is_the_large_batch(finished, tmp_path):
+    train.run(tiny.config(train__accumulate=2), tmp_path)
+    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+
+
+def test_a_continued_run_is_the_uninterrupted_one_bit_for_bit(finished, tmp_path):
+    """The first part ends in a checkpoint of step 3; a record beyond it is computed again."""
+    train.run(tiny.config(train__steps=3), tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "loss": 123}\n{"step": 5, "lo')  # a run killed while writing
+    train.run(tiny.config(), tmp_path)
+    assert tiny.curve(tmp_path) == tiny.curve(finished)
+
+
+def test_a_finished_run_is_left_as_it_is(finished):
+    before = tiny.curve(finished)
+    train.run(tiny.config(train__grid_every=3, train__grid_size=20), finished)
+    assert tiny.curve(finished) == before
+
+
+def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
+    config = tiny.config(
+        optimizer__name="adamw", optimizer__learning_rate=1e30, train__checkpoint_every=1
+    )
+    with pytest.raises(Diverged, match=r"diverged at step 2 .*checkpoint is of step 1.*Likely"):
+        train.run(config, tmp_path)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
+
+
+def test_another_config_is_refused_by_field_and_values(finished):
+    with pytest.raises(UserError, match=r"model.latent_dim is 32 here and 16 there"):
+        train.run(tiny.config(model__latent_dim=32), finished)
+    with pytest.raises(UserError, match=r"train.batch_size is 8 here and 16 there"):
+        train.run(tiny.config(train__batch_size=8), finished)
+
+
+def test_another_models_checkpoint_is_refused(finished, tmp_path):
+    """Also where the directory's config.json is missing."""
+    (tmp_path / "checkpoints").symlink_to(finished / "checkpoints")
+    with pytest.raises(UserError, match=r"checkpoint 6 of .* holds another model: \S+ has"):
+        train.run(tiny.config(model__latent_dim=32), tmp_path)
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        train.run(tiny.config(), tmp_path / "file" / "run")
+
+
+def test_a_batch_that_does_not_fit_the_devices_is_refused(tmp_path):
+    message = r"batch_size is 12: it must be a multiple of 8 \(8 devices x 1"
+    with pytest.raises(UserError, match=message):
+        train.run(tiny.config(train__batch_size=12), tmp_path)
+
+
+def start(workdir: Path, steps: int) -> subprocess.Popen:
+    command = [sys.executable, "-m", "launch.train", *tiny.flags(), f"--workdir={workdir}"]
+    command.append(f"--config.train.steps={steps}")
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def kill_after(process: subprocess.Popen, workdir: Path, records: int, delay: float) -> None:
+    """SIGKILL, `delay` seconds after that many records are written."""
+    path = workdir / "metrics.jsonl"
+    deadline = time.monotonic() + 300
+    while not path.exists() or path.read_bytes().count(b"\n") < records:
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def check_kills(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
+    """Kills a run again and again at random moments; its curve is the uninterrupted one's."""
+    random.seed(seed)
+    for _ in range(kills):
+        workdir = tmp_path / "killed"
+        last = tiny.curve(workdir)[-1]["step"] if workdir.exists() else 0
+        kill_after(
+            start(workdir, steps),
+            workdir,
+            records=min(last + random.randint(1, 10), steps - 5),
+            delay=random.uniform(0, 0.3),
+        )
+    for workdir in (tmp_path / "killed", tmp_path / "whole"):
+        process = start(workdir, steps)
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors.decode()
+    assert len(tiny.curve(tmp_path / "whole")) == steps
+    assert tiny.curve(tmp_path / "killed") == tiny.curve(tmp_path / "whole")
+
+
+def test_a_killed_run_continues_on_its_curve_bit_for_bit(tmp_path):
+    check_kills(tmp_path, kills=1, steps=30, seed=0)
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path):
+    check_kills(tmp_path, kills=20, steps=300, seed=int(os.environ.get("KILL_SEED", 1)))

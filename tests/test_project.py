@@ -1,0 +1,89 @@
+"""The layers of the project, and what its configs count to."""
+
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from launch.build import build
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted(
+    path.stem
+    for path in (ROOT / "configs" / "rin").glob("*.py")
+    if path.stem not in ("__init__", "imagenet")
+)
+# Millions: published, but for RIN's own rows, whose sizes are inferred.
+PARAMETERS = {
+    "imagenet64": 214.5,
+    "imagenet128": 214.6,
+    "imagenet256": 319.0,
+    "imagenet512": 320.6,
+    "imagenet768": 408.3,
+    "imagenet1024": 412.0,
+    "imagenet64_small": 157.8,
+    "imagenet64_rin": 277.9,
+    "imagenet128_rin": 411.7,
+    "imagenet256_rin": 412.0,
+    "kinetics600": 411.8,
+    "cifar10": 30.95,
+}
+
+
+def load(name: str):
+    return importlib.import_module(f"configs.rin.{name}")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds_and_opens_with_its_command(name):
+    module = load(name)
+    experiment = build(module.get_config())
+    shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6
+    if name in PARAMETERS:
+        digits = 2 if name == "cifar10" else 1
+        assert round(count, digits) == PARAMETERS[name]
+        assert f"{PARAMETERS[name]:.{digits}f}M" in module.__doc__
+    assert f"--config=configs/rin/{name}.py" in module.__doc__
+
+
+def test_configs_cannot_be_misspelt():
+    config = load("digits").get_config()
+    with pytest.raises(AttributeError, match="steps"):
+        config.train.stps = 3
+
+
+@pytest.mark.parametrize(
+    "package, forbidden",
+    [
+        ("rin_jax", r"diffussm_jax|diffusion_jax\.training|launch|configs"),
+        ("diffussm_jax", r"rin_jax|diffusion_jax\.training|launch|configs"),
+        ("diffusion_jax", r"rin_jax|diffussm_jax|launch|configs"),
+    ],
+)
+def test_layers_import_downwards_only(package, forbidden):
+    for path in (ROOT / package).rglob("*.py"):
+        upwards = re.findall(rf"^\s*(?:from|import) ({forbidden})\b.*$", path.read_text(), re.M)
+        assert not upwards, path
+
+
+def test_files_stay_short():
+    for package in ("rin_jax", "diffussm_jax", "diffusion_jax", "configs", "launch"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 300, path
+
+
+def test_imports_stay_light():
+    """No TensorFlow, torch or matplotlib behind our packages."""
+    code = (
+        "import sys, rin_jax, rin_jax.official, launch.train, launch.sample;"
+        "print([m for m in ('tensorflow', 'torch', 'matplotlib', 'sklearn') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,48 @@
+"""A run on the digits that compiles in seconds."""
+
+import json
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from configs.rin import digits
+
+OVERRIDES = {
+    "model.num_latents": 4,
+    "model.process_layers": (1,),
+    "model.latent_dim": 16,
+    "model.latent_heads": 2,
+    "model.latent_mlp_ratio": 1,
+    "model.interface_dim": 8,
+    "model.interface_mlp_ratio": 1,
+    "model.read_write_heads": 2,
+    "model.geometry.patch_size": 4,
+    "objective.label_dropout": 0.1,
+    "optimizer.warmup_steps": 0,
+    "optimizer.decay": "constant",
+    "train.steps": 6,
+    "train.batch_size": 16,
+    "train.log_every": 1,
+    "train.checkpoint_every": 2,
+    "train.keep_checkpoints": 2,
+    "train.grid_every": 0,
+    "sampling.steps": 3,
+}
+
+
+def config(**changes) -> ConfigDict:
+    """The digits config made tiny; changes are written as train__steps=3."""
+    made = digits.get_config()
+    made.update_from_flattened_dict(OVERRIDES)
+    made.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return made
+
+
+def flags() -> list[str]:
+    """The same as command-line flags."""
+    return ["--config=configs/rin/digits.py"] + [f"--config.{k}={v}" for k, v in OVERRIDES.items()]
+
+
+def curve(workdir: Path) -> list[dict]:
+    """All records of a run."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
