@@ -56,6 +56,8 @@ def model_from_official(
     for name in ("conv_kernel_size", "cond_decoupled_read", "drop_att", "cond_dim"):
         if arguments.get(name):
             raise UserError(f"{name} is {arguments[name]}: only 0 can be read")
+    if "image_height" not in arguments:
+        raise UserError("there is no image_height: only image and video networks can be read")
     size = (arguments["image_height"], arguments["image_width"], arguments["image_channels"])
     interface_positions = arguments.get("tape_pos_encoding", "learned")
     if "seq_len" in arguments:

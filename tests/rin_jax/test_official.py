@@ -132,3 +132,5 @@ def test_official_video_sin_cos_table_keeps_its_order():
 def test_options_that_cannot_be_read_are_refused():
     with pytest.raises(UserError, match="conv_kernel_size is 5"):
         small_image(conv_kernel_size=5)
+    with pytest.raises(UserError, match="only image and video networks"):
+        model_from_official({"num_tokens": 4})
