@@ -1,0 +1,119 @@
+"""The bidirectional long convolution, in three forms that agree.
+
+    forward[t] = sum_{s <= t} K_f[t - s] u[s]          backward[t] = sum_{s >= t} K_b[s - t] u[s]
+
+All take u as (B, H, L), and both directions from one pass over it: nothing is flipped.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from diffussm_jax.s4d import Modes, kernel, powers
+
+CHUNK = 128
+
+
+def convolve_fft(
+    u: jax.Array, forward: jax.Array, backward: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """By FFT: the backward direction multiplies by the conjugate spectrum.
+
+    Args:
+      u: (B, H, L) float32 or wider.
+      forward, backward: (H, L) kernels, or (1, L) to share one over the channels.
+
+    Returns:
+      (forward, backward), each (B, H, L).
+    """
+    length = u.shape[-1]
+    padded = 2 ** (2 * length - 1).bit_length() if length > 1 else 2
+    spectrum = jnp.fft.rfft(u, padded)
+    k_forward = jnp.fft.rfft(forward, padded)[None]
+    k_backward = jnp.conj(jnp.fft.rfft(backward, padded))[None]
+    return tuple(jnp.fft.irfft(spectrum * k, padded)[..., :length] for k in (k_forward, k_backward))
+
+
+def convolve_chunked(
+    u: jax.Array, forward: Modes, backward: Modes, chunk: int = CHUNK
+) -> tuple[jax.Array, jax.Array]:
+    """By matmuls: Toeplitz inside a chunk, a carried state between chunks.
+
+    Args:
+      u: (B, H, L).
+      forward, backward: modes of shape (H, M).
+      chunk: T; L is padded to a multiple of it.
+
+    Returns:
+      (forward, backward), each (B, H, L).
+    """
+    batch, channels, length = u.shape
+    chunk = min(chunk, length)
+    count = -(-length // chunk)
+    u = jnp.pad(u, ((0, 0), (0, 0), (0, count * chunk - length)))
+    u_BHCT = u.reshape(batch, channels, count, chunk)
+    outputs = []
+    for modes, reverse in ((forward, False), (backward, True)):
+        toeplitz_HTT = _toeplitz(kernel(modes, chunk), reverse)
+        inside = _matmul("bhcs,hst->bhct", u_BHCT, toeplitz_HTT)
+        y = inside + _between_chunks(u_BHCT, modes, reverse)
+        outputs.append(y.reshape(batch, channels, -1)[..., :length])
+    return tuple(outputs)
+
+
+def _toeplitz(k_HT: jax.Array, reverse: bool) -> jax.Array:
+    """(H, s, t): K[t - s] where t >= s; reversed, K[s - t] where s >= t."""
+    size = k_HT.shape[-1]
+    lag = jnp.arange(size)[None, :] - jnp.arange(size)[:, None]
+    lag = -lag if reverse else lag
+    return jnp.where((lag >= 0)[None], k_HT[:, jnp.maximum(lag, 0)], 0)
+
+
+def _between_chunks(u_BHCT: jax.Array, modes: Modes, reverse: bool) -> jax.Array:
+    """What all earlier (reversed: later) chunks add to each chunk."""
+    chunk = u_BHCT.shape[-1]
+    position = jnp.arange(chunk)
+    # A chunk becomes sum_j exp(rate a_j) u_j, and is read b_i steps on: a_j + b_i is the lag.
+    written, read = (
+        (position, chunk - position) if reverse else (chunk - 1 - position, position + 1)
+    )
+    write = jnp.concatenate(powers(modes, written), axis=1)
+    summary_BHCM = _matmul("bhct,hmt->bhcm", u_BHCT, write)
+
+    step_re, step_im = (power[..., 0][None] for power in powers(modes, jnp.array([chunk])))
+
+    def hand_on(state, summary):
+        re, im = jnp.split(state, 2, axis=-1)
+        decayed = jnp.concatenate([re * step_re - im * step_im, re * step_im + im * step_re], -1)
+        return decayed + summary, state
+
+    zero = jnp.zeros_like(summary_BHCM[:, :, 0])
+    _, before_CBHM = jax.lax.scan(hand_on, zero, jnp.moveaxis(summary_BHCM, 2, 0), reverse=reverse)
+    read_re, read_im = powers(modes, read)
+    w_re, w_im = modes.weight_re[..., None], modes.weight_im[..., None]
+    reading = jnp.concatenate(
+        [w_re * read_re - w_im * read_im, -(w_re * read_im + w_im * read_re)], axis=1
+    )
+    return _matmul("cbhm,hmt->bhct", before_CBHM, reading)
+
+
+def _matmul(equation: str, *operands: jax.Array) -> jax.Array:
+    return jnp.einsum(equation, *operands, precision=jax.lax.Precision.HIGHEST)
+
+
+def convolve_recurrent(
+    u: jax.Array, forward: Modes, backward: Modes
+) -> tuple[jax.Array, jax.Array]:
+    """By the recurrence x = exp(rate) x + u, y = Re(weight x): slow, the oracle of the others."""
+    outputs = []
+    for modes, reverse in ((forward, False), (backward, True)):
+        decay = jnp.exp(jax.lax.complex(modes.rate_re, modes.rate_im))[None]
+        weight = jax.lax.complex(modes.weight_re, modes.weight_im)[None]
+
+        def step(state, u_BH, decay=decay, weight=weight):
+            state = decay * state + u_BH[..., None].astype(state.dtype)
+            return state, (weight * state).real.sum(-1)
+
+        zero = jnp.zeros((*u.shape[:2], modes.rate_re.shape[-1]), decay.dtype)
+        _, y_LBH = jax.lax.scan(step, zero, jnp.moveaxis(u, 2, 0), reverse=reverse)
+        outputs.append(jnp.moveaxis(y_LBH, 0, 2))
+    return tuple(outputs)

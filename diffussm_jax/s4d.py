@@ -1,0 +1,131 @@
+"""S4D: diagonal state spaces, discretised, as long convolution kernels (arXiv 2206.11893).
+
+    K[l] = 2 Re sum_n C_n (exp(dt A_n) - 1) / A_n exp(dt A_n l)          n over N/2 conjugate pairs
+
+The exponentials are of float32 or wider always: rounding dt A to bfloat16 alone costs 10%.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax.errors import UserError, check_choice
+
+STARTS = ("lin", "inv", "legs")
+# Bounds of the parameters' logarithms: beyond them the gradient is zero, the kernel finite.
+LOG_DT = (math.log(1e-5), math.log(1e1))
+LOG_DECAY = (math.log(1e-4), math.log(1e4))
+
+
+class Modes(NamedTuple):
+    """A discretised state space: K[l] = Re sum_n weight_n exp(rate_n l), real parts negative.
+
+    Attributes:
+      rate_re, rate_im, weight_re, weight_im: (H, M) float, M modes to each of H kernels.
+    """
+
+    rate_re: jax.Array
+    rate_im: jax.Array
+    weight_re: jax.Array
+    weight_im: jax.Array
+
+
+def start_state_matrix(start: str, state_size: int) -> np.ndarray:
+    """The N/2 eigenvalues of A with positive imaginary part, complex128.
+
+    'lin': -1/2 + i pi n. 'inv': -1/2 + i N/pi (N/(2n + 1) - 1). 'legs': of HiPPO-LegS' normal part.
+
+    Raises:
+      UserError: for an unknown start or an odd `state_size`.
+    """
+    check_choice("start", start, STARTS)
+    if state_size < 2 or state_size % 2:
+        raise UserError(f"state_size is {state_size}: conjugate pairs need an even number")
+    n = np.arange(state_size // 2)
+    if start == "lin":
+        return -0.5 + 1j * np.pi * n
+    if start == "inv":
+        return -0.5 + 1j * state_size / np.pi * (state_size / (2 * n + 1) - 1)
+    # LegS = normal - low rank; the normal part is -1/2 I + skew-symmetric.
+    root = np.sqrt(2 * np.arange(state_size) + 1.0)
+    skew = -0.5 * np.tril(np.outer(root, root), -1)
+    eigenvalues = np.linalg.eigvals(skew - skew.T)
+    imaginary = np.sort(eigenvalues.imag[eigenvalues.imag > 0])
+    return -0.5 + 1j * imaginary
+
+
+def discretise(
+    log_dt: jax.Array, log_decay: jax.Array, frequency: jax.Array, c: jax.Array
+) -> Modes:
+    """Zero-order hold with B = 1 of A = -exp(log_decay) + i frequency in conjugate pairs.
+
+    Args:
+      log_dt: (H,) log of the step.
+      log_decay, frequency: (H, N/2).
+      c: (H, N/2, 2) real and imaginary part of C.
+    """
+    dt = jnp.exp(jnp.clip(log_dt, *LOG_DT))[:, None]
+    a = jax.lax.complex(-jnp.exp(jnp.clip(log_decay, *LOG_DECAY)), frequency)
+    rate = a * dt.astype(a.dtype)
+    weight = 2 * jax.lax.complex(c[..., 0], c[..., 1]) * jnp.expm1(rate) / a
+    return Modes(rate.real, rate.imag, weight.real, weight.imag)
+
+
+def discretise_shared(log_dt: jax.Array, a_re: jax.Array, a_im: jax.Array, c: jax.Array) -> Modes:
+    """BiGS' form: one kernel for all channels from N modes, not pairs, Re A clipped at -1e-4.
+
+    Args:
+      log_dt: (1,).
+      a_re, a_im: (N,).
+      c: (N, 2).
+
+    Returns:
+      Modes of shape (1, N).
+    """
+    a = jax.lax.complex(jnp.minimum(a_re, -1e-4), a_im)[None]
+    rate = a * jnp.exp(jnp.clip(log_dt, *LOG_DT))[:, None].astype(a.dtype)
+    weight = jax.lax.complex(c[None, :, 0], c[None, :, 1]) * jnp.expm1(rate) / a
+    return Modes(rate.real, rate.imag, weight.real, weight.imag)
+
+
+@jax.custom_jvp
+def exponentials(rate_re: jax.Array, rate_im: jax.Array, steps: jax.Array):
+    """Real and imaginary part of exp(rate l), (H, M, len(steps)), for l in `steps` (float)."""
+    size = jnp.exp(rate_re[..., None] * steps[None, None])
+    angle = rate_im[..., None] * steps[None, None]
+    return size * jnp.cos(angle), size * jnp.sin(angle)
+
+
+@exponentials.defjvp
+def _exponentials_jvp(primals, tangents):
+    """l exp(rate l): needs the values alone, a quarter of what autodiff would keep."""
+    re, im = exponentials(*primals)
+    steps = primals[2][None, None]
+    along_re, along_im = (tangent[..., None] * steps for tangent in tangents[:2])
+    return (re, im), (re * along_re - im * along_im, re * along_im + im * along_re)
+
+
+def powers(modes: Modes, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Real and imaginary part of exp(rate l), (H, M, len(steps)), for l in `steps` (integers)."""
+    return exponentials(modes.rate_re, modes.rate_im, steps.astype(modes.rate_re.dtype))
+
+
+def kernel(modes: Modes, length: int) -> jax.Array:
+    """K[0:length], (H, length), in O(H M sqrt(length)) memory.
+
+    With l = l1 L2 + l2 the sum over modes is one real matmul of (L1, 2M) by (2M, L2) a kernel.
+    """
+    inner = 2 ** round(math.log2(max(length, 1)) / 2)
+    outer = -(-length // inner)
+    coarse_re, coarse_im = powers(modes, jnp.arange(outer) * inner)
+    fine_re, fine_im = powers(modes, jnp.arange(inner))
+    w_re, w_im = modes.weight_re[..., None], modes.weight_im[..., None]
+    left = jnp.concatenate(
+        [w_re * coarse_re - w_im * coarse_im, -(w_re * coarse_im + w_im * coarse_re)], axis=1
+    )
+    right = jnp.concatenate([fine_re, fine_im], axis=1)
+    product = jnp.einsum("hmi,hmj->hij", left, right, precision=jax.lax.Precision.HIGHEST)
+    return product.reshape(product.shape[0], -1)[:, :length]
