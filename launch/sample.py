@@ -92,9 +92,9 @@ def sample(
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": step}
     del record["batch_size"]
     out = out or workdir / "samples" / _name(record)
-    parts = _open(out, record)
-    if (out / "samples.npz").exists():
+    if _is_done(out, record):
         return out
+    parts = out / "parts"
 
     sampler = make_sampler(
         experiment.denoiser,
@@ -107,7 +107,7 @@ def sample(
     batch = -(-min(request["batch_size"], num) // mesh.size) * mesh.size
     done = sum(len(np.load(part, mmap_mode="r")) for part in sorted(parts.glob("*.npy")))
     with tqdm(
-        total=num, initial=done, unit="image", disable=not sys.stderr.isatty(), dynamic_ncols=True
+        total=num, initial=done, unit=" images", disable=not sys.stderr.isatty(), dynamic_ncols=True
     ) as progress:
         for start in range(done, num, batch):
             indices = np.arange(start, start + batch, dtype=np.int32)
@@ -116,10 +116,13 @@ def sample(
             images = np.asarray(sampler(params, jnp.asarray(indices), condition))[: num - start]
             _save_part(parts / f"{start:09d}.npy", images)
             progress.update(len(images))
-    _join(out, parts, labels)
-    with np.load(out / "samples.npz") as archive:
-        first = archive["arr_0"][: 10 * grid_columns(experiment.num_classes)]
-    save_grid(out / "grid.png", first, grid_columns(experiment.num_classes))
+    arrays = [np.load(part, mmap_mode="r") for part in sorted(parts.glob("*.npy"))]
+    columns = grid_columns(experiment.num_classes)
+    shown = 10 * columns
+    first = np.concatenate([array[:shown] for array in arrays[:shown]])[:shown]
+    save_grid(out / "grid.png", first, columns)
+    _save_samples(out / "samples.npz", arrays, labels)
+    shutil.rmtree(parts)
     return out
 
 
@@ -134,18 +137,20 @@ def _name(record: dict) -> str:
     return name + ("_labels" + record["labels"].replace(",", "-")[:60] if record["labels"] else "")
 
 
-def _open(out: Path, record: dict) -> Path:
-    """Makes the folder for a request, or finds the parts of the same request."""
-    path, parts = out / "request.json", out / "parts"
+def _is_done(out: Path, record: dict) -> bool:
+    """Whether the request is answered already; if not, makes its folder, or finds it begun."""
+    path = out / "request.json"
     text = json.dumps(record, indent=2) + "\n"
     try:
         if path.exists() and path.read_text() != text:
             raise UserError(f"{out} holds samples of another request: choose another --out")
-        parts.mkdir(parents=True, exist_ok=True)
+        if (out / "samples.npz").exists():
+            return True
+        (out / "parts").mkdir(parents=True, exist_ok=True)
         write_atomically(path, lambda partial: partial.write_text(text))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
-    return parts
+    return False
 
 
 def _save_part(path: Path, images: np.ndarray) -> None:
@@ -156,9 +161,8 @@ def _save_part(path: Path, images: np.ndarray) -> None:
     write_atomically(path, write)
 
 
-def _join(out: Path, parts: Path, labels: np.ndarray | None) -> None:
-    """Writes samples.npz from the parts, one in memory at a time, and removes them."""
-    arrays = [np.load(part, mmap_mode="r") for part in sorted(parts.glob("*.npy"))]
+def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | None) -> None:
+    """Writes the .npz, one array in memory at a time."""
     shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
 
     def write(partial: Path) -> None:
@@ -172,8 +176,7 @@ def _join(out: Path, parts: Path, labels: np.ndarray | None) -> None:
                 with archive.open("labels.npy", "w") as file:
                     np.lib.format.write_array(file, labels)
 
-    write_atomically(out / "samples.npz", write)
-    shutil.rmtree(parts)
+    write_atomically(path, write)
 
 
 def main(options: flags.FlagValues) -> None:

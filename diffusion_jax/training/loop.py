@@ -71,7 +71,7 @@ def _progress(start: int, total: int, batch_size: int) -> tqdm:
         range(start, total),
         initial=start,
         total=total,
-        unit="images",
+        unit=" images",
         unit_scale=batch_size,
         disable=not sys.stderr.isatty(),
         dynamic_ncols=True,

@@ -96,6 +96,7 @@ def test_a_folder_of_another_request_is_refused(run, tmp_path):
     before = (tmp_path / "out" / "samples.npz").stat().st_mtime_ns
     draw(run, tmp_path / "out", num=3)  # the same request is done already
     assert (tmp_path / "out" / "samples.npz").stat().st_mtime_ns == before
+    assert not (tmp_path / "out" / "parts").exists()
     with pytest.raises(UserError, match="holds samples of another request"):
         draw(run, tmp_path / "out", num=4)
 
