@@ -16,7 +16,7 @@ from diffusion_jax.files import write_atomically
 from diffusion_jax.guidance import Guidance
 from diffusion_jax.objectives import Objective
 from diffusion_jax.samplers import Sampling
-from diffusion_jax.schedules import Schedule, make_schedule
+from diffusion_jax.schedules import make_schedule
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
 from diffusion_jax.training.state import TrainState, create_state
 from rin_jax import RIN, Images, Video
@@ -79,7 +79,7 @@ def build(config: ConfigDict) -> Experiment:
     check_at_least("train.grid_every", config.train.grid_every, 0)
     check_rate("ema_decay", config.ema_decay)
     objective = dict(config.objective)
-    objective["schedule"] = _schedule(objective["schedule"])
+    objective["schedule"] = make_schedule(**objective["schedule"])
     denoiser = _rin(config.model)
     geometry = denoiser.geometry
     sample_shape = example_shape = geometry.sample_shape
@@ -106,20 +106,14 @@ def build_sampling(section: ConfigDict) -> Sampling:
     """The `sampling` section."""
     fields = dict(section)
     weight, interval = fields.pop("guidance"), fields.pop("guidance_interval")
-    fields["schedule"] = _schedule(fields["schedule"])
+    fields["schedule"] = make_schedule(**fields["schedule"])
     return Sampling(**fields, guidance=Guidance(weight, tuple(interval)))
 
 
-def build_source(config: ConfigDict, experiment: Experiment, split: str = "train") -> Arrays:
+def build_source(config: ConfigDict, experiment: Experiment) -> Arrays:
     """The config's data set, checked against its model."""
     data = config.data
-    return load_source(
-        data.name, data.path, experiment.example_shape, experiment.num_classes, split
-    )
-
-
-def _schedule(section: ConfigDict) -> Schedule:
-    return make_schedule(**section)
+    return load_source(data.name, data.path, experiment.example_shape, experiment.num_classes)
 
 
 def _rin(section: ConfigDict) -> RIN:

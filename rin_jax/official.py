@@ -101,12 +101,16 @@ def model_from_official(
     )
 
 
-def params_from_official(variables: Mapping[str, np.ndarray], model: RIN) -> dict[str, Any]:
+def params_from_official(
+    variables: Mapping[str, np.ndarray], model: RIN, arguments: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Our parameter tree from official variables.
 
     Args:
       variables: official name, with or without its first component ('tape/'), to array.
       model: the network that they belong to, as from `model_from_official`.
+      arguments: the official constructor's; needed where a video's positions are 'sin_cos', whose
+        table is no variable there.
 
     Returns:
       The tree that `model.apply({'params': tree}, ...)` takes, in `model.param_dtype`.
@@ -114,10 +118,11 @@ def params_from_official(variables: Mapping[str, np.ndarray], model: RIN) -> dic
     Raises:
       UserError: naming the first variable that is missing, left over, or of another shape.
     """
-    variables = {name.split(":")[0].split("/", 1)[-1]: value for name, value in variables.items()}
-    if isinstance(model.geometry, Video) and model.interface_positions == "learned":
-        variables.setdefault(_positions_name("tape", "learned"), _official_video_table(model))
     wanted = official_shapes(model)
+    plain = {name.split(":")[0]: value for name, value in variables.items()}
+    variables = {k if k in wanted else k.split("/", 1)[-1]: value for k, value in plain.items()}
+    if arguments and "seq_len" in arguments and arguments["tape_pos_encoding"] == "sin_cos":
+        variables[_positions_name("tape", "learned")] = _official_video_table(model)
     for name, shape in wanted.items():
         if name not in variables:
             raise UserError(f"official weights lack {name}")

@@ -56,7 +56,7 @@ def network(arguments: dict, arrays: dict, dtype, num_classes: int, condition_to
     model = model_from_official(
         arguments, num_classes, condition_tokens, dtype=dtype, param_dtype=dtype
     )
-    return model, params_from_official(part(arrays, "w/"), model)
+    return model, params_from_official(part(arrays, "w/"), model, arguments)
 
 
 def network_of_config(config: dict, arrays: dict, dtype):

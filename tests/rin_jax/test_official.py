@@ -108,6 +108,10 @@ def official_zeros(model) -> dict[str, np.ndarray]:
 def test_missing_extra_and_misshapen_variables_are_named():
     model = small_image()
     variables = official_zeros(model)
+    bare = {name.removeprefix("tape/"): value for name, value in variables.items()}
+    assert jax.tree.map(jnp.shape, params_from_official(bare, model)) == jax.tree.map(
+        jnp.shape, params_from_official(variables, model)
+    )
     without = {k: v for k, v in variables.items() if k != "tape/stem/bias"}
     with pytest.raises(UserError, match="lack stem/bias"):
         params_from_official(without, model)
@@ -119,11 +123,12 @@ def test_missing_extra_and_misshapen_variables_are_named():
 
 def test_official_video_sin_cos_table_keeps_its_order():
     """The official code repeats every position over time instead of tiling the space code."""
-    video = model_from_official(ARGUMENTS | {"tape_pos_encoding": "sin_cos"})
+    arguments = ARGUMENTS | {"tape_pos_encoding": "sin_cos"}
+    video = model_from_official(arguments)
     assert video.interface_positions == "learned"
     variables = official_zeros(video)
     del variables["tape/tape_pos_emb/kernel/vis_pos_embedding"]  # the official network has none
-    table = params_from_official(variables, video)["interface_positions"]
+    table = params_from_official(variables, video, arguments)["interface_positions"]
     assert table.shape == (8, 8)
     np.testing.assert_array_equal(table[0::2], table[1::2])
     assert np.abs(np.diff(table[0::2], axis=0)).max() > 0.1
