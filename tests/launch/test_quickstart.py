@@ -1,0 +1,23 @@
+"""The quickstart's yardsticks, on real digits."""
+
+import numpy as np
+
+from diffusion_jax.data.sources import load_source
+from launch.quickstart import score
+
+SHAPE = (8, 8, 1)
+
+
+def test_scores_of_real_digits():
+    train = load_source("digits", "", SHAPE, 10)
+    held_out = load_source("digits", "", SHAPE, 10, split="held_out")
+    agreement, frechet, nearest = score(held_out.images, held_out.labels, train)
+    assert agreement > 0.96
+    assert nearest > 0.5
+    noise = np.random.default_rng(0).integers(0, 256, held_out.images.shape, np.uint8)
+    assert score(noise, held_out.labels, train)[1] > 20 * frechet
+
+    agreement, frechet, nearest = score(train.images, train.labels[::-1], train)
+    assert agreement < 0.2  # labels of other digits
+    assert abs(frechet) < 1e-6
+    assert nearest < 1e-6
