@@ -22,6 +22,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def round_up(count: int, mesh: Mesh) -> int:
+    """The smallest batch of at least `count` that every device gets an equal part of."""
+    return -(-count // mesh.size) * mesh.size
+
+
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
     """Raises `UserError` unless every device gets an equal part of every micro-batch."""
     parts = mesh.size * accumulate

@@ -8,7 +8,7 @@ All take u as (B, H, L), and both directions from one pass over it: nothing is f
 import jax
 import jax.numpy as jnp
 
-from diffussm_jax.s4d import Modes, kernel, powers
+from diffussm_jax.s4d import Modes, kernel, powers, weighted_powers
 
 CHUNK = 128
 
@@ -76,10 +76,9 @@ def _between_chunks(u_BHCT: jax.Array, modes: Modes, reverse: bool) -> jax.Array
     written, read = (
         (position, chunk - position) if reverse else (chunk - 1 - position, position + 1)
     )
-    write = jnp.concatenate(powers(modes, written), axis=1)
-    summary_BHCM = _matmul("bhct,hmt->bhcm", u_BHCT, write)
+    summary_BHCM = _matmul("bhct,hmt->bhcm", u_BHCT, powers(modes, written))
 
-    step_re, step_im = (power[..., 0][None] for power in powers(modes, jnp.array([chunk])))
+    step_re, step_im = jnp.split(powers(modes, jnp.array([chunk]))[None, ..., 0], 2, axis=-1)
 
     def hand_on(state, summary):
         re, im = jnp.split(state, 2, axis=-1)
@@ -88,12 +87,7 @@ def _between_chunks(u_BHCT: jax.Array, modes: Modes, reverse: bool) -> jax.Array
 
     zero = jnp.zeros_like(summary_BHCM[:, :, 0])
     _, before_CBHM = jax.lax.scan(hand_on, zero, jnp.moveaxis(summary_BHCM, 2, 0), reverse=reverse)
-    read_re, read_im = powers(modes, read)
-    w_re, w_im = modes.weight_re[..., None], modes.weight_im[..., None]
-    reading = jnp.concatenate(
-        [w_re * read_re - w_im * read_im, -(w_re * read_im + w_im * read_re)], axis=1
-    )
-    return _matmul("cbhm,hmt->bhct", before_CBHM, reading)
+    return _matmul("cbhm,hmt->bhct", before_CBHM, weighted_powers(modes, read))
 
 
 def _matmul(equation: str, *operands: jax.Array) -> jax.Array:

@@ -67,11 +67,8 @@ def discretise(
       log_decay, frequency: (H, N/2).
       c: (H, N/2, 2) real and imaginary part of C.
     """
-    dt = jnp.exp(jnp.clip(log_dt, *LOG_DT))[:, None]
-    a = jax.lax.complex(-jnp.exp(jnp.clip(log_decay, *LOG_DECAY)), frequency)
-    rate = a * dt.astype(a.dtype)
-    weight = 2 * jax.lax.complex(c[..., 0], c[..., 1]) * jnp.expm1(rate) / a
-    return Modes(rate.real, rate.imag, weight.real, weight.imag)
+    decay = jnp.exp(jnp.clip(log_decay, *LOG_DECAY))
+    return _zero_order_hold(log_dt, jax.lax.complex(-decay, frequency), 2 * c)
 
 
 def discretise_shared(log_dt: jax.Array, a_re: jax.Array, a_im: jax.Array, c: jax.Array) -> Modes:
@@ -85,9 +82,14 @@ def discretise_shared(log_dt: jax.Array, a_re: jax.Array, a_im: jax.Array, c: ja
     Returns:
       Modes of shape (1, N).
     """
-    a = jax.lax.complex(jnp.minimum(a_re, -1e-4), a_im)[None]
+    a = jax.lax.complex(jnp.minimum(a_re, -1e-4), a_im)
+    return _zero_order_hold(log_dt, a[None], c[None])
+
+
+def _zero_order_hold(log_dt: jax.Array, a: jax.Array, c: jax.Array) -> Modes:
+    """rate = dt A, weight = C (exp(dt A) - 1) / A, of complex A (H, M) and C (H, M, 2)."""
     rate = a * jnp.exp(jnp.clip(log_dt, *LOG_DT))[:, None].astype(a.dtype)
-    weight = jax.lax.complex(c[None, :, 0], c[None, :, 1]) * jnp.expm1(rate) / a
+    weight = jax.lax.complex(c[..., 0], c[..., 1]) * jnp.expm1(rate) / a
     return Modes(rate.real, rate.imag, weight.real, weight.imag)
 
 
@@ -108,9 +110,20 @@ def _exponentials_jvp(primals, tangents):
     return (re, im), (re * along_re - im * along_im, re * along_im + im * along_re)
 
 
-def powers(modes: Modes, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Real and imaginary part of exp(rate l), (H, M, len(steps)), for l in `steps` (integers)."""
-    return exponentials(modes.rate_re, modes.rate_im, steps.astype(modes.rate_re.dtype))
+def powers(modes: Modes, steps: jax.Array) -> jax.Array:
+    """Real, then imaginary parts of exp(rate l), (H, 2M, len(steps)), at integer `steps` l."""
+    parts = exponentials(modes.rate_re, modes.rate_im, steps.astype(modes.rate_re.dtype))
+    return jnp.concatenate(parts, axis=1)
+
+
+def weighted_powers(modes: Modes, steps: jax.Array) -> jax.Array:
+    """What multiplies `powers` at l' to give K[l + l'], (H, 2M, len(steps)).
+
+    Re(weight exp(rate l)), then -Im: the sum over 2M is the real part of the complex product.
+    """
+    re, im = jnp.split(powers(modes, steps), 2, axis=1)
+    w_re, w_im = modes.weight_re[..., None], modes.weight_im[..., None]
+    return jnp.concatenate([w_re * re - w_im * im, -(w_re * im + w_im * re)], axis=1)
 
 
 def kernel(modes: Modes, length: int) -> jax.Array:
@@ -120,12 +133,7 @@ def kernel(modes: Modes, length: int) -> jax.Array:
     """
     inner = 2 ** round(math.log2(max(length, 1)) / 2)
     outer = -(-length // inner)
-    coarse_re, coarse_im = powers(modes, jnp.arange(outer) * inner)
-    fine_re, fine_im = powers(modes, jnp.arange(inner))
-    w_re, w_im = modes.weight_re[..., None], modes.weight_im[..., None]
-    left = jnp.concatenate(
-        [w_re * coarse_re - w_im * coarse_im, -(w_re * coarse_im + w_im * coarse_re)], axis=1
-    )
-    right = jnp.concatenate([fine_re, fine_im], axis=1)
-    product = jnp.einsum("hmi,hmj->hij", left, right, precision=jax.lax.Precision.HIGHEST)
+    coarse = weighted_powers(modes, jnp.arange(outer) * inner)
+    fine = powers(modes, jnp.arange(inner))
+    product = jnp.einsum("hmi,hmj->hij", coarse, fine, precision=jax.lax.Precision.HIGHEST)
     return product.reshape(product.shape[0], -1)[:, :length]

@@ -16,7 +16,9 @@ from diffusion_jax.files import write_atomically
 from diffusion_jax.guidance import Guidance
 from diffusion_jax.objectives import Objective
 from diffusion_jax.samplers import Sampling
+from diffusion_jax.sampling import make_sampler
 from diffusion_jax.schedules import make_schedule
+from diffusion_jax.sharding import Mesh
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
 from diffusion_jax.training.state import TrainState, create_state
 from rin_jax import RIN, Images, Video
@@ -65,6 +67,12 @@ class Experiment:
         """The state before the first step."""
         params = self.init_params(jax.random.key(seed))
         return create_state(params, make_optimizer(self.optimizer, total_steps))
+
+    def sampler(self, mesh: Mesh, seed: int):
+        """`diffusion_jax.sampling.make_sampler` of this network."""
+        return make_sampler(
+            self.denoiser, self.objective, self.sampling, self.sample_shape, mesh, seed=seed
+        )
 
 
 def build(config: ConfigDict) -> Experiment:

@@ -10,8 +10,7 @@ from diffusion_jax import process
 from diffusion_jax.data.sources import Arrays
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.reporting.grids import save_grid
-from diffusion_jax.sampling import make_sampler
-from diffusion_jax.sharding import Mesh
+from diffusion_jax.sharding import Mesh, round_up
 from diffusion_jax.training.state import TrainState
 from launch.build import Experiment
 
@@ -44,17 +43,10 @@ def make_grid_drawer(
 ) -> Callable[[int, TrainState], None]:
     """(step, state) -> writes folder/STEP.png, samples of the EMA, the same noise every time."""
     size = config.train.grid_size
-    indices = np.arange(-(-size // mesh.size) * mesh.size, dtype=np.int32)
+    indices = np.arange(round_up(size, mesh), dtype=np.int32)
     labels = indices % experiment.num_classes if experiment.num_classes else None
     condition = make_condition(experiment, source, indices, labels)
-    sampler = make_sampler(
-        experiment.denoiser,
-        experiment.objective,
-        experiment.sampling,
-        experiment.sample_shape,
-        mesh,
-        seed=config.seed,
-    )
+    sampler = experiment.sampler(mesh, config.seed)
 
     def draw(step: int, state: TrainState) -> None:
         images = np.asarray(sampler(state.ema, jnp.asarray(indices), condition))[:size]

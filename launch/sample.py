@@ -26,8 +26,8 @@ from diffusion_jax.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.grids import save_grid
-from diffusion_jax.sampling import make_sampler, random_labels
-from diffusion_jax.sharding import Mesh, make_mesh, replicated
+from diffusion_jax.sampling import random_labels
+from diffusion_jax.sharding import Mesh, make_mesh, replicated, round_up
 from launch import cli
 from launch.build import Experiment, build, build_source, read_workdir
 from launch.grid import grid_columns, make_condition
@@ -95,16 +95,8 @@ def sample(
     if _is_done(out, record):
         return out
     parts = out / "parts"
-
-    sampler = make_sampler(
-        experiment.denoiser,
-        experiment.objective,
-        experiment.sampling,
-        experiment.sample_shape,
-        mesh,
-        seed=seed,
-    )
-    batch = -(-min(request["batch_size"], num) // mesh.size) * mesh.size
+    sampler = experiment.sampler(mesh, seed)
+    batch = round_up(min(request["batch_size"], num), mesh)
     done = sum(len(np.load(part, mmap_mode="r")) for part in sorted(parts.glob("*.npy")))
     with tqdm(
         total=num, initial=done, unit=" images", disable=not sys.stderr.isatty(), dynamic_ncols=True
