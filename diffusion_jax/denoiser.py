@@ -20,13 +20,30 @@ NULL_LABEL = -1  # what a dropped label becomes; every network gives it its unco
 class NoiseLevel(NamedTuple):
     """How noisy `x_t` is, in the terms that either paper feeds its network.
 
+        x_t = alpha x_0 + sigma eps,  alpha = sqrt(gamma),  sigma = sqrt(1 - gamma)
+
     Attributes:
-      gamma: (B,) float, the signal power: x_t = sqrt(gamma) x_0 + sqrt(1 - gamma) eps.
+      gamma: (B,) float, the signal power.
       timestep: (B,) int32, the step of a discrete table, or None in continuous time.
+      noise_power: (B,) float, 1 - gamma where a table holds it exactly: near gamma = 1 the
+        subtraction would lose it. None subtracts.
     """
 
     gamma: jax.Array
     timestep: jax.Array | None = None
+    noise_power: jax.Array | None = None
+
+    @property
+    def alpha(self) -> jax.Array:
+        return jnp.sqrt(self.gamma)
+
+    @property
+    def sigma_squared(self) -> jax.Array:
+        return 1 - self.gamma if self.noise_power is None else self.noise_power
+
+    @property
+    def sigma(self) -> jax.Array:
+        return jnp.sqrt(self.sigma_squared)
 
 
 class Condition(NamedTuple):
@@ -58,7 +75,13 @@ class Condition(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """What a denoiser returns: `output` (shaped like x_t) in its objective's terms, and `carry`."""
+    """What a denoiser returns.
+
+    Attributes:
+      output: shaped like x_t, in its objective's terms; a network that also predicts variances has
+        them as further channels, as many as x_t has.
+      carry: for the next pass.
+    """
 
     output: jax.Array
     carry: Any

@@ -2,7 +2,8 @@
 
     output = (1 + w) conditional - w unconditional
 
-Both passes are fed the same carry, and only the conditional pass's carry goes on.
+Both passes are fed the same carry, and only the conditional pass's carry goes on. A weight w is a
+scale s = 1 + w of papers that write unconditional + s (conditional - unconditional).
 """
 
 import dataclasses
@@ -10,11 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
-from diffusion_jax.denoiser import Condition, Prediction
-from diffusion_jax.errors import UserError
+from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
+from diffusion_jax.errors import UserError, check_at_least
 
-Denoise = Callable[[jax.Array, jax.Array, Condition, Any], Prediction]
+Denoise = Callable[[jax.Array, NoiseLevel, Condition, Any], Prediction]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +26,20 @@ class Guidance:
     Attributes:
       weight: w; 0 is no guidance, and costs no second pass.
       interval: (low, high): guide where low <= gamma <= high (arXiv 2404.07724).
+      channels: guide the first so many of the data's channels, 0 for all; DiT's results guide 3 of
+        the 4 latent channels. The rest, and variances, are those of the conditional pass.
 
     Raises:
-      UserError: on construction, for an interval that is not ordered within [0, 1].
+      UserError: on construction, for an interval that is not ordered within [0, 1], or fewer than
+        0 channels.
     """
 
     weight: float = 0.0
     interval: tuple[float, float] = (0.0, 1.0)
+    channels: int = 0
 
     def __post_init__(self):
+        check_at_least("guidance channels", self.channels, 0)
         low, high = self.interval
         if not 0 <= low <= high <= 1:
             raise UserError(
@@ -45,23 +52,26 @@ NO_GUIDANCE = Guidance()
 
 
 def guide(denoise: Denoise, guidance: Guidance) -> Denoise:
-    """Wraps `denoise(x_t, gamma, condition, carry)`; gamma (B,) must be one value for the batch."""
+    """Wraps `denoise(x_t, noise, condition, carry)`; the noise must be one level for the batch."""
     if guidance.weight == 0:
         return denoise
     low, high = guidance.interval
 
-    def guided(x_t, gamma, condition, carry):
-        conditional = denoise(x_t, gamma, condition, carry)
+    def guided(x_t, noise, condition, carry):
+        conditional = denoise(x_t, noise, condition, carry)
+        channels = guidance.channels or x_t.shape[-1]
 
         def extrapolate():
-            unconditional = denoise(x_t, gamma, condition.dropped(), carry)
+            unconditional = denoise(x_t, noise, condition.dropped(), carry).output[..., :channels]
             w = guidance.weight
-            return (1 + w) * conditional.output - w * unconditional.output
+            output, rest = jnp.split(conditional.output, [channels], axis=-1)
+            return jnp.concatenate([(1 + w) * output - w * unconditional, rest], axis=-1)
 
         if (low, high) == (0.0, 1.0):
             output = extrapolate()
         else:
-            inside = (low <= gamma[0]) & (gamma[0] <= high)
+            gamma = noise.gamma[0]
+            inside = (low <= gamma) & (gamma <= high)
             output = jax.lax.cond(inside, extrapolate, lambda: conditional.output)
         return Prediction(output, conditional.carry)
 

@@ -1,4 +1,6 @@
-"""Training losses in continuous time, with self-conditioning (arXiv 2301.10972, algorithm 1).
+"""Training losses, with self-conditioning (arXiv 2301.10972, algorithm 1).
+
+With learned variances the loss is hybrid: squared error + variational bound (arXiv 2102.09672).
 
 Every random number of an example is drawn by `draw` from the example's own key, so a loss does not
 depend on which device computes which example.
@@ -10,12 +12,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax import process
+from diffusion_jax import process, variational
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError, check_choice, check_rate
-from diffusion_jax.schedules import Schedule
+from diffusion_jax.schedules import Schedule, noise_level
+from diffusion_jax.tables import Table
 
 SELF_CONDITIONING = ("none", "mask", "first")
+VARIANCES = ("fixed", "learned")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +27,11 @@ class Objective:
     """What the network predicts and how its error is measured.
 
     Attributes:
-      schedule: gamma(t) of training.
+      schedule: gamma(t) of training, or a table.
       prediction: what the network's output stands for: 'eps', 'x0' or 'v'.
       loss: the space of the squared error: 'eps', 'x0' or 'v'.
+      variance: 'fixed', or 'learned': the network has variance channels, and the variational bound,
+        which has weight 1, trains them alone. It needs a table, and data in [-1, 1].
       input_scale: b; data lie in [-b, b].
       normalize_input: the network sees x_t / std(x_t).
       clip_x0: x0 is clipped to [-b, b], in x0 losses as in sampling.
@@ -41,6 +47,7 @@ class Objective:
     schedule: Schedule
     prediction: str = "eps"
     loss: str = "eps"
+    variance: str = "fixed"
     input_scale: float = 1.0
     normalize_input: bool = False
     clip_x0: bool = True
@@ -51,15 +58,30 @@ class Objective:
     def __post_init__(self):
         check_choice("prediction", self.prediction, process.PREDICTIONS)
         check_choice("loss", self.loss, process.PREDICTIONS)
+        check_choice("variance", self.variance, VARIANCES)
         check_choice("self_conditioning", self.self_conditioning, SELF_CONDITIONING)
         check_rate("self_conditioning_rate", self.self_conditioning_rate)
         check_rate("label_dropout", self.label_dropout)
         if self.input_scale <= 0:
             raise UserError(f"input_scale is {self.input_scale}: it must be above 0")
+        if self.variance == "learned" and not isinstance(self.schedule, Table):
+            raise UserError(
+                "variance is 'learned': it needs the steps of a table, as schedule 'linear_betas'"
+            )
+        if self.variance == "learned" and self.input_scale != 1:
+            raise UserError(
+                f"variance is 'learned' and input_scale {self.input_scale}: the bound is that of "
+                "data in [-1, 1]; set input_scale=1"
+            )
 
     @property
     def clip(self) -> float | None:
         return self.input_scale if self.clip_x0 else None
+
+    @property
+    def channel_factor(self) -> int:
+        """Output channels of the network to one of the data."""
+        return 2 if self.variance == "learned" else 1
 
 
 class Draws(NamedTuple):
@@ -94,14 +116,29 @@ def denoise(
     params: Any,
     objective: Objective,
     x_t: jax.Array,
-    gamma: jax.Array,
+    noise: NoiseLevel,
     condition: Condition,
     carry: Any,
     **kwargs: Any,
 ):
-    """One pass of the network, which alone sees the normalised input. Returns a `Prediction`."""
+    """One pass of the network, which alone sees the normalised input.
+
+    Returns:
+      A `Prediction`; its output has 2C channels if the objective learns variances, else C.
+
+    Raises:
+      UserError: if the network's output has other channels.
+    """
     seen = process.unit_variance(x_t) if objective.normalize_input else x_t
-    return denoiser.apply({"params": params}, seen, NoiseLevel(gamma), condition, carry, **kwargs)
+    prediction = denoiser.apply({"params": params}, seen, noise, condition, carry, **kwargs)
+    found, wanted = prediction.output.shape[-1], x_t.shape[-1] * objective.channel_factor
+    if found != wanted:
+        raise UserError(
+            f"the network puts out {found} channels, and variance={objective.variance!r} wants "
+            f"{wanted} for data of {x_t.shape[-1]}: change the network's variance head or the "
+            "objective's variance"
+        )
+    return prediction
 
 
 def loss(
@@ -113,7 +150,7 @@ def loss(
     draws: Draws,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Mean squared error of one batch.
+    """Mean squared error of one batch, plus the bound where variances are learned.
 
     Args:
       denoiser: a denoiser (see `diffusion_jax.denoiser`).
@@ -126,8 +163,8 @@ def loss(
     Returns:
       A float32 (or wider) scalar.
     """
-    gamma = objective.schedule(draws.t)
-    x_t = process.diffuse(x0, draws.eps, gamma)
+    noise = noise_level(objective.schedule, draws.t)
+    x_t = process.diffuse(x0, draws.eps, noise)
 
     def run(pass_index: int, count: int, carry):
         kept = condition
@@ -136,22 +173,42 @@ def loss(
         rngs = None
         if dropout_key is not None:
             rngs = {"dropout": jax.random.fold_in(dropout_key, pass_index)}
-        first = jax.tree.map(lambda part: part[:count], (x_t, gamma, kept))
+        first = jax.tree.map(lambda part: part[:count], (x_t, noise, kept))
         return denoise(denoiser, params, objective, *first, carry, train=True, rngs=rngs)
 
     carry = _carry(denoiser, objective, draws, x0.shape[0], run)
     output = run(1, x0.shape[0], carry).output.astype(x0.dtype)
+    output, spread = jnp.split(output, [x0.shape[-1]], axis=-1)
     x0_hat, eps_hat = process.to_x0_eps(
-        output, x_t, gamma, objective.prediction, objective.clip, consistent_eps=False
+        output, x_t, noise, objective.prediction, objective.clip, consistent_eps=False
     )
     if objective.loss == "eps":
         error = draws.eps - eps_hat
     elif objective.loss == "x0":
         error = (x0 - x0_hat) / objective.input_scale
     else:
-        v_hat = output if objective.prediction == "v" else process.velocity(x0_hat, eps_hat, gamma)
-        error = process.velocity(x0, draws.eps, gamma) - v_hat
-    return jnp.mean(jnp.square(error))
+        v_hat = output if objective.prediction == "v" else process.velocity(x0_hat, eps_hat, noise)
+        error = process.velocity(x0, draws.eps, noise) - v_hat
+    squared_error = jnp.mean(jnp.square(error))
+    if objective.variance == "fixed":
+        return squared_error
+    return squared_error + jnp.mean(_bound(objective, x0, x_t, output, spread, draws.t))
+
+
+def _bound(objective: Objective, x0, x_t, output, spread, t) -> jax.Array:
+    """(B,) bits of the variational bound; its gradient reaches the variance channels alone."""
+    table = objective.schedule
+    step = table.transition(table.index(t), t.dtype)
+    x0_hat, _ = process.to_x0_eps(
+        jax.lax.stop_gradient(output),
+        x_t,
+        step.now,
+        objective.prediction,
+        None,
+        consistent_eps=False,
+    )
+    log_variance = process.learned_log_variance(spread, step)
+    return variational.bound(x0, x_t, x0_hat, log_variance, step)
 
 
 def _carry(denoiser, objective: Objective, draws: Draws, batch_size: int, run) -> Any:

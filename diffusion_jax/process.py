@@ -1,12 +1,16 @@
-"""The diffusion process q(x_t | x_0) and the conversions between eps, x0 and v.
+"""The diffusion process q(x_t | x_0), its reversal, and the conversions between eps, x0 and v.
 
-    x_t = sqrt(gamma) x0 + sqrt(1 - gamma) eps          v = sqrt(gamma) eps - sqrt(1 - gamma) x0
+    x_t = alpha x0 + sigma eps          v = alpha eps - sigma x0
 
-gamma broadcasts from (B,) over the axes of x.
+A noise level's (B,) values broadcast over the axes of x.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from diffusion_jax.denoiser import NoiseLevel
 
 PREDICTIONS = ("eps", "x0", "v")
 
@@ -16,34 +20,39 @@ def expand(per_example: jax.Array, like: jax.Array) -> jax.Array:
     return per_example.reshape(per_example.shape + (1,) * (like.ndim - per_example.ndim))
 
 
-def diffuse(x0: jax.Array, eps: jax.Array, gamma: jax.Array) -> jax.Array:
+def _amplitudes(noise: NoiseLevel, like: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """alpha and sigma, with as many axes as `like`."""
+    return expand(noise.alpha, like), expand(noise.sigma, like)
+
+
+def diffuse(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
     """A draw of q(x_t | x_0) from its noise."""
-    gamma = expand(gamma, x0)
-    return x0 * jnp.sqrt(gamma) + eps * jnp.sqrt(1 - gamma)
+    alpha, sigma = _amplitudes(noise, x0)
+    return alpha * x0 + sigma * eps
 
 
-def x0_from_eps(x_t: jax.Array, eps: jax.Array, gamma: jax.Array) -> jax.Array:
-    """(x_t - sqrt(1 - gamma) eps) / sqrt(gamma)."""
-    gamma = expand(gamma, x_t)
-    return (x_t - jnp.sqrt(1 - gamma) * eps) / jnp.sqrt(gamma)
+def x0_from_eps(x_t: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
+    """(x_t - sigma eps) / alpha."""
+    alpha, sigma = _amplitudes(noise, x_t)
+    return (x_t - sigma * eps) / alpha
 
 
-def eps_from_x0(x_t: jax.Array, x0: jax.Array, gamma: jax.Array) -> jax.Array:
-    """(x_t - sqrt(gamma) x0) / sqrt(1 - gamma)."""
-    gamma = expand(gamma, x_t)
-    return (x_t - jnp.sqrt(gamma) * x0) / jnp.sqrt(1 - gamma)
+def eps_from_x0(x_t: jax.Array, x0: jax.Array, noise: NoiseLevel) -> jax.Array:
+    """(x_t - alpha x0) / sigma."""
+    alpha, sigma = _amplitudes(noise, x_t)
+    return (x_t - alpha * x0) / sigma
 
 
-def velocity(x0: jax.Array, eps: jax.Array, gamma: jax.Array) -> jax.Array:
-    """sqrt(gamma) eps - sqrt(1 - gamma) x0."""
-    gamma = expand(gamma, x0)
-    return jnp.sqrt(gamma) * eps - jnp.sqrt(1 - gamma) * x0
+def velocity(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
+    """alpha eps - sigma x0."""
+    alpha, sigma = _amplitudes(noise, x0)
+    return alpha * eps - sigma * x0
 
 
 def to_x0_eps(
     output: jax.Array,
     x_t: jax.Array,
-    gamma: jax.Array,
+    noise: NoiseLevel,
     prediction: str,
     clip: float | None,
     *,
@@ -60,19 +69,60 @@ def to_x0_eps(
     Returns:
       (x0, eps).
     """
-    power = expand(gamma, x_t)
     if prediction == "eps":
-        x0, eps = x0_from_eps(x_t, output, gamma), output
+        x0, eps = x0_from_eps(x_t, output, noise), output
     elif prediction == "x0":
         x0, eps = output, None
     else:
-        x0 = jnp.sqrt(power) * x_t - jnp.sqrt(1 - power) * output
-        eps = jnp.sqrt(1 - power) * x_t + jnp.sqrt(power) * output
+        alpha, sigma = _amplitudes(noise, x_t)
+        x0 = alpha * x_t - sigma * output
+        eps = sigma * x_t + alpha * output
     if clip is not None:
         x0 = jnp.clip(x0, -clip, clip)
     if consistent_eps or eps is None:
-        eps = eps_from_x0(x_t, x0, gamma)
+        eps = eps_from_x0(x_t, x0, noise)
     return x0, eps
+
+
+class Transition(NamedTuple):
+    """One reverse step, from the noise level `now` down to `next`; its values have one shape.
+
+    Attributes:
+      now, next: the noise levels.
+      beta: 1 - gamma_now / gamma_next, the power of the noise that the forward step adds.
+      log_posterior: log variance of q(x_next | x_now, x_0); at the last step of a table, where it
+        would be -inf, that of the step before. None in continuous time.
+    """
+
+    now: NoiseLevel
+    next: NoiseLevel
+    beta: jax.Array
+    log_posterior: jax.Array | None = None
+
+
+def transition(now: NoiseLevel, next: NoiseLevel) -> Transition:
+    """A step between two levels of continuous time."""
+    ratio = jnp.exp(jnp.log(now.gamma) - jnp.log(next.gamma))
+    return Transition(now, next, 1 - jnp.clip(ratio, 0.0, 1.0))
+
+
+def posterior_mean(x0: jax.Array, x_t: jax.Array, step: Transition) -> jax.Array:
+    """Mean of q(x_next | x_t, x_0) (arXiv 2006.11239, eq. 7)."""
+    variance = step.now.sigma_squared
+    of_x0 = step.beta * step.next.alpha / variance
+    of_x_t = step.now.alpha / step.next.alpha * step.next.sigma_squared / variance
+    return expand(of_x0, x0) * x0 + expand(of_x_t, x_t) * x_t
+
+
+def learned_log_variance(spread: jax.Array, step: Transition) -> jax.Array:
+    """f log beta + (1 - f) log posterior, f = (spread + 1) / 2 (arXiv 2102.09672, eq. 15).
+
+    Args:
+      spread: (B, ...) the network's variance channels; -1 is the posterior's variance, 1 is beta.
+    """
+    f = (spread + 1) / 2
+    high, low = (expand(part, spread) for part in (jnp.log(step.beta), step.log_posterior))
+    return f * high + (1 - f) * low
 
 
 def unit_variance(x_t: jax.Array) -> jax.Array:

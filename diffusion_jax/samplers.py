@@ -8,12 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax import process
-from diffusion_jax.denoiser import Condition
-from diffusion_jax.errors import check_at_least, check_choice, check_rate
+from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
 from diffusion_jax.guidance import NO_GUIDANCE, Denoise, Guidance, guide
+from diffusion_jax.process import Transition, learned_log_variance
 from diffusion_jax.schedules import Schedule
+from diffusion_jax.tables import SPACINGS, Table
 
-SAMPLERS = ("ddpm", "ddpm_small", "ddim", "dpmpp_2m", "heun")
+DDPM = ("ddpm", "ddpm_small", "ddpm_learned")
+SAMPLERS = (*DDPM, "ddim", "dpmpp_2m", "heun")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,13 +24,15 @@ class Sampling:
     """How to run the reverse process.
 
     Attributes:
-      schedule: gamma(t) of inference.
-      sampler: 'ddpm' (variance 1 - a), 'ddpm_small' (posterior variance), 'ddim', 'dpmpp_2m' or
-        'heun', which evaluates the network twice a step, except in the last.
+      schedule: gamma(t) of inference, or the table of training.
+      sampler: 'ddpm' (variance beta), 'ddpm_small' (that of the posterior), 'ddpm_learned' (the
+        network's own), 'ddim', 'dpmpp_2m' or 'heun', which evaluates the network twice a step,
+        except in the last.
       steps: T.
       guidance: classifier-free guidance.
       time_shift: td, in steps: moves only the next time, to max(1 - (k + 1 + td) / T, 0).
       carry_decay: d of carry = d old + (1 - d) new; 1 never carries anything.
+      spacing: which T steps of a table: 'even' or 'ddim' (see `Table.respaced`).
 
     Raises:
       UserError: on construction, for an unknown name or a number out of range.
@@ -39,19 +44,19 @@ class Sampling:
     guidance: Guidance = NO_GUIDANCE
     time_shift: float = 0.0
     carry_decay: float = 0.0
+    spacing: str = "even"
 
     def __post_init__(self):
         check_choice("sampler", self.sampler, SAMPLERS)
         check_at_least("steps", self.steps, 1)
         check_rate("carry_decay", self.carry_decay)
-
-
-class Step(NamedTuple):
-    """One reverse step: its index and gamma before and after, scalars."""
-
-    index: jax.Array
-    gamma: jax.Array
-    gamma_next: jax.Array
+        check_choice("spacing", self.spacing, SPACINGS)
+        if isinstance(self.schedule, Table):
+            self.schedule.respaced(self.steps, self.spacing)
+            if self.time_shift:
+                raise UserError(f"time_shift is {self.time_shift}: a table has no times between")
+        elif self.sampler == "ddpm_learned":
+            raise UserError("sampler is 'ddpm_learned': it needs a table, as of 'linear_betas'")
 
 
 class Trajectory(NamedTuple):
@@ -62,75 +67,81 @@ class Trajectory(NamedTuple):
     carry: Any
 
 
-def ddim_step(x0: jax.Array, eps: jax.Array, gamma_next: jax.Array) -> jax.Array:
+def ddim_step(x0: jax.Array, eps: jax.Array, noise_next: NoiseLevel) -> jax.Array:
     """DDIM with eta = 0 (arXiv 2010.02502, eq. 12)."""
-    return jnp.sqrt(gamma_next) * x0 + jnp.sqrt(1 - gamma_next) * eps
+    return noise_next.alpha * x0 + noise_next.sigma * eps
 
 
 def ddpm_step(
-    x: jax.Array,
-    eps: jax.Array,
-    gamma: jax.Array,
-    gamma_next: jax.Array,
-    noise: jax.Array,
-    *,
-    small_variance: bool,
+    x: jax.Array, eps: jax.Array, step: Transition, noise: jax.Array, variance: jax.Array
 ) -> jax.Array:
-    """Ancestral sampling (arXiv 2006.11239, algorithm 2), a = gamma / gamma_next.
-
-    The variance is 1 - a, or the posterior's (1 - gamma_next) / (1 - gamma) (1 - a).
-    """
-    a = jnp.clip(jnp.exp(jnp.log(gamma) - jnp.log(gamma_next)), 0.0, 1.0)
-    mean = (x - (1 - a) / jnp.sqrt(1 - gamma) * eps) / jnp.sqrt(a)
-    variance = 1 - a
-    if small_variance:
-        variance = variance * jnp.exp(jnp.log1p(-gamma_next) - jnp.log1p(-gamma))
+    """Ancestral sampling (arXiv 2006.11239, algorithm 2); `variance` broadcasts over x."""
+    mean = (x - step.beta / step.now.sigma * eps) * (step.next.alpha / step.now.alpha)
     return mean + jnp.sqrt(variance) * noise
 
 
+def small_variance(step: Transition) -> jax.Array:
+    """Variance of q(x_next | x_now, x_0): beta (1 - gamma_next) / (1 - gamma)."""
+    log_ratio = jnp.log(step.next.sigma_squared) - jnp.log(step.now.sigma_squared)
+    return step.beta * jnp.exp(log_ratio)
+
+
+def learned_variance(spread: jax.Array, step: Transition) -> jax.Array:
+    """Between the posterior's and beta, as the network says; 0 in the step that ends all noise."""
+    variance = jnp.exp(learned_log_variance(spread, step))
+    return jnp.where(step.next.sigma_squared > 0, variance, 0)
+
+
 def dpmpp_2m_step(
-    x: jax.Array, x0: jax.Array, x0_previous: jax.Array, step: Step, gamma_previous: jax.Array
+    x: jax.Array,
+    x0: jax.Array,
+    x0_previous: jax.Array,
+    step: Transition,
+    previous: NoiseLevel,
+    is_first: jax.Array,
 ) -> jax.Array:
     """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2); first order in the first and last steps."""
-    sigma, sigma_next = jnp.sqrt(1 - step.gamma), jnp.sqrt(1 - step.gamma_next)
-    half_log_snr = [_half_log_snr(g) for g in (gamma_previous, step.gamma, step.gamma_next)]
+    half_log_snr = [_half_log_snr(level) for level in (previous, step.now, step.next)]
     h_previous, h = half_log_snr[1] - half_log_snr[0], half_log_snr[2] - half_log_snr[1]
-    first_or_last = (step.index == 0) | (step.gamma_next > 1 - 1e-6)
+    first_or_last = is_first | (step.next.gamma > 1 - 1e-6)
     extrapolation = jnp.where(
         first_or_last, 0.0, h / (2 * jnp.where(h_previous > 0, h_previous, 1))
     )
     estimate = x0 + extrapolation * (x0 - x0_previous)
-    return sigma_next / sigma * x - jnp.sqrt(step.gamma_next) * jnp.expm1(-h) * estimate
+    ratio = step.next.sigma / step.now.sigma
+    return ratio * x - step.next.alpha * jnp.expm1(-h) * estimate
 
 
-def _half_log_snr(gamma: jax.Array) -> jax.Array:
+def _half_log_snr(noise: NoiseLevel) -> jax.Array:
     """lambda = log(alpha / sigma), finite at gamma = 1."""
-    noise = jnp.maximum(1 - gamma, jnp.finfo(gamma.dtype).tiny)
-    return (jnp.log(gamma) - jnp.log(noise)) / 2
+    power = jnp.maximum(noise.sigma_squared, jnp.finfo(noise.gamma.dtype).tiny)
+    return (jnp.log(noise.gamma) - jnp.log(power)) / 2
 
 
-def heun_step(x: jax.Array, x0: jax.Array, x0_next: jax.Array, step: Step) -> jax.Array:
+def heun_step(x: jax.Array, x0: jax.Array, x0_next: jax.Array, step: Transition) -> jax.Array:
     """Heun's method with the linear part of the probability flow exact (ETD2RK).
 
         x' = (sigma'/sigma) x + alpha' ((1 - exp(-h)) x0 + (1 - (1 - exp(-h)) / h) (x0_next - x0))
 
     In sigma/alpha itself (arXiv 2206.00364, algorithm 1) the first step, from 1e4, would diverge.
     """
-    h = _half_log_snr(step.gamma_next) - _half_log_snr(step.gamma)
-    sigma, sigma_next = jnp.sqrt(1 - step.gamma), jnp.sqrt(1 - step.gamma_next)
+    h = _half_log_snr(step.next) - _half_log_snr(step.now)
     decay = -jnp.expm1(-h)
     slope = jnp.where(h > 1e-3, 1 - decay / h, h / 2)
     move = decay * x0 + slope * (x0_next - x0)
-    return sigma_next / sigma * x + jnp.sqrt(step.gamma_next) * move
+    return step.next.sigma / step.now.sigma * x + step.next.alpha * move
 
 
-def step_times(sampling: Sampling, dtype: jnp.dtype) -> Step:
-    """All steps, stacked: t = 1 - k/T to t' = max(1 - (k + 1 + td)/T, 0), k = 0..T-1."""
+def transitions(sampling: Sampling, dtype: jnp.dtype) -> Transition:
+    """All steps k = 0..T-1: from t = 1 - k/T to max(1 - (k + 1 + td)/T, 0), or a table's."""
     k = jnp.arange(sampling.steps)
+    if isinstance(sampling.schedule, Table):
+        table = sampling.schedule.respaced(sampling.steps, sampling.spacing)
+        return table.transition(sampling.steps - 1 - k, dtype)
     now, after = k.astype(dtype), (k + 1).astype(dtype) + sampling.time_shift
     gamma = sampling.schedule(1 - now / sampling.steps)
     gamma_next = sampling.schedule(jnp.maximum(1 - after / sampling.steps, 0.0))
-    return Step(k, gamma, gamma_next)
+    return process.transition(NoiseLevel(gamma), NoiseLevel(gamma_next))
 
 
 def generate(
@@ -148,7 +159,8 @@ def generate(
     """Runs the reverse process from x_1 = `x` as one scan that carries the denoiser's latents.
 
     Args:
-      denoise: (x_t, gamma (B,), condition, carry) -> Prediction.
+      denoise: (x_t, noise of (B,) values, condition, carry) -> Prediction; see
+        `diffusion_jax.objectives.denoise`.
       x: (B, ...) standard normal.
       carry: the denoiser's initial carry.
       noise: step index -> (B, ...) standard normal; called by the DDPM samplers only.
@@ -162,45 +174,46 @@ def generate(
     denoise = guide(denoise, sampling.guidance)
     decay = sampling.carry_decay
 
-    def estimate(x, gamma, carry):
-        gammas = jnp.broadcast_to(gamma, x.shape[:1])
-        output, new_carry = denoise(x, gammas, condition, carry)
-        x0, eps = process.to_x0_eps(
-            output.astype(x.dtype), x, gammas, prediction, clip, consistent_eps=True
-        )
-        return (
-            x0,
-            eps,
-            jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, carry, new_carry),
-        )
+    def estimate(x, level: NoiseLevel, carry):
+        """(x0, eps, variance channels or an empty array, the next pass's carry)."""
+        noise_B = jax.tree.map(lambda value: jnp.broadcast_to(value, x.shape[:1]), level)
+        output, new_carry = denoise(x, noise_B, condition, carry)
+        output, spread = jnp.split(output.astype(x.dtype), [x.shape[-1]], axis=-1)
+        x0, eps = process.to_x0_eps(output, x, noise_B, prediction, clip, consistent_eps=True)
+        carry = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, carry, new_carry)
+        return x0, eps, spread, carry
 
-    def one_step(state, step: Step):
-        x, carry, x0_previous, gamma_previous = state
-        x0, eps, carry = estimate(x, step.gamma, carry)
+    def one_step(state, inputs):
+        x, carry, x0_previous, previous = state
+        k, step = inputs
+        x0, eps, spread, carry = estimate(x, step.now, carry)
         match sampling.sampler:
             case "ddim":
-                x = ddim_step(x0, eps, step.gamma_next)
+                x = ddim_step(x0, eps, step.next)
             case "dpmpp_2m":
-                x = dpmpp_2m_step(x, x0, x0_previous, step, gamma_previous)
+                x = dpmpp_2m_step(x, x0, x0_previous, step, previous, k == 0)
             case "heun":
-                x, x0, carry = correct(x, x0, eps, carry, step)
-            case "ddpm" | "ddpm_small" as sampler:
-                small = sampler == "ddpm_small"
-                draw = noise(step.index)
-                x = ddpm_step(x, eps, step.gamma, step.gamma_next, draw, small_variance=small)
-        state = (x, carry, x0, step.gamma)
+                x, x0, carry = correct(x, x0, eps, carry, k, step)
+            case "ddpm":
+                x = ddpm_step(x, eps, step, noise(k), step.beta)
+            case "ddpm_small":
+                x = ddpm_step(x, eps, step, noise(k), small_variance(step))
+            case "ddpm_learned":
+                x = ddpm_step(x, eps, step, noise(k), learned_variance(spread, step))
+        state = (x, carry, x0, step.now)
         return state, Trajectory(x, x0, carry) if trajectory else None
 
-    def correct(x, x0, eps, carry, step: Step):
-        euler = ddim_step(x0, eps, step.gamma_next)
+    def correct(x, x0, eps, carry, k, step: Transition):
+        euler = ddim_step(x0, eps, step.next)
 
         def second_pass():
-            x0_next, _, new_carry = estimate(euler, step.gamma_next, carry)
+            x0_next, _, _, new_carry = estimate(euler, step.next, carry)
             return heun_step(x, x0, x0_next, step), x0_next, new_carry
 
-        last = step.index == sampling.steps - 1
-        return jax.lax.cond(last, lambda: (euler, x0, carry), second_pass)
+        return jax.lax.cond(k == sampling.steps - 1, lambda: (euler, x0, carry), second_pass)
 
-    state = (x, carry, jnp.zeros_like(x), jnp.ones((), x.dtype))
-    (_, _, x0, _), steps = jax.lax.scan(one_step, state, step_times(sampling, x.dtype))
-    return x0, steps
+    steps = transitions(sampling, x.dtype)
+    first = jax.tree.map(lambda values: values[0], steps.now)
+    state = (x, carry, jnp.zeros_like(x), first)
+    (_, _, x0, _), states = jax.lax.scan(one_step, state, (jnp.arange(sampling.steps), steps))
+    return x0, states

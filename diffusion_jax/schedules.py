@@ -1,4 +1,7 @@
-"""gamma(t): the signal power at time t in [0, 1], 1 at t = 0 (arXiv 2301.10972, section 2.2)."""
+"""gamma(t): the signal power at time t in [0, 1], 1 at t = 0 (arXiv 2301.10972, section 2.2).
+
+A schedule is such a function, or a `Table` of discrete steps.
+"""
 
 import functools
 import math
@@ -7,9 +10,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.errors import check_choice
+from diffusion_jax.denoiser import NoiseLevel
+from diffusion_jax.errors import check_at_least, check_choice
+from diffusion_jax.tables import Table, cosine_betas, linear_betas
 
-Schedule = Callable[[jax.Array], jax.Array]
+Schedule = Callable[[jax.Array], jax.Array] | Table
 
 
 def _clip(gamma: jax.Array) -> jax.Array:
@@ -60,19 +65,30 @@ SCHEDULES = {
     "cosine_simple": (cosine_simple, ()),
     "log": (log, ("start", "end")),
 }
+TABLES = {"linear_betas": linear_betas, "cosine_betas": cosine_betas}
 
 
 def make_schedule(name: str, **parameters: float) -> Schedule:
     """gamma(t) by name.
 
     Args:
-      name: a key of `SCHEDULES`.
-      **parameters: start, end, tau; those that the schedule does not have are ignored, so that one
-        config can switch the name alone.
+      name: a key of `SCHEDULES`, or of `TABLES`.
+      **parameters: start, end, tau, and a table's number of `steps`; those that the schedule does
+        not have are ignored, so that one config can switch the name alone.
 
     Raises:
-      UserError: for an unknown name.
+      UserError: for an unknown name, or a table of so few steps that beta would reach 1.
     """
-    check_choice("schedule", name, SCHEDULES)
+    check_choice("schedule", name, {**SCHEDULES, **TABLES})
+    if name in TABLES:
+        check_at_least(f"steps of schedule {name}", parameters["steps"], 21)
+        return TABLES[name](parameters["steps"])
     function, names = SCHEDULES[name]
     return functools.partial(function, **{key: float(parameters[key]) for key in names})
+
+
+def noise_level(schedule: Schedule, t: jax.Array) -> NoiseLevel:
+    """The noise level at times t (B,) in [0, 1)."""
+    if isinstance(schedule, Table):
+        return schedule.level(schedule.index(t), t.dtype)
+    return NoiseLevel(schedule(t))

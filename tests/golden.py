@@ -1,4 +1,7 @@
-"""Golden data of the official RIN code: small cases beside this file, all in ../shared/golden."""
+"""Golden data of the official implementations: some beside this file, all in ../shared/golden.
+
+What is not said to be DiffuSSM's is of the official RIN code.
+"""
 
 import json
 from pathlib import Path
@@ -11,8 +14,9 @@ from diffusion_jax.denoiser import Condition
 from diffusion_jax.schedules import make_schedule
 from rin_jax.official import model_from_official, params_from_official
 
-HERE = Path(__file__).parent / "golden" / "rin"
-SHARED = Path(__file__).parents[2] / "shared" / "golden" / "rin"
+GOLDEN = Path(__file__).parent / "golden"
+ALL_GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+HERE, SHARED = GOLDEN / "rin", ALL_GOLDEN / "rin"
 INDEX = json.loads((HERE / "index.json").read_text())
 
 PREDICTIONS = {"x": "x0", "eps": "eps", "v": "v"}
@@ -31,6 +35,13 @@ def load(case: dict) -> dict[str, np.ndarray]:
             with np.load(folder / case["file"]) as archive:
                 return dict(archive)
     pytest.skip(f"{case['file']} is neither in tests/golden nor in ../shared/golden")
+
+
+def load_diffussm(name: str) -> dict[str, np.ndarray]:
+    """The whole golden file where it is at hand, else what the tests have of it."""
+    whole = ALL_GOLDEN / "diffussm" / name
+    with np.load(whole if whole.exists() else GOLDEN / "diffussm" / name) as archive:
+        return dict(archive)
 
 
 def part(arrays: dict, prefix: str) -> dict[str, np.ndarray]:
@@ -84,3 +95,8 @@ def largest_error(ours, golden) -> float:
     ours = np.asarray(ours)
     assert ours.shape == golden.shape
     return float(np.abs(ours - golden).max())
+
+
+def relative_error(ours, golden) -> float:
+    """max |ours - golden| / max |golden|, of equal shapes."""
+    return largest_error(ours, golden) / float(np.abs(golden).max())

@@ -20,7 +20,7 @@ from golden import (
 )
 
 from diffusion_jax import objectives, process, samplers
-from diffusion_jax.denoiser import Condition
+from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.guidance import Guidance
 from rin_jax.official import params_from_official
 from rin_jax.positions import position_table, scalar_code
@@ -60,7 +60,7 @@ def test_conversions(dtype, golden):
             x0, eps = process.to_x0_eps(
                 jnp.asarray(given["denoise_out"], dtype),
                 jnp.asarray(given["xt"], dtype),
-                jnp.asarray(given["gamma"], dtype).reshape(-1),
+                NoiseLevel(jnp.asarray(given["gamma"], dtype).reshape(-1)),
                 PREDICTIONS[kind],
                 None if clip == "clip=none" else 1.0,
                 consistent_eps=truncate == "truncate=1",
@@ -74,17 +74,15 @@ def test_transitions(dtype, golden):
     with precision(dtype):
         for name, expected, given in each_piece("trans", golden):
             given = {key: jnp.asarray(value, dtype) for key, value in given.items()}
-            gamma, gamma_next = given["gamma_now"], given["gamma_prev"]
+            now, after = (NoiseLevel(given[key]) for key in ("gamma_now", "gamma_prev"))
+            step = process.transition(now, after)
             if name == "ddim":
-                ours = samplers.ddim_step(given["data_pred"], given["noise_pred"], gamma_next)
+                ours = samplers.ddim_step(given["data_pred"], given["noise_pred"], after)
             else:
+                small = name == "ddpm@small"
+                variance = samplers.small_variance(step) if small else step.beta
                 ours = samplers.ddpm_step(
-                    given["samples"],
-                    given["noise_pred"],
-                    gamma,
-                    gamma_next,
-                    given["noise"],
-                    small_variance=name == "ddpm@small",
+                    given["samples"], given["noise_pred"], step, given["noise"], variance
                 )
             assert largest_error(ours, expected) < (1e-5 if dtype == jnp.float32 else 1e-12), name
 
@@ -95,7 +93,7 @@ def test_adding_noise(dtype, golden):
         arrays = load(PIECES)
         given = {k: jnp.asarray(v, dtype) for k, v in part(arrays, "addnoise/").items()}
         gamma = schedule("sigmoid@-3,3,0.9")(given["time_step"])
-        noised = process.diffuse(given["inputs"], given["noise"], gamma)
+        noised = process.diffuse(given["inputs"], given["noise"], NoiseLevel(gamma))
         tolerance = 1e-6 if dtype == jnp.float32 else 1e-12
         assert largest_error(noised, arrays[f"addnoise/{golden}/inputs_noised"]) < tolerance
         assert largest_error(gamma, arrays[f"addnoise/{golden}/gamma"].reshape(-1)) < tolerance

@@ -8,7 +8,7 @@ import pytest
 from diffusion_jax import objectives, process
 from diffusion_jax.denoiser import Condition, Prediction
 from diffusion_jax.errors import UserError
-from diffusion_jax.schedules import make_schedule
+from diffusion_jax.schedules import make_schedule, noise_level
 
 SCHEDULE = make_schedule("linear")
 X0 = jnp.linspace(-1, 1, 24).reshape(4, 6)
@@ -47,11 +47,11 @@ def test_v_loss_is_the_error_of_the_velocity():
 
 def test_perfect_predictions_cost_nothing():
     draw = draws()
-    gamma = SCHEDULE(draw.t)
-    x_t = process.diffuse(X0, draw.eps, gamma)
-    answers = {"eps": draw.eps, "x0": X0, "v": process.velocity(X0, draw.eps, gamma)}
+    noise = noise_level(SCHEDULE, draw.t)
+    x_t = process.diffuse(X0, draw.eps, noise)
+    answers = {"eps": draw.eps, "x0": X0, "v": process.velocity(X0, draw.eps, noise)}
     for prediction, answer in answers.items():
-        x0, eps = process.to_x0_eps(answer, x_t, gamma, prediction, None, consistent_eps=False)
+        x0, eps = process.to_x0_eps(answer, x_t, noise, prediction, None, consistent_eps=False)
         np.testing.assert_allclose(x0, X0, atol=1e-4)
         np.testing.assert_allclose(eps, draw.eps, atol=1e-4)
 
@@ -59,7 +59,7 @@ def test_perfect_predictions_cost_nothing():
 def test_the_carry_pass_gets_no_gradient():
     """With a carry of params * label, a gradient through it would be there at x_t = 0."""
     with_carry = jax.grad(lambda p: loss(p, draws(keep_carry=jnp.ones(4))))(0.5)
-    x_t = process.diffuse(X0, draws().eps, SCHEDULE(draws().t))
+    x_t = process.diffuse(X0, draws().eps, noise_level(SCHEDULE, draws().t))
     carry = 0.5 * jnp.arange(1.0, 5.0)[:, None]
     expected = jnp.mean(-2 * (draws().eps - (0.5 * x_t + carry)) * x_t)
     np.testing.assert_allclose(with_carry, expected, rtol=1e-5)
@@ -120,6 +120,8 @@ def test_input_scale_and_range():
         (dict(self_conditioning="masking"), "did you mean mask"),
         (dict(label_dropout=-0.1), "label_dropout is -0.1: it is a rate"),
         (dict(input_scale=0.0), "input_scale is 0.0: it must be above 0"),
+        (dict(variance="learned"), "variance is 'learned': it needs the steps of a table"),
+        (dict(variance="learnt"), "variance is 'learnt': did you mean learned"),
     ],
 )
 def test_what_cannot_work_is_refused(changes, message):

@@ -1,19 +1,18 @@
 """Kernels and convolutions agree with the references, and with the recurrence that defines them."""
 
 import contextlib
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from golden import load_diffussm as load
+from golden import relative_error
 
 from diffusion_jax.errors import UserError
 from diffussm_jax.convolution import convolve_chunked, convolve_fft, convolve_recurrent
 from diffussm_jax.s4d import discretise, discretise_shared, kernel, start_state_matrix
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "diffussm"
-SHARED = Path(__file__).parents[3] / "shared" / "golden" / "diffussm"
 DTYPES = [pytest.param(jnp.float32, id="float32"), pytest.param(jnp.float64, id="float64")]
 
 
@@ -21,23 +20,10 @@ def precision(dtype):
     return jax.enable_x64(True) if dtype == jnp.float64 else contextlib.nullcontext()
 
 
-def load(name: str) -> dict[str, np.ndarray]:
-    """The whole golden file where it is at hand, else the short lengths of it."""
-    folder = SHARED if (SHARED / name).exists() else GOLDEN
-    with np.load(folder / name) as archive:
-        return dict(archive)
-
-
 def each_case(arrays):
     """Yields (case, getter of its arrays)."""
     for case in sorted({name.split("/")[0] for name in arrays}):
         yield case, lambda name, dtype, case=case: jnp.asarray(arrays[f"{case}/{name}"], dtype)
-
-
-def relative_error(ours, golden) -> float:
-    ours, golden = np.asarray(ours), np.asarray(golden)
-    assert ours.shape == golden.shape
-    return float(np.abs(ours - golden).max() / np.abs(golden).max())
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
