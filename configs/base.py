@@ -19,6 +19,7 @@ def base(model: ConfigDict) -> ConfigDict:
                 schedule=schedule("linear"),
                 prediction="eps",
                 loss="eps",
+                variance="fixed",
                 input_scale=1.0,
                 normalize_input=False,
                 clip_x0=True,
@@ -50,13 +51,17 @@ def base(model: ConfigDict) -> ConfigDict:
                 grid_every=10_000,  # 0 draws none
                 grid_size=64,
             ),
+            # diffusion_jax.sharding.make_mesh: parts of the parameters; the rest share the batch
+            mesh=dict(fsdp=1, tensor=1),
             # diffusion_jax.samplers.Sampling
             sampling=dict(
                 schedule=schedule("cosine_simple"),
                 sampler="ddpm",
                 steps=1000,
+                spacing="even",
                 guidance=0.0,
                 guidance_interval=(0.0, 1.0),
+                guided_channels=0,  # 0 guides all
                 time_shift=0.0,
                 carry_decay=0.0,
             ),
@@ -64,9 +69,11 @@ def base(model: ConfigDict) -> ConfigDict:
     ).lock()
 
 
-def schedule(name: str, start: float = 0.0, end: float = 1.0, tau: float = 1.0) -> ConfigDict:
+def schedule(
+    name: str, start: float = 0.0, end: float = 1.0, tau: float = 1.0, steps: int = 1000
+) -> ConfigDict:
     """A gamma(t) of diffusion_jax.schedules, which ignores the numbers that it does not have."""
-    return ConfigDict(dict(name=name, start=start, end=end, tau=tau))
+    return ConfigDict(dict(name=name, start=start, end=end, tau=tau, steps=steps))
 
 
 def images(size: int, channels: int, patch_size: int) -> dict:
@@ -99,6 +106,28 @@ def rin() -> ConfigDict:
             time_scaling=1000.0,
             dropout=0.0,
             drop_path=0.0,
+            remat="none",
+            dtype="float32",
+        )
+    )
+
+
+def diffussm() -> ConfigDict:
+    """The `model` section of a DiffuSSM: the attributes of `diffussm_jax.DiffuSSM`, of size XL."""
+    return ConfigDict(
+        dict(
+            name="diffussm",
+            geometry=images(size=32, channels=4, patch_size=1),
+            dim=1152,
+            layers=29,
+            expansion=2,
+            state_size=64,
+            start="lin",
+            form="auto",
+            reading="flops",
+            num_classes=1000,
+            positions="none",
+            learned_variance=True,
             remat="none",
             dtype="float32",
         )

@@ -64,8 +64,10 @@ def _shapes(params: Any) -> dict[str, tuple[int, ...]]:
     return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
-def abstract_like(tree: Any, sharding: jax.sharding.Sharding) -> Any:
-    """Shapes and dtypes of a tree of arrays or shapes, to be restored with `sharding`."""
+def abstract_like(tree: Any, sharding: Any) -> Any:
+    """Shapes and dtypes of a tree of arrays or shapes, to be restored with a tree of shardings."""
     return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        tree,
+        sharding,
     )

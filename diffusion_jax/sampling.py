@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from diffusion_jax import objectives, process, samplers
 from diffusion_jax.denoiser import Condition
-from diffusion_jax.sharding import Mesh, by_example, replicated
+from diffusion_jax.sharding import Mesh, by_example, within
 
 
 def sample_keys(seed: int, indices: jax.Array) -> jax.Array:
@@ -38,8 +38,8 @@ def make_sampler(
       seed: with a sample's index, decides all of its noise.
 
     Returns:
-      (params, indices (B,) int32, condition) -> (B, *shape) uint8 images. B must be a multiple of
-      the number of devices.
+      (params, indices (B,) int32, condition) -> (B, *shape) uint8 images. The parameters stay as
+      they are sharded; B must be a multiple of the examples' parts of the mesh.
     """
 
     def denoise(params):
@@ -64,8 +64,8 @@ def make_sampler(
         return process.to_uint8(x0, objective.input_scale)
 
     return jax.jit(
-        run,
-        in_shardings=(replicated(mesh), by_example(mesh), by_example(mesh)),
+        within(mesh, run),
+        in_shardings=(None, by_example(mesh), by_example(mesh)),
         out_shardings=by_example(mesh),
     )
 

@@ -2,57 +2,102 @@
 
     forward[t] = sum_{s <= t} K_f[t - s] u[s]          backward[t] = sum_{s >= t} K_b[s - t] u[s]
 
-All take u as (B, H, L), and both directions from one pass over it: nothing is flipped.
+All take u as (B, H, L), or as a pair of them, one for each direction. Nothing is flipped, and a
+shared u is transformed once.
 """
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
+from diffusion_jax.sharding import BATCH, shard_map
 from diffussm_jax.s4d import Modes, kernel, powers, weighted_powers
 
+FORMS = ("auto", "fft", "chunked")
 CHUNK = 128
 
+Input = jax.Array | tuple[jax.Array, jax.Array]
 
-def convolve_fft(
-    u: jax.Array, forward: jax.Array, backward: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+
+def convolve(u: Input, forward: Modes, backward: Modes, form: str) -> tuple[jax.Array, jax.Array]:
+    """Each device convolves its own examples and channels, over the whole length.
+
+    XLA does not partition an FFT: left to it, every device would gather the global batch.
+
+    Args:
+      u: (B, H, L), or a pair of them.
+      forward, backward: modes of shape (H, M).
+      form: 'fft', 'chunked', or 'auto' (see `choose_form`).
+
+    Returns:
+      (forward, backward), each (B, H, L).
+    """
+    length = jax.tree.leaves(u)[0].shape[-1]
+    if form == "auto":
+        form = choose_form(length)
+
+    def local(u, forward, backward):
+        if form == "chunked":
+            return convolve_chunked(u, forward, backward)
+        return convolve_fft(u, kernel(forward, length), kernel(backward, length))
+
+    channels = PartitionSpec("tensor")
+    examples = PartitionSpec(BATCH, "tensor")
+    sharded = shard_map(local, in_specs=(examples, channels, channels), out_specs=examples)
+    return sharded(u, forward, backward)
+
+
+def choose_form(length: int) -> str:
+    """The faster form where we have measured, on CPU: FFT at every length."""
+    return "fft"
+
+
+def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax.Array, jax.Array]:
     """By FFT: the backward direction multiplies by the conjugate spectrum.
 
     Args:
-      u: (B, H, L) float32 or wider.
+      u: (B, H, L) float32 or wider, or a pair of them.
       forward, backward: (H, L) kernels, or (1, L) to share one over the channels.
 
     Returns:
       (forward, backward), each (B, H, L).
     """
-    length = u.shape[-1]
+    length = forward.shape[-1]
     padded = 2 ** (2 * length - 1).bit_length() if length > 1 else 2
-    spectrum = jnp.fft.rfft(u, padded)
+    spectra = jax.tree.map(lambda u: jnp.fft.rfft(u, padded), u)
     k_forward = jnp.fft.rfft(forward, padded)[None]
     k_backward = jnp.conj(jnp.fft.rfft(backward, padded))[None]
-    return tuple(jnp.fft.irfft(spectrum * k, padded)[..., :length] for k in (k_forward, k_backward))
+    return tuple(
+        jnp.fft.irfft(spectrum * k, padded)[..., :length]
+        for spectrum, k in zip(_each(spectra), (k_forward, k_backward), strict=True)
+    )
+
+
+def _each(u: Input) -> tuple[jax.Array, jax.Array]:
+    """What the forward, and what the backward direction sees."""
+    return u if isinstance(u, tuple) else (u, u)
 
 
 def convolve_chunked(
-    u: jax.Array, forward: Modes, backward: Modes, chunk: int = CHUNK
+    u: Input, forward: Modes, backward: Modes, chunk: int = CHUNK
 ) -> tuple[jax.Array, jax.Array]:
     """By matmuls: Toeplitz inside a chunk, a carried state between chunks.
 
     Args:
-      u: (B, H, L).
+      u: (B, H, L), or a pair of them.
       forward, backward: modes of shape (H, M).
       chunk: T; L is padded to a multiple of it.
 
     Returns:
       (forward, backward), each (B, H, L).
     """
-    batch, channels, length = u.shape
-    chunk = min(chunk, length)
-    count = -(-length // chunk)
-    u = jnp.pad(u, ((0, 0), (0, 0), (0, count * chunk - length)))
-    u_BHCT = u.reshape(batch, channels, count, chunk)
     outputs = []
-    for modes, reverse in ((forward, False), (backward, True)):
+    for u_BHL, modes, reverse in zip(_each(u), (forward, backward), (False, True), strict=True):
+        batch, channels, length = u_BHL.shape
+        chunk = min(chunk, length)
+        count = -(-length // chunk)
+        padded = jnp.pad(u_BHL, ((0, 0), (0, 0), (0, count * chunk - length)))
+        u_BHCT = padded.reshape(batch, channels, count, chunk)
         toeplitz_HTT = _toeplitz(kernel(modes, chunk), reverse)
         inside = _matmul("bhcs,hst->bhct", u_BHCT, toeplitz_HTT)
         y = inside + _between_chunks(u_BHCT, modes, reverse)
@@ -94,12 +139,10 @@ def _matmul(equation: str, *operands: jax.Array) -> jax.Array:
     return jnp.einsum(equation, *operands, precision=jax.lax.Precision.HIGHEST)
 
 
-def convolve_recurrent(
-    u: jax.Array, forward: Modes, backward: Modes
-) -> tuple[jax.Array, jax.Array]:
+def convolve_recurrent(u: Input, forward: Modes, backward: Modes) -> tuple[jax.Array, jax.Array]:
     """By the recurrence x = exp(rate) x + u, y = Re(weight x): slow, the oracle of the others."""
     outputs = []
-    for modes, reverse in ((forward, False), (backward, True)):
+    for u_BHL, modes, reverse in zip(_each(u), (forward, backward), (False, True), strict=True):
         decay = jnp.exp(jax.lax.complex(modes.rate_re, modes.rate_im))[None]
         weight = jax.lax.complex(modes.weight_re, modes.weight_im)[None]
 
@@ -107,7 +150,7 @@ def convolve_recurrent(
             state = decay * state + u_BH[..., None].astype(state.dtype)
             return state, (weight * state).real.sum(-1)
 
-        zero = jnp.zeros((*u.shape[:2], modes.rate_re.shape[-1]), decay.dtype)
-        _, y_LBH = jax.lax.scan(step, zero, jnp.moveaxis(u, 2, 0), reverse=reverse)
+        zero = jnp.zeros((*u_BHL.shape[:2], modes.rate_re.shape[-1]), decay.dtype)
+        _, y_LBH = jax.lax.scan(step, zero, jnp.moveaxis(u_BHL, 2, 0), reverse=reverse)
         outputs.append(jnp.moveaxis(y_LBH, 0, 2))
     return tuple(outputs)

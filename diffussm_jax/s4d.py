@@ -33,6 +33,12 @@ class Modes(NamedTuple):
     weight_im: jax.Array
 
 
+def check_state_size(state_size: int) -> None:
+    """Raises `UserError` unless N real states make N/2 conjugate pairs."""
+    if state_size < 2 or state_size % 2:
+        raise UserError(f"state_size is {state_size}: conjugate pairs need an even number")
+
+
 def start_state_matrix(start: str, state_size: int) -> np.ndarray:
     """The N/2 eigenvalues of A with positive imaginary part, complex128.
 
@@ -42,8 +48,7 @@ def start_state_matrix(start: str, state_size: int) -> np.ndarray:
       UserError: for an unknown start or an odd `state_size`.
     """
     check_choice("start", start, STARTS)
-    if state_size < 2 or state_size % 2:
-        raise UserError(f"state_size is {state_size}: conjugate pairs need an even number")
+    check_state_size(state_size)
     n = np.arange(state_size // 2)
     if start == "lin":
         return -0.5 + 1j * np.pi * n

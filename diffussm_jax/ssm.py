@@ -6,24 +6,23 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from diffusion_jax.errors import UserError, check_choice
-from diffussm_jax.convolution import convolve_chunked, convolve_fft
-from diffussm_jax.s4d import STARTS, Modes, discretise, kernel, start_state_matrix
+from diffusion_jax.errors import check_choice
+from diffussm_jax.convolution import FORMS, convolve
+from diffussm_jax.s4d import STARTS, Modes, check_state_size, discretise, start_state_matrix
 
-FORMS = ("fft", "chunked")
 DIRECTIONS = ("forward", "backward")
 DT = (1e-3, 1e-1)  # where dt starts, log-uniform
 
 
 class BidirectionalSSM(nn.Module):
-    """(B, L, D) -> (B, L, 2D): forward, then backward, each with its own skip D u.
+    """(B, L, D) -> (B, L, 2, D): forward, then backward, each with its own skip D u.
 
     Parameters, exponentials and convolutions are float32 (`param_dtype`) whatever the input.
 
     Attributes:
       state_size: N, even.
       start: of the state matrix: 'lin', 'inv' or 'legs'.
-      form: of the convolution: 'fft' or 'chunked'.
+      form: of the convolution: 'auto', 'fft' or 'chunked'.
 
     Raises:
       UserError: on construction, for an odd `state_size` or an unknown name.
@@ -31,29 +30,33 @@ class BidirectionalSSM(nn.Module):
 
     state_size: int = 64
     start: str = "lin"
-    form: str = "fft"
+    form: str = "auto"
     param_dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
         check_choice("form", self.form, FORMS)
         check_choice("start", self.start, STARTS)
-        if self.state_size < 2 or self.state_size % 2:
-            raise UserError(f"state_size is {self.state_size}: conjugate pairs need an even number")
+        check_state_size(self.state_size)
         super().__post_init__()
 
     @nn.compact
     def __call__(self, u: jax.Array) -> jax.Array:
-        """(B, L, D) of any float dtype -> (B, L, 2D) of the same."""
-        u_BDL = u.astype(self.param_dtype).swapaxes(1, 2)
-        channels, length = u_BDL.shape[1:]
+        """(B, L, D), or (B, L, 2, D) with an input for each direction, -> (B, L, 2, D).
+
+        Of any float dtype, which the output has too.
+        """
+        channels = u.shape[-1]
+        u_BDL = [
+            direction.astype(self.param_dtype).swapaxes(1, 2)
+            for direction in ([u] if u.ndim == 3 else [u[:, :, 0], u[:, :, 1]])
+        ]
         modes = [self._modes(direction, channels) for direction in DIRECTIONS]
-        if self.form == "fft":
-            y_BDL = convolve_fft(u_BDL, *(kernel(direction, length) for direction in modes))
-        else:
-            y_BDL = convolve_chunked(u_BDL, *modes)
+        shared = len(u_BDL) == 1
+        y_BDL = convolve(u_BDL[0] if shared else tuple(u_BDL), *modes, self.form)
+        y = jnp.stack(y_BDL, axis=1)
         skip = self.param("skip", nn.initializers.normal(1.0), (2, channels), self.param_dtype)
-        y = jnp.stack(y_BDL, axis=1) + skip[None, :, :, None] * u_BDL[:, None]
-        return y.reshape(-1, 2 * channels, length).swapaxes(1, 2).astype(u.dtype)
+        y = y + skip[None, :, :, None] * jnp.stack(u_BDL, axis=1)
+        return jnp.moveaxis(y, 3, 1).astype(u.dtype)
 
     def _modes(self, name: str, channels: int) -> Modes:
         """The state spaces of one direction, one per channel."""

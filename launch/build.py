@@ -13,21 +13,25 @@ from diffusion_jax.data.sources import Arrays, load_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
 from diffusion_jax.files import write_atomically
+from diffusion_jax.geometry import Images, Video
 from diffusion_jax.guidance import Guidance
 from diffusion_jax.objectives import Objective
 from diffusion_jax.samplers import Sampling
 from diffusion_jax.sampling import make_sampler
-from diffusion_jax.schedules import make_schedule
+from diffusion_jax.schedules import TABLES, make_schedule
 from diffusion_jax.sharding import Mesh
+from diffusion_jax.tables import Table
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
 from diffusion_jax.training.state import TrainState, create_state
-from rin_jax import RIN, Images, Video
+from diffussm_jax import DiffuSSM
+from rin_jax import RIN
 
 GEOMETRIES = {"images": Images, "video": Video}
+MODELS = {"rin": RIN, "diffussm": DiffuSSM}
 DTYPES = ("float32", "bfloat16")
 
 # What a run may change when it continues; everything else must stay as it was.
-_MAY_CHANGE = ("train", "sampling")
+_MAY_CHANGE = ("train", "sampling", "mesh")
 _MUST_STAY = ("train.batch_size", "train.accumulate")
 
 
@@ -61,7 +65,8 @@ class Experiment:
         frames = jnp.ones((1, self.conditioning_frames, *self.sample_shape[1:]))
         condition = Condition(labels=jnp.zeros((1,), jnp.int32), frames=frames)
         carry = self.denoiser.initial_carry(1)
-        return self.denoiser.init(key, one, NoiseLevel(jnp.ones((1,))), condition, carry)["params"]
+        noise = NoiseLevel(jnp.ones((1,)), jnp.zeros((1,), jnp.int32))
+        return self.denoiser.init(key, one, noise, condition, carry)["params"]
 
     def init_state(self, seed: int, total_steps: int) -> TrainState:
         """The state before the first step."""
@@ -86,9 +91,10 @@ def build(config: ConfigDict) -> Experiment:
         check_at_least(f"train.{name}", config.train[name], 1)
     check_at_least("train.grid_every", config.train.grid_every, 0)
     check_rate("ema_decay", config.ema_decay)
-    objective = dict(config.objective)
-    objective["schedule"] = make_schedule(**objective["schedule"])
-    denoiser = _rin(config.model)
+    fields = dict(config.objective)
+    objective = Objective(**{**fields, "schedule": make_schedule(**fields["schedule"])})
+    denoiser = build_denoiser(config.model)
+    _check_fit(config, denoiser, objective)
     geometry = denoiser.geometry
     sample_shape = example_shape = geometry.sample_shape
     if isinstance(geometry, Video):
@@ -101,7 +107,7 @@ def build(config: ConfigDict) -> Experiment:
         )
     return Experiment(
         denoiser,
-        Objective(**objective),
+        objective,
         sampling,
         OptimizerConfig(**config.optimizer),
         example_shape,
@@ -113,9 +119,11 @@ def build(config: ConfigDict) -> Experiment:
 def build_sampling(section: ConfigDict) -> Sampling:
     """The `sampling` section."""
     fields = dict(section)
-    weight, interval = fields.pop("guidance"), fields.pop("guidance_interval")
+    weight, interval, channels = (
+        fields.pop(name) for name in ("guidance", "guidance_interval", "guided_channels")
+    )
     fields["schedule"] = make_schedule(**fields["schedule"])
-    return Sampling(**fields, guidance=Guidance(weight, tuple(interval)))
+    return Sampling(**fields, guidance=Guidance(weight, tuple(interval), channels))
 
 
 def build_source(config: ConfigDict, experiment: Experiment) -> Arrays:
@@ -124,9 +132,11 @@ def build_source(config: ConfigDict, experiment: Experiment) -> Arrays:
     return load_source(data.name, data.path, experiment.example_shape, experiment.num_classes)
 
 
-def _rin(section: ConfigDict) -> RIN:
+def build_denoiser(section: ConfigDict) -> Any:
+    """The `model` section."""
     fields = dict(section)
-    check_choice("model.name", fields.pop("name"), ["rin"])
+    name = fields.pop("name")
+    check_choice("model.name", name, MODELS)
     check_choice("model.dtype", fields["dtype"], DTYPES)
     geometry = dict(fields["geometry"])
     kind = geometry.pop("kind")
@@ -137,9 +147,37 @@ def _rin(section: ConfigDict) -> RIN:
             f"model.geometry of kind {kind!r} has fields {sorted(names)}, not {geometry}"
         )
     fields["geometry"] = GEOMETRIES[kind](**geometry)
-    fields["process_layers"] = tuple(fields["process_layers"])
     fields["dtype"] = jnp.dtype(fields["dtype"])
-    return RIN(**fields)
+    if name == "rin":
+        fields["process_layers"] = tuple(fields["process_layers"])
+    return MODELS[name](**fields)
+
+
+def _check_fit(config: ConfigDict, denoiser: Any, objective: Objective) -> None:
+    """Raises `UserError` where network, objective and sampler are made for different things."""
+    has_head, wants_head = config.model.get("learned_variance", False), objective.variance
+    if has_head != (wants_head == "learned"):
+        raise UserError(
+            f"the network {'has a' if has_head else 'has no'} variance head, and "
+            f"objective.variance is {wants_head!r}: change one (a head is "
+            "config.model.learned_variance=True, of DiffuSSM)"
+        )
+    if config.sampling.sampler == "ddpm_learned" and not has_head:
+        raise UserError(
+            "sampling.sampler is 'ddpm_learned': this network has no variance head; choose another"
+        )
+    training, sampling = config.objective.schedule, config.sampling.schedule
+    is_table = isinstance(objective.schedule, Table)
+    if isinstance(denoiser, DiffuSSM) and not is_table:
+        raise UserError(
+            f"objective.schedule is {training.name!r}: DiffuSSM is told the timesteps of a table; "
+            f"choose one of {', '.join(TABLES)}"
+        )
+    if (is_table or sampling.name in TABLES) and training.to_dict() != sampling.to_dict():
+        raise UserError(
+            f"sampling.schedule is {sampling.name!r} and objective.schedule {training.name!r}: a "
+            "table must be the same in both, with the same steps; sampling.steps respaces it"
+        )
 
 
 def open_workdir(workdir: Path, config: ConfigDict) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 from sklearn.metrics import pairwise_distances
 from sklearn.svm import SVC
 
@@ -22,6 +23,7 @@ from launch.build import read_workdir
 from launch.sample import sample
 
 COUNT = 500
+GUIDANCE = 1.0
 SHAPE = (8, 8, 1)
 
 
@@ -56,8 +58,18 @@ def _frechet(first: np.ndarray, second: np.ndarray) -> float:
     return float(mean @ mean + np.trace(sum(covariances)) - 2 * roots.sum())
 
 
+def variants(config: ConfigDict) -> dict[str, dict[str, float]]:
+    """How to sample: as the config says, and what that network can be compared with."""
+    made = {"samples": {}}
+    if config.model.name == "rin":
+        made["samples, latents not carried"] = {"carry_decay": 1.0}
+    if config.objective.label_dropout:
+        made[f"samples, guidance {GUIDANCE:g}"] = {"guidance": GUIDANCE}
+    return made
+
+
 def main(workdir: Path) -> None:
-    """Samples with and without carried latents, and prints both scores beside real digits'."""
+    """Samples in every variant, and prints their scores beside real digits'."""
     config = read_workdir(workdir)
     if config.data.name != "digits":
         raise UserError(f"--workdir {workdir} was trained on {config.data.name}, not on digits")
@@ -65,18 +77,19 @@ def main(workdir: Path) -> None:
     held_out = load_source("digits", "", SHAPE, 10, split="held_out")
     rows = [("real digits, held out", held_out.images, held_out.labels)]
     request = dict(num=COUNT, labels="0,1,2,3,4,5,6,7,8,9", seed=0, batch_size=COUNT)
-    for name, carry_decay in (("samples", 0.0), ("samples, latents not carried", 1.0)):
-        config.sampling.carry_decay = carry_decay
-        out = sample(config, workdir, None, request)
+    grids = []
+    for name, changes in variants(config).items():
+        changed = config.copy_and_resolve_references()
+        changed.sampling.update(changes)
+        out = sample(changed, workdir, None, request)
         with np.load(out / "samples.npz") as archive:
             rows.append((name, archive["arr_0"], archive["labels"]))
-        if carry_decay == 0:
-            grid = out / "grid.png"
+        grids.append(out / "grid.png")
     print(f"{'':30}{'classifier agrees':>19}{'Frechet distance':>18}{'nearest real':>14}")
     for name, images, labels in rows:
         agreement, frechet, nearest = score(images, labels, train)
         print(f"{name:30}{agreement:>19.1%}{frechet:>18.3f}{nearest:>14.2f}")
-    print(f"Look at {grid}: a column for each digit.")
+    print(f"Look at {grids[0]}: a column for each digit.")
 
 
 if __name__ == "__main__":

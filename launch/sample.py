@@ -27,7 +27,7 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.sampling import random_labels
-from diffusion_jax.sharding import Mesh, make_mesh, replicated, round_up
+from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
 from launch import cli
 from launch.build import Experiment, build, build_source, read_workdir
 from launch.grid import grid_columns, make_condition
@@ -44,7 +44,7 @@ def restore_ema(workdir: Path, config: ConfigDict, experiment: Experiment, mesh:
         step = checkpoints.latest()
         if step is None:
             raise UserError(f"--workdir {workdir} has no checkpoint yet: train for longer")
-        state = checkpoints.restore(step, abstract_like(shapes, replicated(mesh)))
+        state = checkpoints.restore(step, abstract_like(shapes, of_state(shapes, mesh)))
     return state.ema, step
 
 
@@ -79,7 +79,7 @@ def sample(
       config: of the run, with the sampling section to use.
       out: folder to write to, None for one in `workdir` named after the request.
       request: num, labels, seed, batch_size.
-      mesh: to sample on, None for all devices.
+      mesh: to sample on, None for the config's.
     """
     check_at_least("--num", request["num"], 1)
     check_at_least("--batch_size", request["batch_size"], 1)
@@ -87,7 +87,7 @@ def sample(
     num, seed = request["num"], request["seed"]
     labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
     source = build_source(config, experiment) if experiment.conditioning_frames else None
-    mesh = mesh or make_mesh()
+    mesh = mesh or make_mesh(**config.mesh)
     params, step = restore_ema(workdir, config, experiment, mesh)
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": step}
     del record["batch_size"]
@@ -192,7 +192,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Run directory of launch.train.", required=True)
     flags.DEFINE_integer("num", 64, "Number of samples.")
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
-    flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddim, dpmpp_2m or heun; the config's.")
+    flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.reporting.metrics import MetricWriter
-from diffusion_jax.sharding import Mesh, by_example, check_batch, make_mesh, replicated
+from diffusion_jax.sharding import Mesh, by_example, check_batch, make_mesh, of_state
 from diffusion_jax.training.loop import train
 from diffusion_jax.training.optimizers import learning_rate, make_optimizer
 from diffusion_jax.training.state import TrainState
@@ -30,9 +30,9 @@ from launch.grid import make_grid_drawer
 
 
 def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
-    """Trains as `config` says, in `workdir`, on `mesh` or on all devices."""
+    """Trains as `config` says, in `workdir`, on `mesh` or the config's."""
     experiment = build(config)
-    mesh = mesh or make_mesh()
+    mesh = mesh or make_mesh(**config.mesh)
     check_batch(config.train.batch_size, config.train.accumulate, mesh)
     source = build_source(config, experiment)
     open_workdir(workdir, config)
@@ -52,6 +52,7 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
             experiment.denoiser,
             experiment.objective,
             optimizer,
+            state,
             mesh,
             seed=config.seed,
             ema_decay=config.ema_decay,
@@ -84,10 +85,12 @@ def _initial_state(
     def init():
         return experiment.init_state(config.seed, config.train.steps)
 
+    shapes = jax.eval_shape(init)
+    sharding = of_state(shapes, mesh)
     step = checkpoints.latest()
     if step is not None:
-        return checkpoints.restore(step, abstract_like(jax.eval_shape(init), replicated(mesh)))
-    state = jax.jit(init, out_shardings=replicated(mesh))()
+        return checkpoints.restore(step, abstract_like(shapes, sharding))
+    state = jax.jit(init, out_shardings=sharding)()
     table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
     (workdir / "parameters.txt").write_text(table + "\n")
     return state

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from diffusion_jax.stack import stack
 from rin_jax.attention import DropPath, Dtype, FeedForward, LayerNorm, MultiHeadAttention
 
 
@@ -62,27 +63,6 @@ class ProcessLayer(nn.Module):
             self.mlp_ratio, **dtypes, dropout=self.dropout, train=self.train, name="mlp"
         )
         return z + drop_path(mlp(z)), None
-
-
-def stack(layer: type[nn.Module], length: int, remat: str):
-    """`length` layers of one shape as a scan: parameters get a leading layer axis.
-
-    Args:
-      remat: 'none' keeps every activation, 'dots' the results of matmuls without a batch axis,
-        'full' nothing but each layer's input.
-    """
-    if remat != "none":
-        policy = (
-            jax.checkpoint_policies.dots_with_no_batch_dims_saveable if remat == "dots" else None
-        )
-        layer = nn.remat(layer, policy=policy, prevent_cse=False)
-    return nn.scan(
-        layer,
-        variable_axes={"params": 0, "intermediates": 0},
-        split_rngs={"params": True, "dropout": True},
-        in_axes=nn.broadcast,
-        length=length,
-    )
 
 
 class Block(nn.Module):

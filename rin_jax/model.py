@@ -16,16 +16,16 @@ from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
+from diffusion_jax.geometry import Geometry
+from diffusion_jax.stack import REMAT, stack
 from rin_jax.attention import Dense, Dtype, LayerNorm, glorot
-from rin_jax.block import Block, stack
+from rin_jax.block import Block
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
-from rin_jax.interface import Geometry
 from rin_jax.positions import position_table
 
 POSITIONS = ("learned", "sin_cos", "sin_cos_plus_learned")
 SELF_CONDITIONING = ("none", "latent", "interface", "latent+interface")
 TOKEN_PLACES = ("latents", "interface")
-REMAT = ("none", "dots", "full")
 
 
 class RIN(nn.Module):

@@ -14,7 +14,7 @@ from flax import traverse_util
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
-from rin_jax.interface import Images, Video
+from diffusion_jax.geometry import Images, Video
 from rin_jax.model import RIN
 from rin_jax.positions import position_table
 

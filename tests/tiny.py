@@ -1,13 +1,14 @@
-"""A run on the digits that compiles in seconds."""
+"""Runs on the digits that compile in seconds."""
 
 import json
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from configs.diffussm import digits as diffussm_digits
 from configs.rin import digits
 
-OVERRIDES = {
+RIN = {
     "model.num_latents": 4,
     "model.process_layers": (1,),
     "model.latent_dim": 16,
@@ -18,6 +19,8 @@ OVERRIDES = {
     "model.read_write_heads": 2,
     "model.geometry.patch_size": 4,
     "objective.label_dropout": 0.1,
+}
+SHORT = {
     "optimizer.warmup_steps": 0,
     "optimizer.decay": "constant",
     "train.steps": 6,
@@ -28,19 +31,29 @@ OVERRIDES = {
     "train.grid_every": 0,
     "sampling.steps": 3,
 }
+DIFFUSSM = {"model.dim": 16, "model.layers": 2, "model.state_size": 4}
 
 
 def config(**changes) -> ConfigDict:
-    """The digits config made tiny; changes are written as train__steps=3."""
-    made = digits.get_config()
-    made.update_from_flattened_dict(OVERRIDES)
+    """RIN's digits config made tiny; changes are written as train__steps=3."""
+    return _changed(digits.get_config(), RIN | SHORT, changes)
+
+
+def diffussm(**changes) -> ConfigDict:
+    """DiffuSSM's digits config made tiny."""
+    return _changed(diffussm_digits.get_config(), DIFFUSSM | SHORT, changes)
+
+
+def _changed(made: ConfigDict, overrides: dict, changes: dict) -> ConfigDict:
+    made.update_from_flattened_dict(overrides)
     made.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return made
 
 
 def flags() -> list[str]:
-    """The same as command-line flags."""
-    return ["--config=configs/rin/digits.py"] + [f"--config.{k}={v}" for k, v in OVERRIDES.items()]
+    """The same as `config()`, as command-line flags."""
+    changes = [f"--config.{name}={value}" for name, value in (RIN | SHORT).items()]
+    return ["--config=configs/rin/digits.py", *changes]
 
 
 def curve(workdir: Path) -> list[dict]:

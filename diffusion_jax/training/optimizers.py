@@ -9,12 +9,14 @@ import jax.numpy as jnp
 import optax
 
 from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.stack import layer_axes, names
 
 OPTIMIZERS = ("lamb", "adamw")
 DECAYS = ("constant", "cosine")
 
-# Parameters of stacked (scanned) layers, whose leading axes count layers; see `layer_axes`.
-_STACKED = re.compile(r"^(blocks|process)(_\d+)?$")
+# The rate of S4D's time steps and state matrices is at most this.
+STATE_SPACE_RATE = 1e-3
+_STATE_SPACE = r"log_dt|log_decay|frequency"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,13 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=adapted))
     if config.name == "lamb":
         parts.append(scale_by_layer_trust_ratio())
-    parts.append(optax.scale_by_learning_rate(learning_rate(config, total_steps)))
+    rate = learning_rate(config, total_steps)
+    parts.append(optax.scale_by_learning_rate(rate))
+    if config.learning_rate > STATE_SPACE_RATE:
+        slower = optax.scale_by_schedule(
+            lambda step: jnp.minimum(1.0, STATE_SPACE_RATE / jnp.maximum(rate(step), 1e-30))
+        )
+        parts.append(optax.masked(slower, lambda params: _named(_STATE_SPACE, params)))
     init, update = optax.chain(*parts)
 
     def promoting_update(*args):
@@ -86,9 +94,17 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
 
 
 def adapted(params: Any) -> Any:
-    """Tree of bools: false for norms and biases, which get neither decay nor trust ratio."""
+    """Tree of bools: false for what gets neither decay nor trust ratio.
+
+    That is norms, biases, and the time steps and state matrices of S4D.
+    """
+    return jax.tree.map(lambda found: not found, _named(f"bias|scale|{_STATE_SPACE}", params))
+
+
+def _named(endings: str, params: Any) -> Any:
+    """Tree of bools: whose name ends so."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: not re.search(r"(bias|scale)$", _names(path)[-1]), params
+        lambda path, _: bool(re.search(rf"({endings})$", names(path)[-1])), params
     )
 
 
@@ -113,15 +129,6 @@ def scale_by_layer_trust_ratio() -> optax.GradientTransformation:
         return scaled, state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
-
-
-def layer_axes(path: tuple) -> int:
-    """How many leading axes of the parameter at a tree path count layers: one per nested scan."""
-    return sum(bool(_STACKED.match(name)) for name in _names(path))
-
-
-def _names(path: tuple) -> list[str]:
-    return [str(getattr(entry, "key", entry)) for entry in path]
 
 
 def _norm(value: jax.Array, axes: tuple[int, ...]) -> jax.Array:

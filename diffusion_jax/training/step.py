@@ -9,7 +9,7 @@ import optax
 
 from diffusion_jax import objectives, process
 from diffusion_jax.denoiser import Condition
-from diffusion_jax.sharding import Mesh, by_example, replicated
+from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -37,6 +37,7 @@ def make_train_step(
     denoiser: Any,
     objective: objectives.Objective,
     optimizer: optax.GradientTransformation,
+    state: TrainState,
     mesh: Mesh,
     *,
     seed: int,
@@ -49,6 +50,9 @@ def make_train_step(
     Noise, time and masks of an example are keyed by (seed, step, position in the global batch), so
     the step computes the same on any number of devices. Gradients of `accumulate` micro-batches are
     averaged before the one update.
+
+    Args:
+      state: of arrays or of their shapes; decides nothing but how the step's state is sharded.
 
     Returns:
       (state, batch) -> (state, {'loss', 'gradient_norm'}), float32 scalars.
@@ -85,9 +89,10 @@ def make_train_step(
         metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
         return TrainState(state.step + 1, params, ema, opt_state), metrics
 
+    state_sharding = of_state(state, mesh)
     return jax.jit(
-        step,
+        within(mesh, step),
         donate_argnums=0,
-        in_shardings=(replicated(mesh), by_example(mesh)),
-        out_shardings=replicated(mesh),
+        in_shardings=(state_sharding, by_example(mesh)),
+        out_shardings=(state_sharding, replicated(mesh)),
     )

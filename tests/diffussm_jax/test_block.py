@@ -39,26 +39,29 @@ def literally(params, x, c, expansion, ssm):
     shift, scale, gate = np.split(dense("modulation", c / (1 + np.exp(-c))), 3)
     normal = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
     i = normal * (1 + scale) + shift
-    u = np.zeros((count * expansion, dim), np.float32)
+    u = np.zeros((count * expansion, *w["up_bias"].shape[1:]), np.float32)
     for j in range(count):
         for k in range(expansion):
             inner = act(dense("w0", i[j]))
-            u[j * expansion + k] = act(inner @ w["up_kernel"][k] + w["up_bias"][k])
+            up = np.tensordot(inner, w["up_kernel"][k], axes=1)
+            u[j * expansion + k] = act(up + w["up_bias"][k])
     y = np.asarray(ssm.apply({"params": params["ssm"]}, jnp.asarray(u)[None])[0])
+    y = y.reshape(-1, 2 * dim)  # forward and backward concatenated
+    w_down = w["down_kernel"].reshape(expansion, 2 * dim, -1)
     out = np.zeros_like(x)
     for j in range(count):
         parts = [
-            act(y[j * expansion + k] @ w["down_kernel"][k] + w["down_bias"][k])
-            for k in range(expansion)
+            act(y[j * expansion + k] @ w_down[k] + w["down_bias"][k]) for k in range(expansion)
         ]
         fused = act(dense("w2", np.concatenate(parts))) * act(dense("w1", i[j]))
         out[j] = x[j] + gate * dense("w3", fused)
     return out
 
 
+@pytest.mark.parametrize("reading", ["flops", "parameters"])
 @pytest.mark.parametrize("expansion", [1, 2, 4])
-def test_the_equations_of_the_paper(expansion):
-    block, _, params, x, c = make(expansion)
+def test_the_equations_of_the_paper(expansion, reading):
+    block, _, params, x, c = make(expansion, reading=reading)
     ours = jax.jit(block.apply)({"params": params}, x, c)
     ssm = BidirectionalSSM(state_size=4)
     for example in range(2):
@@ -72,11 +75,13 @@ def test_a_new_block_is_the_identity():
 
 
 @pytest.mark.parametrize("expansion", [1, 2, 4])
-def test_dense_parameters_are_13_and_m_squares_of_the_width(expansion):
-    _, params, _, _, _ = make(expansion, condition=False, dim=16)
+@pytest.mark.parametrize("reading", ["flops", "parameters"])
+def test_dense_parameters_of_the_two_readings(expansion, reading):
+    squares = {"flops": 13 + expansion, "parameters": 9 + 2 * expansion}[reading]
+    _, params, _, _, _ = make(expansion, condition=False, dim=16, reading=reading)
     kernels = [params[name]["kernel"] for name in ("w0", "w1", "w2", "w3")]
     kernels += [params["up_kernel"], params["down_kernel"]]
-    assert sum(kernel.size for kernel in kernels) == (13 + expansion) * 16**2
+    assert sum(kernel.size for kernel in kernels) == squares * 16**2
 
 
 def test_every_position_sees_every_other():
@@ -100,6 +105,7 @@ def test_forms_and_compute_dtypes_agree():
     "build, message",
     [
         (lambda: make(expansion=3), "expansion is 3: it must divide 2 D = 16"),
+        (lambda: make(reading="flop"), "reading is 'flop': did you mean flops"),
         (lambda: BidirectionalSSM(state_size=5), "state_size is 5: conjugate pairs"),
         (lambda: BidirectionalSSM(form="ftt"), "form is 'ftt': did you mean fft"),
         (lambda: BidirectionalSSM(start="linear"), "start is 'linear': did you mean lin"),

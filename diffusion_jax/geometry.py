@@ -1,6 +1,6 @@
-"""What turns data into interface tokens and back: images, video, token sets.
+"""What turns data into tokens and back: images, video, token sets and sequences.
 
-A geometry is a frozen description without parameters; `RIN` owns the patch kernel.
+A geometry is a frozen description without parameters; the network owns the patch kernel.
 Every geometry has
 
     sample_shape    shape of x_t, less the batch
@@ -8,7 +8,7 @@ Every geometry has
     data_grid       the same with the tokens of conditioning frames, which come last
     kernel_shape    shape of the patch kernel less its output width (fans as in a convolution)
     to_patches      data -> (B, N, P), P = prod(kernel_shape)
-    from_patches    (B, num_tokens, P) -> data shaped like x_t
+    from_patches    (B, num_tokens, P) -> data shaped like x_t, or with 2C channels from 2P numbers
 """
 
 import dataclasses
@@ -155,7 +155,7 @@ class Video(_Geometry):
 
 @dataclasses.dataclass(frozen=True)
 class Tokens(_Geometry):
-    """Token sets (B, N, C): points, features, anything with an order of its own."""
+    """Token sets and sequences (B, N, C): points, features, signals."""
 
     count: int
     channels: int

@@ -1,0 +1,79 @@
+"""What DiT tells its network (arXiv 2212.09748): timestep, class, and where a token stands."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from diffusion_jax.sharding import constrain, gathered
+
+MAX_PERIOD = 10_000
+
+
+def timestep_code(t: jax.Array, dim: int) -> jax.Array:
+    """[cos | sin] of t at geometric frequencies from 1 down to nearly 1e-4.
+
+    Args:
+      t: (B,) timesteps.
+      dim: number of features; where it is odd the last is 0.
+
+    Returns:
+      (B, dim) float32.
+    """
+    half = dim // 2
+    frequencies = np.exp(-math.log(MAX_PERIOD) * np.arange(half) / half)
+    angles = t.astype(jnp.float32)[:, None] * jnp.asarray(frequencies, jnp.float32)[None]
+    code = jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+    return jnp.pad(code, ((0, 0), (0, dim % 2)))
+
+
+def position_table(grid: tuple[int, ...], dim: int) -> np.ndarray:
+    """[sin | cos] codes of every position, in row-major order.
+
+    The channels are shared out among the axes of the grid, last axis first: of an image, columns
+    take the first half and rows the second.
+
+    Args:
+      grid: (N,), (rows, columns) or (times, rows, columns).
+      dim: number of channels, a multiple of twice the number of axes.
+
+    Returns:
+      (prod(grid), dim) float64.
+    """
+    part = dim // len(grid)
+    rates = 1 / MAX_PERIOD ** (np.arange(part // 2) / (part / 2))
+    codes = []
+    for coordinate in reversed(np.meshgrid(*map(np.arange, grid), indexing="ij")):
+        angles = coordinate.reshape(-1, 1) * rates
+        codes += [np.sin(angles), np.cos(angles)]
+    return np.concatenate(codes, axis=-1)
+
+
+class ConditionEmbedding(nn.Module):
+    """Timestep MLP plus the row of a class table; its last row stands for no class.
+
+    Attributes:
+      dim: width.
+      num_classes: 0 for none.
+      features: sines and cosines of the timestep.
+    """
+
+    dim: int
+    num_classes: int
+    features: int = 256
+
+    @nn.compact
+    def __call__(self, timestep: jax.Array, labels: jax.Array | None) -> jax.Array:
+        """(B,) int32, and (B,) int32 labels with `NULL_LABEL` for no class -> (B, dim) float32."""
+        normal = nn.initializers.normal(0.02)
+        code = timestep_code(timestep, self.features)
+        hidden = nn.Dense(self.dim, kernel_init=normal, name="time_in")(constrain(code))
+        hidden = nn.silu(constrain(hidden))
+        embedding = constrain(nn.Dense(self.dim, kernel_init=normal, name="time_out")(hidden))
+        if self.num_classes:
+            table = self.param("labels", normal, (self.num_classes + 1, self.dim))
+            row = jnp.where(labels < 0, self.num_classes, labels)
+            embedding = embedding + constrain(gathered(table)[row])
+        return embedding

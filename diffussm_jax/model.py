@@ -1,0 +1,149 @@
+"""DiffuSSM (arXiv 2311.18257), the denoiser: raster tokens through attention-free blocks.
+
+x = W_in [M consecutive tokens]                   (B, J, D), J = L / M
+x = block(x, time + class)                        29 times
+output = W_out modulate(LayerNorm(x))             M tokens of C, or 2C, channels each
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
+from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.geometry import Geometry
+from diffusion_jax.sharding import constrain
+from diffusion_jax.stack import REMAT, stack
+from diffussm_jax.block import READINGS, DiffuSSMBlock, glorot, modulation, normalise
+from diffussm_jax.convolution import FORMS
+from diffussm_jax.embeddings import ConditionEmbedding, position_table
+from diffussm_jax.s4d import STARTS, check_state_size
+
+POSITIONS = ("none", "sin_cos")
+
+
+class DiffuSSM(nn.Module):
+    """The whole network.
+
+    Attributes:
+      geometry: what the data are: `Images`, read in raster order, `Tokens`, a sequence, or `Video`.
+      dim: D.
+      layers: number of blocks.
+      expansion: M, tokens to a position of the stream between blocks; it must divide their number.
+      state_size, start, form, reading: see `DiffuSSMBlock`.
+      num_classes: 0 for none.
+      positions: 'none', as the paper draws it, or 'sin_cos': DiT's, of each position's first token.
+      learned_variance: the output has variance channels after the data's.
+      remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
+      dtype: of the matmuls; parameters, norms and the SSM are float32.
+
+    Raises:
+      UserError: on construction, for a size or a name that cannot work.
+    """
+
+    geometry: Geometry
+    dim: int
+    layers: int
+    expansion: int = 2
+    state_size: int = 64
+    start: str = "lin"
+    form: str = "auto"
+    reading: str = "flops"
+    num_classes: int = 0
+    positions: str = "none"
+    learned_variance: bool = True
+    remat: str = "none"
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self):
+        _check(self)
+        super().__post_init__()
+
+    def initial_carry(self, batch_size: int) -> tuple[()]:
+        """Nothing: this network remembers nothing from one pass to the next."""
+        return ()
+
+    @nn.compact
+    def __call__(
+        self,
+        x_t: jax.Array,
+        noise: NoiseLevel,
+        condition: Condition,
+        carry: tuple[()],
+        *,
+        train: bool = False,
+    ) -> Prediction:
+        """Denoises.
+
+        Args:
+          x_t: (B, *geometry.sample_shape) noisy data.
+          noise: its timestep, (B,) int32.
+          condition: labels if `num_classes`.
+          carry: ().
+          train: changes nothing; the network has no dropout.
+
+        Returns:
+          (B, ..., C) or, with variance channels, (B, ..., 2C) output, and ().
+
+        Raises:
+          UserError: without a timestep.
+        """
+        if noise.timestep is None:
+            raise UserError(
+                "DiffuSSM is told timesteps, and this schedule has none: use a table, as the "
+                "schedule 'linear_betas'"
+            )
+        tokens = self.geometry.to_patches(x_t.astype(self.dtype))
+        tokens = tokens.reshape(len(tokens), -1, self.expansion * self.geometry.patch_dim)
+        x = nn.Dense(self.dim, kernel_init=glorot, dtype=self.dtype, name="in")(tokens)
+        if self.positions == "sin_cos":
+            table = position_table(self.geometry.grid, self.dim)[:: self.expansion]
+            x = x + jnp.asarray(table, self.dtype)[None]
+        embedding = ConditionEmbedding(self.dim, self.num_classes, name="condition")(
+            noise.timestep, condition.labels
+        )
+
+        blocks = DiffuSSMBlock(
+            self.expansion,
+            self.state_size,
+            self.start,
+            self.form,
+            self.reading,
+            self.dtype,
+            name="blocks",
+        )
+        run = stack(lambda block, x, c: (block(x, c), None), self.layers, self.remat)
+        x, _ = run(blocks, x, embedding)
+
+        shift, scale = modulation(embedding.astype(self.dtype), 2, self.dim, self.dtype)
+        x = normalise(constrain(x, None)).astype(self.dtype) * (1 + scale) + shift
+        parts = 2 if self.learned_variance else 1
+        width = parts * self.expansion * self.geometry.patch_dim
+        zeros = nn.initializers.zeros
+        out = nn.Dense(width, kernel_init=zeros, dtype=self.dtype, name="out")(x)
+        patches = out.reshape(len(out), self.geometry.num_tokens, -1)
+        return Prediction(self.geometry.from_patches(patches), carry)
+
+
+def _check(model: DiffuSSM) -> None:
+    """Raises `UserError` for what would fail inside the network."""
+    check_choice("start", model.start, STARTS)
+    check_choice("form", model.form, FORMS)
+    check_choice("reading", model.reading, READINGS)
+    check_choice("positions", model.positions, POSITIONS)
+    check_choice("remat", model.remat, REMAT)
+    check_state_size(model.state_size)
+    for name in ("dim", "layers", "expansion"):
+        check_at_least(name, getattr(model, name), 1)
+    tokens, m = model.geometry.num_tokens, model.expansion
+    if tokens % m or 2 * model.dim % m:
+        both = [n for n in range(1, tokens + 1) if tokens % n == 0 and 2 * model.dim % n == 0]
+        raise UserError(
+            f"expansion is {m}: it must divide the {tokens} tokens and 2 dim = {2 * model.dim}; "
+            f"choose one of {both}"
+        )
+    axes = len(model.geometry.grid)
+    if model.positions == "sin_cos" and model.dim % (2 * axes):
+        raise UserError(f"dim is {model.dim}: sin-cos positions need a multiple of {2 * axes}")
+    if model.geometry.data_tokens != tokens:
+        raise UserError("DiffuSSM takes no conditioning frames: set conditioning_frames=0")

@@ -1,0 +1,97 @@
+"""The compiled train step moves parameters and gradients between devices, never activations."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+from ml_collections import ConfigDict
+
+from configs.diffussm import digits
+from diffusion_jax.sharding import make_mesh
+from diffusion_jax.training.optimizers import make_optimizer
+from diffusion_jax.training.step import make_train_step
+from launch.build import build
+
+# Sizes that tell arrays apart: of activations alone is some dimension a multiple of 11 or 13.
+POSITIONS, BATCH = 11, 8 * 13
+
+
+def config(form: str) -> ConfigDict:
+    made = digits.get_config()
+    made.model.update(dim=16, layers=2, state_size=4, num_classes=4, positions="none", form=form)
+    made.model.geometry.update(height=2, width=POSITIONS)
+    return made
+
+
+def compiled(form: str, fsdp: int, tensor: int) -> str:
+    """HLO of the train step on eight devices."""
+    experiment = build(config(form))
+    mesh = make_mesh(fsdp=fsdp, tensor=tensor)
+    state = jax.eval_shape(lambda: experiment.init_state(0, 10))
+    step = make_train_step(
+        experiment.denoiser,
+        experiment.objective,
+        make_optimizer(experiment.optimizer, 10),
+        state,
+        mesh,
+        seed=0,
+        ema_decay=0.9,
+    )
+    batch = {
+        "images": jax.ShapeDtypeStruct((BATCH, 2, POSITIONS, 1), jnp.uint8),
+        "labels": jax.ShapeDtypeStruct((BATCH,), jnp.int32),
+    }
+    return step.lower(state, batch).compile().as_text()
+
+
+COLLECTIVE = re.compile(
+    r"= (?P<shapes>.*?) (?P<name>all-gather|all-reduce|reduce-scatter|all-to-all|"
+    r"collective-permute|collective-broadcast)(-start)?\((?P<rest>.*)"
+)
+
+
+def collectives(hlo: str):
+    """(name, shapes, rest of the line) of every collective."""
+    for line in hlo.splitlines():
+        if found := COLLECTIVE.search(line):
+            yield found["name"], found["shapes"], found["rest"]
+
+
+def is_activation(shapes: str) -> bool:
+    dimensions = ",".join(re.findall(r"\[([\d,]+)\]", shapes)).split(",")
+    return any(int(size) % 11 == 0 or int(size) % 13 == 0 for size in dimensions if size)
+
+
+def is_tensor_sum(name: str, rest: str) -> bool:
+    """An all-reduce between neighbours: 'tensor' is the last axis of the mesh."""
+    groups = r"replica_groups=(\[4,2\]<=\[8\]|\{\{0,1\},\{2,3\},\{4,5\},\{6,7\}\})[,\s]"
+    return name == "all-reduce" and bool(re.search(groups, rest + " "))
+
+
+@pytest.mark.parametrize("form", ["fft", "chunked"])
+@pytest.mark.parametrize("fsdp, tensor", [(1, 1), (4, 1), (2, 2)])
+def test_no_activation_is_sent(fsdp, tensor, form):
+    hlo = compiled(form, fsdp, tensor)
+    found = list(collectives(hlo))
+    assert any(not is_activation(shapes) for _, shapes, _ in found)  # gradients are
+    sent = [
+        f"{name} of {shapes}: {rest}"
+        for name, shapes, rest in found
+        if is_activation(shapes) and not (tensor > 1 and is_tensor_sum(name, rest))
+    ]
+    assert not sent, "\n".join(sent)
+    if form == "fft":
+        transforms = re.findall(r"= \w+\[([\d,]+)\]\S* fft\(", hlo)
+        leading = {int(dims.split(",")[0]) for dims in transforms}
+        local_examples, local_channels = BATCH * tensor // 8, 16 // tensor
+        assert leading == {local_examples, local_channels}  # of inputs, and of kernels
+
+
+def test_the_check_sees_a_gathered_fft():
+    """Left to XLA, an FFT of a sharded batch is gathered: the check can fail."""
+    mesh = make_mesh()
+    sharding = jax.NamedSharding(mesh, jax.P(("data", "fsdp")))
+    u = jax.ShapeDtypeStruct((BATCH, 16, 22), jnp.float32)
+    hlo = jax.jit(jnp.fft.rfft, in_shardings=sharding).lower(u).compile().as_text()
+    assert any(is_activation(shapes) for _, shapes, _ in collectives(hlo))
