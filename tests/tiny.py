@@ -31,7 +31,13 @@ SHORT = {
     "train.grid_every": 0,
     "sampling.steps": 3,
 }
-DIFFUSSM = {"model.dim": 16, "model.layers": 2, "model.state_size": 4}
+DIFFUSSM = {
+    "model.dim": 16,
+    "model.layers": 2,
+    "model.state_size": 4,
+    "objective.prediction": "v",
+    "ema_decay": 0.5,
+}
 
 
 def config(**changes) -> ConfigDict:

@@ -1,4 +1,4 @@
-"""ImageNet 256 x 256, DiffuSSM-L after 400K steps: FID 19.3 without guidance (PARAMSM parameters).
+"""ImageNet 256 x 256, DiffuSSM-L after 400K steps: FID 19.3 without guidance (262.6M parameters).
 
     python -m launch.train --config=configs/diffussm/imagenet256_l_400k.py --workdir=runs/l_400k
 

@@ -1,4 +1,4 @@
-"""ImageNet 256 x 256, DiffuSSM-S after 400K steps: FID 56.1 without guidance (PARAMSM parameters).
+"""ImageNet 256 x 256, DiffuSSM-S after 400K steps: FID 56.1 without guidance (34.0M parameters).
 
     python -m launch.train --config=configs/diffussm/imagenet256_s_400k.py --workdir=runs/s_400k
 

@@ -1,4 +1,4 @@
-"""ImageNet 256 x 256, DiffuSSM-XL after 400K steps: FID 17.5 without guidance (PARAMSM parameters).
+"""ImageNet 256 x 256, DiffuSSM-XL after 400K steps: FID 17.5 without guidance (707.3M parameters).
 
     python -m launch.train --config=configs/diffussm/imagenet256_xl_400k.py --workdir=runs/xl_400k
 

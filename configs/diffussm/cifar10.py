@@ -1,0 +1,25 @@
+"""CIFAR-10 in pixel space, class-conditional; nobody published a row for it (28.1M parameters).
+
+    python -m launch.train --config=configs/diffussm/cifar10.py --workdir=runs/diffussm_cifar10
+
+For one accelerator of 40 GB or more. Data: data/cifar10.npz, the 50,000 training images.
+DiT's recipe at DiffuSSM-S's width, a token for each pixel; batch and steps are those of
+configs/rin/cifar10.py.
+"""
+
+from configs.base import diffussm, images
+from configs.diffussm.latents import pixels_or_latents
+
+
+def get_config():
+    """384 wide, 10 layers, M = 2."""
+    config = pixels_or_latents(diffussm())
+    config.data.update(path="data/cifar10.npz", flip=True)
+    config.model.geometry.update(images(32, channels=3, patch_size=1))
+    config.model.update(dim=384, layers=10, num_classes=10, dtype="bfloat16", remat="full")
+    config.objective.update(clip_x0=True, label_dropout=0.1)
+    config.optimizer.update(
+        name="adamw", learning_rate=2e-4, warmup_steps=5000, decay="constant", weight_decay=0.0
+    )
+    config.train.update(steps=150_000, batch_size=256)
+    return config

@@ -1,0 +1,24 @@
+"""MNIST in pixel space, class-conditional, for a laptop; nobody published a row for it.
+
+    python -m launch.train --config=configs/diffussm/mnist.py --workdir=runs/diffussm_mnist
+
+For one GPU, or some CPU hours. Data: data/mnist.npz, images (60000, 28, 28, 1).
+The recipe is that of digits.py at 28 pixels; it has been run for its first steps only.
+"""
+
+from configs.base import images
+from configs.diffussm import digits
+
+
+def get_config():
+    """digits.py's recipe, a wider network, four pixels to a position."""
+    config = digits.get_config()
+    config.data.update(name="npz", path="data/mnist.npz")
+    config.model.geometry.update(images(28, channels=1, patch_size=1))
+    config.model.update(dim=128, expansion=4)
+    config.ema_decay = 0.9995
+    config.optimizer.update(learning_rate=1e-3, warmup_steps=500)
+    config.train.update(
+        steps=20_000, batch_size=64, log_every=100, checkpoint_every=1000, grid_every=2000
+    )
+    return config
