@@ -34,7 +34,7 @@ def convolve(u: Input, forward: Modes, backward: Modes, form: str) -> tuple[jax.
     """
     length = jax.tree.leaves(u)[0].shape[-1]
     if form == "auto":
-        form = choose_form(length)
+        form = choose_form(length, jax.default_backend())
 
     def local(u, forward, backward):
         if form == "chunked":
@@ -47,9 +47,14 @@ def convolve(u: Input, forward: Modes, backward: Modes, form: str) -> tuple[jax.
     return sharded(u, forward, backward)
 
 
-def choose_form(length: int) -> str:
-    """The faster form where we have measured, on CPU: FFT at every length."""
-    return "fft"
+def choose_form(length: int, platform: str) -> str:
+    """What 'auto' stands for.
+
+    Timed on CPU (docs/long_sequences.md): FFT is faster up to 8,192 positions at least, and further
+    where there is more than one narrow example. Not timed: on TPU an FFT does not use the matrix
+    units, and chunks, all matmuls, are chosen where there is more than one.
+    """
+    return "chunked" if platform == "tpu" and length > CHUNK else "fft"
 
 
 def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -63,7 +68,7 @@ def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax
       (forward, backward), each (B, H, L).
     """
     length = forward.shape[-1]
-    padded = 2 ** (2 * length - 1).bit_length() if length > 1 else 2
+    padded = 2 ** (2 * length - 1).bit_length()
     spectra = jax.tree.map(lambda u: jnp.fft.rfft(u, padded), u)
     k_forward = jnp.fft.rfft(forward, padded)[None]
     k_backward = jnp.conj(jnp.fft.rfft(backward, padded))[None]
