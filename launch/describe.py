@@ -1,0 +1,116 @@
+"""Says what the network of a config costs, beside what its paper says.
+
+    python -m launch.describe --config=configs/diffussm/imagenet256.py
+
+Parameters by part, and multiply-adds (M: millions, G: billions) of one example, forward, without
+guidance, counted in the traced program: those of matrix products, and half the operations of FFTs
+(1.25 n log2 n for a real one of length n). What a batch shares, as convolution kernels do, is
+listed apart.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+from jax.extend import core
+from ml_collections import ConfigDict, config_flags
+
+from configs.published import COSTS, Cost
+from diffusion_jax.denoiser import Condition, NoiseLevel
+from launch import cli
+from launch.build import Experiment, build
+
+
+def parameters(experiment: Experiment) -> dict[str, int]:
+    """Number of parameters of each top-level part of the network."""
+    shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
+    return {name: sum(leaf.size for leaf in jax.tree.leaves(part)) for name, part in shapes.items()}
+
+
+def multiply_adds(experiment: Experiment, batch_size: int) -> dict[str, float]:
+    """{'matmul', 'fft'}: multiply-adds of one forward pass of a batch."""
+    params = jax.eval_shape(experiment.init_params, jax.random.key(0))
+    frames = experiment.conditioning_frames
+
+    def forward(params, x, noise, condition):
+        carry = experiment.denoiser.initial_carry(batch_size)
+        return experiment.denoiser.apply({"params": params}, x, noise, condition, carry).output
+
+    def shape(*sizes, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct((batch_size, *sizes), dtype)
+
+    x = shape(*experiment.sample_shape)
+    noise = NoiseLevel(shape(), shape(dtype=jnp.int32))
+    condition = Condition(
+        labels=shape(dtype=jnp.int32), frames=shape(frames, *x.shape[2:]) if frames else None
+    )
+    total = {"matmul": 0.0, "fft": 0.0}
+    program = jax.make_jaxpr(forward)(params, x, noise, condition)
+    for times, equation in _equations(program.jaxpr, 1):
+        match equation.primitive.name:
+            case "dot_general":
+                total["matmul"] += times * _of_matmul(equation)
+            case "fft":
+                total["fft"] += times * _of_fft(equation)
+    return total
+
+
+def _equations(program: core.Jaxpr, times: int) -> Iterator[tuple[int, core.JaxprEqn]]:
+    """Every equation and how often it runs; a scan's run once for each of its steps."""
+    for equation in program.eqns:
+        yield times, equation
+        steps = equation.params["length"] if equation.primitive.name == "scan" else 1
+        for part in core.jaxprs_in_params(equation.params):
+            yield from _equations(part, times * steps)
+
+
+def _of_matmul(equation: core.JaxprEqn) -> int:
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval
+    return math.prod(equation.outvars[0].aval.shape) * math.prod(left.shape[i] for i in contracted)
+
+
+def _of_fft(equation: core.JaxprEqn) -> float:
+    """Half of 5 n log2 n operations; real transforms take half of a complex one's."""
+    lengths = equation.params["fft_lengths"]
+    real = [v.aval for v in (*equation.invars, *equation.outvars) if v.aval.dtype.kind == "f"]
+    size = math.prod((real or [equation.outvars[0].aval])[0].shape)
+    return size * 5 / 2 * math.log2(math.prod(lengths)) / (2 if real else 1)
+
+
+def describe(experiment: Experiment, published: Cost | None) -> str:
+    """The table, beside what the paper prints."""
+    lines = [f"{name:16}{count / 1e6:>10.2f} M" for name, count in parameters(experiment).items()]
+    lines.append(f"{'parameters':16}{sum(parameters(experiment).values()) / 1e6:>10.2f} M")
+    if published:
+        lines[-1] += f"    published {published.parameters:g} M"
+    one, two = (multiply_adds(experiment, batch) for batch in (1, 2))
+    for name in one:
+        each = two[name] - one[name]
+        line = f"{name:16}{each / 1e9:>10.2f} G"
+        if name == "matmul" and published and published.multiply_adds:
+            line += f"    published {published.multiply_adds:g} G"
+        if shared := one[name] - each:
+            line += f"    and {shared / 1e9:.2f} G a batch"
+        lines.append(line)
+    if published and published.difference:
+        lines.append(f"The difference: {published.difference}.")
+    return "\n".join(lines)
+
+
+def main(config: ConfigDict, path: Path) -> None:
+    """Prints the table of the config in the file at `path`."""
+    published = COSTS.get(f"{path.parent.name}/{path.stem}")
+    print(describe(build(config), published))
+
+
+if __name__ == "__main__":
+    CONFIG = cli.define_config()
+    flags.mark_flag_as_required("config")
+    cli.run(
+        lambda: main(CONFIG.value, Path(config_flags.get_config_filename(flags.FLAGS["config"]))),
+        __doc__,
+    )

@@ -1,0 +1,38 @@
+"""Counts of a config are those of the paper's formulas, and stand beside the printed ones."""
+
+from pathlib import Path
+
+import tiny
+
+from configs.diffussm import imagenet256
+from launch import describe
+from launch.build import build
+
+
+def test_multiply_adds_are_the_papers_formula():
+    """Section 4: 13 (L / M) D^2 + L D^2 in a block's matrices; adaLN adds 3 D^2."""
+
+    def count(layers, batch):
+        experiment = build(tiny.diffussm(model__layers=layers))
+        return describe.multiply_adds(experiment, batch)["matmul"]
+
+    length, expansion, dim = 64, 2, 16
+    a_layer = (13 * length // expansion + length + 3) * dim**2
+    each_of_three, each_of_one = (count(layers, 2) - count(layers, 1) for layers in (3, 1))
+    assert each_of_three - each_of_one == 2 * a_layer
+
+
+def test_fft_of_one_more_example():
+    """Of D channels: one transform forward, two back, of 2 L real numbers, 1.25 n log2 n each."""
+    experiment = build(tiny.diffussm(model__layers=1))
+    one, two = (describe.multiply_adds(experiment, batch)["fft"] for batch in (1, 2))
+    assert two - one == 16 * 3 * 1.25 * 128 * 7
+
+
+def test_the_papers_figures_stand_beside_ours(capsys):
+    describe.main(imagenet256.get_config(), Path("configs/diffussm/imagenet256.py"))
+    lines = capsys.readouterr().out.splitlines()
+    table = {line.split()[0]: line for line in lines}
+    assert "707.33 M    published 673 M" in table["parameters"]
+    assert "295.71 G    published 280.3 G" in table["matmul"]
+    assert "the paper's own FLOPs formula" in table["The"]
