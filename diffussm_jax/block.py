@@ -133,6 +133,6 @@ def modulation(condition: jax.Array, parts: int, dim: int, dtype: jnp.dtype) -> 
 
 def normalise(x: jax.Array) -> jax.Array:
     """LayerNorm without scale or shift, epsilon 1e-6, in float32 or wider."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
     x = x - x.mean(-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)

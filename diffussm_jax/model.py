@@ -35,7 +35,7 @@ class DiffuSSM(nn.Module):
       positions: 'none', as the paper draws it, or 'sin_cos': DiT's, of each position's first token.
       learned_variance: the output has variance channels after the data's.
       remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
-      dtype: of the matmuls; parameters, norms and the SSM are float32.
+      dtype: of the blocks' matmuls; parameters, norms, the SSM and the residual stream are float32.
 
     Raises:
       UserError: on construction, for a size or a name that cannot work.
@@ -96,9 +96,10 @@ class DiffuSSM(nn.Module):
         tokens = self.geometry.to_patches(x_t.astype(self.dtype))
         tokens = tokens.reshape(len(tokens), -1, self.expansion * self.geometry.patch_dim)
         x = nn.Dense(self.dim, kernel_init=glorot, dtype=self.dtype, name="in")(tokens)
+        x = x.astype(x_t.dtype)  # sums over the blocks, and the output, are not rounded to bfloat16
         if self.positions == "sin_cos":
             table = position_table(self.geometry.grid, self.dim)[:: self.expansion]
-            x = x + jnp.asarray(table, self.dtype)[None]
+            x = x + jnp.asarray(table, x.dtype)[None]
         embedding = ConditionEmbedding(self.dim, self.num_classes, name="condition")(
             noise.timestep, condition.labels
         )
@@ -115,12 +116,12 @@ class DiffuSSM(nn.Module):
         run = stack(lambda block, x, c: (block(x, c), None), self.layers, self.remat)
         x, _ = run(blocks, x, embedding)
 
-        shift, scale = modulation(embedding.astype(self.dtype), 2, self.dim, self.dtype)
-        x = normalise(constrain(x, None)).astype(self.dtype) * (1 + scale) + shift
+        shift, scale = modulation(embedding, 2, self.dim, x.dtype)
+        x = normalise(constrain(x, None)) * (1 + scale) + shift
         parts = 2 if self.learned_variance else 1
         width = parts * self.expansion * self.geometry.patch_dim
         zeros = nn.initializers.zeros
-        out = nn.Dense(width, kernel_init=zeros, dtype=self.dtype, name="out")(x)
+        out = nn.Dense(width, kernel_init=zeros, dtype=x.dtype, name="out")(x)
         patches = out.reshape(len(out), self.geometry.num_tokens, -1)
         return Prediction(self.geometry.from_patches(patches), carry)
 

@@ -149,6 +149,25 @@ def test_how_it_is_computed_does_not_change_it(options):
         np.testing.assert_allclose(mine, theirs, atol=1e-4 * float(jnp.abs(theirs).max()) + 1e-7)
 
 
+def test_bfloat16_rounds_matmuls_only():
+    model = make(positions="sin_cos", dtype=jnp.bfloat16)
+    params = started(model)
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+
+    def gradient(model):
+        def loss(params):
+            output = model.apply({"params": params}, *inputs(model)).output
+            assert output.dtype == jnp.float32
+            return jnp.square(output).sum(), output
+
+        return jax.jit(jax.grad(loss, has_aux=True))(params)
+
+    ours, expected = gradient(model), gradient(model.clone(dtype=jnp.float32))
+    for mine, theirs in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        assert mine.dtype == jnp.float32
+        np.testing.assert_allclose(mine, theirs, atol=0.05 * float(jnp.abs(theirs).max()) + 1e-6)
+
+
 @pytest.mark.parametrize(
     "build, message",
     [
