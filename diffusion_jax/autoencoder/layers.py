@@ -1,0 +1,64 @@
+"""Residual blocks and the attention between them; norms in float32, the rest in `dtype`."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+def group_norm(x: jax.Array, groups: int, name: str) -> jax.Array:
+    """GroupNorm, epsilon 1e-6, in float32; called inside a compact method."""
+    # Fast variances, E[x^2] - E[x]^2, cancel where a mean is large beside its spread.
+    norm = nn.GroupNorm(groups, epsilon=1e-6, use_fast_variance=False, name=name)
+    return norm(x.astype(jnp.float32))
+
+
+class ResidualBlock(nn.Module):
+    """(B, h, w, C) -> (B, h, w, channels)."""
+
+    channels: int
+    groups: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        h = x
+        for i in (1, 2):
+            h = nn.silu(group_norm(h, self.groups, f"norm{i}"))
+            h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name=f"conv{i}")(h)
+        if x.shape[-1] != self.channels:
+            x = nn.Conv(self.channels, (1, 1), dtype=self.dtype, name="shortcut")(x)
+        return x + h
+
+
+class Attention(nn.Module):
+    """(B, h, w, C) -> the same: every position attends to all, with one head of C channels."""
+
+    groups: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = x.shape[-1]
+        h = group_norm(x, self.groups, "norm").reshape(len(x), -1, channels)
+        query, key, value = (
+            nn.Dense(channels, dtype=self.dtype, name=name)(h) for name in ("query", "key", "value")
+        )
+        logits = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
+        weights = nn.softmax(logits / math.sqrt(channels)).astype(self.dtype)
+        h = jnp.einsum("bqk,bkc->bqc", weights, value)
+        return x + nn.Dense(channels, dtype=self.dtype, name="out")(h).reshape(x.shape)
+
+
+class Middle(nn.Module):
+    """(B, h, w, C) -> the same, at the lowest resolution: block, attention, block."""
+
+    groups: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = ResidualBlock(x.shape[-1], self.groups, self.dtype, name="block_0")(x)
+        x = Attention(self.groups, self.dtype, name="attention")(x)
+        return ResidualBlock(x.shape[-1], self.groups, self.dtype, name="block_1")(x)

@@ -1,0 +1,147 @@
+"""Stable Diffusion's autoencoder (arXiv 2112.10752), as diffusers' AutoencoderKL computes it.
+
+Images shrink to half their side between levels of residual blocks: with four levels 8-fold.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from diffusion_jax.autoencoder.layers import Middle, ResidualBlock, group_norm
+from diffusion_jax.autoencoder.moments import Moments, unpack
+from diffusion_jax.errors import UserError, check_at_least
+
+
+class Encoder(nn.Module):
+    """(B, H, W, image_channels) -> (B, H / f, W / f, out_channels)."""
+
+    block_channels: tuple[int, ...]
+    layers_per_block: int
+    out_channels: int
+    groups: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Conv(self.block_channels[0], (3, 3), dtype=self.dtype, name="in")(x)
+        for level, channels in enumerate(self.block_channels):
+            if level > 0:
+                x = nn.Conv(
+                    x.shape[-1],
+                    (3, 3),
+                    strides=2,
+                    padding=((0, 1), (0, 1)),
+                    dtype=self.dtype,
+                    name=f"level_{level - 1}_down",
+                )(x)
+            for i in range(self.layers_per_block):
+                name = f"level_{level}_block_{i}"
+                x = ResidualBlock(channels, self.groups, self.dtype, name=name)(x)
+        x = Middle(self.groups, self.dtype, name="middle")(x)
+        x = nn.silu(group_norm(x, self.groups, "norm"))
+        return nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="out")(x)
+
+
+class Decoder(nn.Module):
+    """(B, h, w, latent_channels) -> (B, f h, f w, out_channels)."""
+
+    block_channels: tuple[int, ...]
+    layers_per_block: int
+    out_channels: int
+    groups: int
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = nn.Conv(self.block_channels[-1], (3, 3), dtype=self.dtype, name="in")(x)
+        x = Middle(self.groups, self.dtype, name="middle")(x)
+        for level, channels in enumerate(reversed(self.block_channels)):
+            if level > 0:
+                x = x.repeat(2, axis=1).repeat(2, axis=2)
+                name = f"level_{level - 1}_up"
+                x = nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype, name=name)(x)
+            for i in range(self.layers_per_block + 1):
+                name = f"level_{level}_block_{i}"
+                x = ResidualBlock(channels, self.groups, self.dtype, name=name)(x)
+        x = nn.silu(group_norm(x, self.groups, "norm"))
+        return nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="out")(x)
+
+
+class Autoencoder(nn.Module):
+    """Images to moments of latents, and latents to images: `method="encode"` or `"decode"`.
+
+    The defaults are Stable Diffusion's f8: 83,653,863 parameters. Examples of a batch have nothing
+    to do with each other, so a batch split over devices stays split.
+
+    Attributes:
+      block_channels: of each level, from the highest resolution; f = 2^(levels - 1).
+      layers_per_block: residual blocks of an encoder's level; a decoder's has one more.
+      latent_channels: of z.
+      image_channels: of images.
+      groups: of the GroupNorms; must divide every level's channels.
+      dtype: of convolutions and matmuls; parameters and norms are float32.
+
+    Raises:
+      UserError: on construction, for sizes that cannot work.
+    """
+
+    block_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    latent_channels: int = 4
+    image_channels: int = 3
+    groups: int = 32
+    dtype: jnp.dtype = jnp.float32
+
+    def __post_init__(self):
+        for name in ("layers_per_block", "latent_channels", "image_channels", "groups"):
+            check_at_least(name, getattr(self, name), 1)
+        check_at_least("number of block_channels", len(self.block_channels), 1)
+        if any(channels < 1 or channels % self.groups for channels in self.block_channels):
+            raise UserError(
+                f"block_channels is {tuple(self.block_channels)}: each must be a multiple of "
+                f"groups = {self.groups}"
+            )
+        super().__post_init__()
+
+    @property
+    def factor(self) -> int:
+        """f, the side of an image over the side of its latents."""
+        return 2 ** (len(self.block_channels) - 1)
+
+    def setup(self):
+        sizes = (self.block_channels, self.layers_per_block)
+        compute = (self.groups, self.dtype)
+        self.encoder = Encoder(*sizes, 2 * self.latent_channels, *compute)
+        self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1), dtype=self.dtype)
+        self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype)
+        self.decoder = Decoder(*sizes, self.image_channels, *compute)
+
+    def encode(self, images: jax.Array) -> Moments:
+        """The posterior of z, (B, H / f, W / f, latent_channels), float32.
+
+        Args:
+          images: (B, H, W, image_channels) floats in [-1, 1].
+
+        Raises:
+          UserError: for integers, or sides that are no multiples of f.
+        """
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise UserError(f"images are {images.dtype}: give floats in [-1, 1]")
+        if any(side % self.factor for side in images.shape[1:3]):
+            raise UserError(
+                f"images are {images.shape[1]} x {images.shape[2]}: both sides must be multiples "
+                f"of {self.factor}"
+            )
+        return unpack(self.quant_conv(self.encoder(images)))
+
+    def decode(self, z: jax.Array) -> jax.Array:
+        """Images (B, f h, f w, image_channels) in about [-1, 1], not clipped, float32.
+
+        Args:
+          z: (B, h, w, latent_channels), as `Moments.sample` or `from_latents` gives it.
+        """
+        return self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Reconstructions, float32 (B, H, W, image_channels), from the means."""
+        return self.decode(self.encode(images).mean)

@@ -1,0 +1,43 @@
+"""What the autoencoder says of an image, and the latents that a diffusion sees.
+
+q(z | image) = N(mean, exp(log_variance))         of each latent on its own
+latents = SCALE z                                 about unit variance
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+SCALE = 0.18215  # of Stable Diffusion's f8 autoencoders, sd-vae-ft-ema among them
+
+
+class Moments(NamedTuple):
+    """A posterior: mean and log-variance in nats, float32 (B, h, w, C) each."""
+
+    mean: jax.Array
+    log_variance: jax.Array
+
+    def sample(self, eps: jax.Array) -> jax.Array:
+        """z (B, h, w, C) for standard normal `eps` of that shape, float32."""
+        return self.mean + jnp.exp(self.log_variance / 2) * eps
+
+    def pack(self) -> jax.Array:
+        """(B, h, w, 2C), [mean | log_variance]: how data sets store moments."""
+        return jnp.concatenate(self, axis=-1)
+
+
+def unpack(packed: jax.Array) -> Moments:
+    """Moments from (..., 2C), of any float dtype; log-variances are clamped to [-30, 20]."""
+    mean, log_variance = jnp.split(packed.astype(jnp.float32), 2, axis=-1)
+    return Moments(mean, jnp.clip(log_variance, -30, 20))
+
+
+def to_latents(z: jax.Array) -> jax.Array:
+    """What the diffusion sees of a z."""
+    return SCALE * z
+
+
+def from_latents(latents: jax.Array) -> jax.Array:
+    """The z that `Autoencoder.decode` takes."""
+    return latents / SCALE
