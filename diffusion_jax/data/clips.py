@@ -1,0 +1,191 @@
+"""Clips: where their frames are, which of them a training example takes, and their pixels."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diffusion_jax.data import video
+from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, refuse_mixture, visible
+from diffusion_jax.data.images import decode_image, open_image, to_mode
+from diffusion_jax.data.records import BadRecord, decoding, naming
+from diffusion_jax.errors import UserError, check_at_least
+
+CLIPS = (".mp4", ".mov", ".avi", ".webm", ".gif", ".npy")
+
+
+class ClipFolder(RecordFolder):
+    """Clips in one folder or in one sub-folder to a class.
+
+    A clip is a file (mp4, mov, avi, webm, gif, or npy with uint8 (T, H, W, C)) or a folder of
+    frames (png, jpg, jpeg, webp) in the order of their names, numbers by value. What a folder holds
+    says what it is: frames, and it is a clip; clips, and it is a class or, if it is `path` itself,
+    a set without labels. So the folders of an `ImageFolder` are clips here, not classes.
+
+    Raises:
+      UserError: for a folder that is not there or has no clips, an empty class, clip files beside
+        folders, folders of which some hold frames and some do not (clips or classes?), frames
+        beside anything else or directly in `path`, or any other file.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__(path, _list_clips)
+
+    def record(self, index: int) -> dict:
+        """'clip', its file or folder of frames, and 'label', if any."""
+        return {"clip": self.path / self.name(index), **self.label(index)}
+
+    def _files(self) -> Iterable[str]:
+        for name in self._names:
+            if (self.path / name).is_dir():
+                yield from (f"{name}/{frame}" for frame in visible(self.path / name)[0])
+            else:
+                yield name
+
+
+def window(frames_available: int, frames: int, stride: int, u: float) -> np.ndarray:
+    """Places (frames,) of a window in a clip, every `stride`-th frame of it.
+
+    Args:
+      frames_available: in the clip.
+      frames: in the window.
+      stride: from one frame of the window to the next.
+      u: in [0, 1): where the window starts, all starts alike.
+
+    Raises:
+      BadRecord: if the clip is shorter than the window.
+      UserError: for a window without frames or a stride below 1.
+    """
+    check_at_least("frames", frames, 1)
+    check_at_least("stride", stride, 1)
+    needed = (frames - 1) * stride + 1
+    starts = frames_available - needed + 1
+    if starts < 1:
+        raise BadRecord(
+            f"has {frames_available} frames, and {frames} frames at stride {stride} need {needed}: "
+            "remove it, or ask for fewer frames or a smaller stride"
+        )
+    return min(int(u * starts), starts - 1) + stride * np.arange(frames)
+
+
+def decode_window(
+    path: Path, channels: int, frames: int, stride: int, u: float
+) -> list[Image.Image]:
+    """The frames of a window, of one size. Raises as `window` and `decode_clip`."""
+    return decode_clip(path, channels, window(count_frames(path), frames, stride, u))
+
+
+def count_frames(path: Path) -> int:
+    """Frames of a clip, without decoding them. Raises `BadRecord`."""
+    if path.is_dir():
+        return len(_frame_names(path))
+    if has_suffix(path.name, (".npy",)):
+        return len(_open_npy(path))
+    if has_suffix(path.name, (".gif",)):
+        with decoding():
+            return open_image(path.read_bytes()).n_frames
+    return video.count_frames(path)
+
+
+def decode_clip(
+    path: Path, channels: int, indices: Sequence[int] | None = None
+) -> list[Image.Image]:
+    """The frames at `indices`, or all, of one size and of mode L (1 channel) or RGB (3).
+
+    Raises:
+      BadRecord: for what cannot be decoded, frames of several sizes, or a clip that ends before the
+        last of the indices.
+      UserError: if `channels` is neither 1 nor 3, or for a video without PyAV.
+    """
+    indices = range(count_frames(path)) if indices is None else [int(index) for index in indices]
+    if not indices:
+        raise BadRecord("has no frames: remove it")
+    if path.is_dir():
+        clip = _decode_frames(path, channels, indices)
+    else:
+        clip = [to_mode(image, channels) for image in _read_frames(path, indices)]
+    for index, frame in zip(indices, clip, strict=True):
+        if frame.size != clip[0].size:
+            raise BadRecord(
+                f"frame {index} is {frame.height} x {frame.width} and frame {indices[0]} "
+                f"{clip[0].height} x {clip[0].width}: frames of a clip have one size"
+            )
+    return clip
+
+
+def _decode_frames(folder: Path, channels: int, indices: Sequence[int]) -> list[Image.Image]:
+    names, clip = _frame_names(folder), []
+    for index in indices:
+        with naming(names[index]), decoding():
+            clip.append(decode_image((folder / names[index]).read_bytes(), channels))
+    return clip
+
+
+def _read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
+    if not has_suffix(path.name, (".npy", ".gif")):
+        return video.read_frames(path, indices)
+    with decoding():
+        if has_suffix(path.name, (".npy",)):
+            clip = _open_npy(path)[np.asarray(indices)]
+            return [Image.fromarray(f[..., 0] if f.shape[2] == 1 else f) for f in clip]
+        gif, frames = open_image(path.read_bytes()), []
+        for index in indices:
+            gif.seek(index)
+            frames.append(gif.copy())
+        return frames
+
+
+def _open_npy(path: Path) -> np.ndarray:
+    with decoding():
+        clip = np.lib.format.open_memmap(path, mode="r")
+    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] not in (1, 3):
+        raise BadRecord(
+            f"holds {clip.dtype} of shape {clip.shape}: a clip is uint8 (T, H, W, C), C 1 or 3"
+        )
+    return clip
+
+
+def _frame_names(folder: Path) -> list[str]:
+    """Names of the frames in order: '2.png' before '10.png'."""
+
+    def by_number(name: str) -> tuple[list, str]:
+        parts = re.split(r"(\d+)", name)  # text, number, text, number, ...
+        return [int(part) if i % 2 else part for i, part in enumerate(parts)], name
+
+    return sorted(visible(folder)[0], key=by_number)
+
+
+def _list_clips(folder: Path) -> list[str] | None:
+    files, folders = visible(folder)
+    for name in files:
+        if has_suffix(name, IMAGES):
+            raise UserError(
+                f"{folder / name}: a frame where clips or classes are expected: put the frames of "
+                "each clip into a folder of their own"
+            )
+        if not has_suffix(name, CLIPS):
+            raise UserError(
+                f"{folder / name}: not one of {', '.join(CLIPS)}: convert it or move it away"
+            )
+    refuse_mixture(folder, files, folders)
+    clips = [name for name in folders if _holds_frames(folder / name)]
+    if clips and len(clips) < len(folders):
+        other = next(name for name in folders if name not in clips)
+        raise UserError(
+            f"{folder}: are its folders clips or classes? {clips[0]} holds frames and is a clip, "
+            f"{other} does not: give every clip a class, or none"
+        )
+    return files or clips or None
+
+
+def _holds_frames(folder: Path) -> bool:
+    """Whether a folder is a clip; raises `UserError` if it is more than that, or nothing."""
+    files, folders = visible(folder)
+    frames = [name for name in files if has_suffix(name, IMAGES)]
+    others = [name for name in files if not has_suffix(name, IMAGES)] + folders
+    if frames and others:
+        raise UserError(f"{folder}: {others[0]} lies among the frames of a clip: move it away")
+    refuse_mixture(folder, files, folders)
+    return bool(frames)

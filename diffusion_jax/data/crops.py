@@ -1,0 +1,60 @@
+"""The papers' crops: an image of any size to the size that a model is made for.
+
+Each takes (image, height, width) to an image of that size, of the same mode, L or RGB, enlarging
+small images too. An image that has the size already comes back bit for bit.
+"""
+
+from collections.abc import Callable
+
+from PIL import Image
+
+from diffusion_jax.errors import UserError
+
+Crop = Callable[[Image.Image, int, int], Image.Image]
+
+
+def centre(image: Image.Image, height: int, width: int) -> Image.Image:
+    """RIN's: the largest centred region of that aspect ratio, then antialiased bicubic.
+
+    The official code resizes in float; Pillow rounds to 8 bits along each axis.
+    """
+    region_height = min(image.height, max(1, round(image.width * height / width)))
+    region_width = min(image.width, max(1, round(image.height * width / height)))
+    region = _middle(image, region_height, region_width)
+    return _resize(region, height, width, Image.Resampling.BICUBIC)
+
+
+def box_halving(image: Image.Image, height: int, width: int) -> Image.Image:
+    """ADM's, which DiT and DiffuSSM follow: halve, then resize the shorter side, then crop.
+
+    Halving, by means over 2 x 2 pixels, goes on while the shorter side is at least twice the size.
+
+    Raises:
+      UserError: unless height and width are equal.
+    """
+    if height != width:
+        raise UserError(
+            f"the crop box_halving makes squares and is asked for {height} x {width}: "
+            "choose the crop centre"
+        )
+    while min(image.size) >= 2 * height:
+        image = _resize(image, image.height // 2, image.width // 2, Image.Resampling.BOX)
+    scale = height / min(image.size)
+    scaled_height, scaled_width = (round(side * scale) for side in (image.height, image.width))
+    image = _resize(image, scaled_height, scaled_width, Image.Resampling.BICUBIC)
+    return _middle(image, height, width)
+
+
+def _middle(image: Image.Image, height: int, width: int) -> Image.Image:
+    """The centred region; where the margin is odd, the smaller half is above and to the left."""
+    if (image.height, image.width) == (height, width):
+        return image
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _resize(image: Image.Image, height: int, width: int, method: Image.Resampling) -> Image.Image:
+    return image if image.size == (width, height) else image.resize((width, height), method)
+
+
+CROPS: dict[str, Crop] = {"centre": centre, "box_halving": box_halving}

@@ -1,0 +1,137 @@
+"""Folders of files as data sets."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from diffusion_jax.data.records import decoding, naming
+from diffusion_jax.errors import UserError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+class RecordFolder:
+    """Names and labels of records that lie in `path`, or in one sub-folder of it to a class.
+
+    Records are ordered by class, then name. Hidden files and Thumbs.db are ignored; any other file
+    that is not a record is an error.
+
+    Args:
+      path: the folder.
+      list_records: folder -> sorted names of the records in it, or None if it holds folders only,
+        which are classes.
+
+    Attributes:
+      path: the folder.
+      class_names: sorted names of the sub-folders, whose places are the labels; None if flat.
+      labels: (N,) int32, or None if flat.
+
+    Raises:
+      UserError: for a folder that is not there or holds anything unexpected, named.
+    """
+
+    def __init__(self, path: str | Path, list_records: Callable[[Path], list[str] | None]):
+        self.path = Path(path)
+        if not str(path):
+            raise UserError("the path of the data set is empty: give its folder")
+        if not self.path.is_dir():
+            found = "is a file, not a folder" if self.path.exists() else "there is no such folder"
+            raise UserError(f"{path}: {found}: give the folder of the data set")
+        names = list_records(self.path)
+        if names is not None:
+            self.class_names, self.labels, self._names = None, None, names
+            return
+        self.class_names, self._names, counts = tuple(visible(self.path)[1]), [], []
+        for class_name in self.class_names:
+            members = list_records(self.path / class_name)
+            if members is None:
+                raise UserError(
+                    f"{self.path / class_name}: this class holds folders of folders: "
+                    "put its records directly into it"
+                )
+            counts.append(len(members))
+            self._names += [f"{class_name}/{member}" for member in members]
+        self.labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def name(self, index: int) -> str:
+        """Path of a record relative to the folder, for messages."""
+        return self._names[index]
+
+    def label(self, index: int) -> dict[str, int]:
+        """{'label': class of a record, 0 to K-1}, or {} if the folder is flat."""
+        return {} if self.labels is None else {"label": int(self.labels[index])}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the sorted (relative path, size in bytes) of all files, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name in sorted(self._files()):
+            digest.update(os.fsencode(name) + b"\0%d\0" % (self.path / name).stat().st_size)
+        return digest.hexdigest()
+
+    def _files(self) -> Iterable[str]:
+        return self._names
+
+
+class ImageFolder(RecordFolder):
+    """PNG, JPEG and WebP files of any size, in one folder or in one sub-folder to a class.
+
+    Folders of frames look the same and are read as classes of images: see `ClipFolder`.
+
+    Raises:
+      UserError: for a folder that is not there or has no images, a class without images, images
+        beside folders, or any other file.
+    """
+
+    def __init__(self, path: str | Path):
+        super().__init__(path, _list_images)
+
+    def record(self, index: int) -> dict:
+        """'image', its bytes, and 'label', if any. Raises `BadRecord` if it cannot be read."""
+        with naming(self.name(index)), decoding():
+            return {"image": (self.path / self.name(index)).read_bytes(), **self.label(index)}
+
+
+def visible(folder: Path) -> tuple[list[str], list[str]]:
+    """Sorted names of (files, folders), without hidden ones and Thumbs.db."""
+    files, folders = [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not entry.name.startswith(".") and entry.name.lower() != "thumbs.db":
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+    return sorted(files), sorted(folders)
+
+
+def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether a file's name ends in one of the suffixes, in whatever case."""
+    return name.lower().endswith(suffixes)
+
+
+def refuse_mixture(folder: Path, files: list[str], folders: list[str]) -> None:
+    """Raises `UserError` if a folder holds files and folders, or neither."""
+    if files and folders:
+        raise UserError(
+            f"{folder}: {files[0]} lies beside the folder {folders[0]}: put every record into the "
+            "folder of its class, or all into one folder without classes"
+        )
+    if not files and not folders:
+        raise UserError(f"{folder}: there is nothing in it: fill it or remove it")
+
+
+def _list_images(folder: Path) -> list[str] | None:
+    files, folders = visible(folder)
+    for name in files:
+        if not has_suffix(name, IMAGES):
+            raise UserError(
+                f"{folder / name}: not one of {', '.join(IMAGES)}: convert it or move it away"
+            )
+    refuse_mixture(folder, files, folders)
+    return files or None

@@ -1,0 +1,118 @@
+"""Encoded images to grey or RGB, and to pixels."""
+
+import io
+import math
+
+import numpy as np
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+
+from diffusion_jax.data.records import BadRecord, decoding
+from diffusion_jax.errors import UserError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MODES = {1: "L", 3: "RGB"}
+UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(encoded: bytes, channels: int) -> Image.Image:
+    """Decodes an image to mode L or RGB, turned upright by its EXIF orientation.
+
+    See `to_mode` for the conversions. Of several frames or pages the first is taken. Colour
+    profiles are not applied, as in the papers. JPEGs are decoded in full, never at a DCT scale,
+    which would change what the papers' resizing gives. A cut JPEG that some tool has closed with an
+    end marker is a valid one for the decoder, grey where it was cut.
+
+    Args:
+      encoded: a JPEG, PNG, WebP, GIF, BMP or TIFF.
+      channels: 1 (grey) or 3 (RGB).
+
+    Raises:
+      BadRecord: for what is not such an image, is truncated or damaged, or has more pixels than
+        `PIL.Image.MAX_IMAGE_PIXELS`.
+      UserError: for other channels.
+    """
+    with decoding():
+        image = open_image(encoded)
+        image.load()  # a PNG's EXIF may follow its pixels
+        return to_mode(_upright(image), channels)
+
+
+def open_image(encoded: bytes) -> Image.Image:
+    """Reads the header; the pixels are not decoded yet. Raises `BadRecord`."""
+    if not encoded:
+        raise BadRecord("is empty, zero bytes: replace or remove it")
+    ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries turn it on: missing rows would be grey
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadRecord(
+            f"is none of {', '.join(FORMATS)} (it starts with {encoded[:8]!r}): remove it"
+        ) from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadRecord(f"has too many pixels ({error}): make it smaller") from error
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        raise BadRecord(
+            f"has too many pixels ({image.height} x {image.width}, more than "
+            f"{Image.MAX_IMAGE_PIXELS}): make it smaller"
+        )
+    return image
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """(H, W, C) uint8 of an image of mode L (C = 1) or RGB (3)."""
+    return np.array(image).reshape(image.height, image.width, -1)
+
+
+def to_mode(image: Image.Image, channels: int) -> Image.Image:
+    """An image of any mode as L (1 channel) or RGB (3).
+
+    Transparent pixels are composited on white. 16-bit grey keeps its high byte, as Pillow does with
+    16-bit colour. Grey is the ITU-R 601 luma.
+
+    Raises:
+      BadRecord: for 32-bit pixels, which have no agreed white.
+      UserError: if `channels` is neither 1 nor 3.
+    """
+    if channels not in MODES:
+        raise UserError(f"channels is {channels}: images are decoded to 1 (grey) or 3 (RGB)")
+    if image.mode in ("I", "F"):
+        raise BadRecord(f"has 32-bit pixels (mode {image.mode}): save it with 8 or 16 bits")
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    mode = MODES[channels]
+    return image if image.mode == mode else image.convert(mode)
+
+
+def is_plain(encoded: bytes, channels: int) -> bool:
+    """Whether every reader of JPEG and PNG sees what `decode_image` gives: upright, opaque, 8 bits.
+
+    Args:
+      encoded: an image that `decode_image` takes.
+    """
+    image = open_image(encoded)
+    image.load()
+    plain = image.mode == MODES[channels] and not image.has_transparency_data
+    return plain and image.format in ("JPEG", "PNG") and _orientation(image) not in UPRIGHT
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int | None:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises anything on broken EXIF; like any viewer, show it as stored
+        return None
