@@ -1,0 +1,84 @@
+"""The manifest of a data set that was prepared by us: what is in which file, and its hashes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from diffusion_jax.errors import UserError
+
+MANIFEST = "manifest.json"
+UNFINISHED = "unfinished"  # the folder of a preparation that goes on, or was stopped
+AGAIN = "delete it and give the launch.prepare command of this directory again: it makes it anew"
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(directory: Path) -> dict | None:
+    """The manifest, or None in a directory that has none.
+
+    Raises:
+      UserError: if a preparation was stopped here, or the file is damaged.
+    """
+    path = directory / MANIFEST
+    if path.is_file():
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            raise UserError(f"{path}: damaged ({error}): copy it again, or prepare anew") from error
+    if (directory / UNFINISHED).is_dir():
+        raise UserError(
+            f"{directory}: its preparation was stopped: give the same launch.prepare command again"
+        )
+    return None
+
+
+def shards_of(manifest: dict) -> Iterator[dict]:
+    """The entries of all shards: 'file', 'records', 'bytes', 'sha256', 'skipped'."""
+    for split in manifest["splits"].values():
+        yield from split["shards"]
+
+
+def check_sizes(directory: Path, manifest: dict) -> None:
+    """Raises `UserError` for a shard that is missing or has not the size that was written."""
+    for shard in shards_of(manifest):
+        path = directory / shard["file"]
+        if not path.is_file():
+            raise UserError(f"{path}: this shard is missing: copy it here, or {AGAIN}")
+        if (size := path.stat().st_size) != shard["bytes"]:
+            written = shard["bytes"]
+            raise UserError(f"{path}: {size} bytes, not {written}: copy it again, or {AGAIN}")
+
+
+def verify(directory: Path) -> int:
+    """Compares all files with the SHA-256 of their writing.
+
+    Returns:
+      The number of files.
+
+    Raises:
+      UserError: naming the files that are damaged or missing, or that there are no hashes.
+    """
+    directory = Path(directory)
+    if (manifest := read_manifest(directory)) is None:
+        raise UserError(f"{directory}: no {MANIFEST}: only what launch.prepare wrote has hashes")
+    check_sizes(directory, manifest)
+    expected = {shard["file"]: shard["sha256"] for shard in shards_of(manifest)}
+    expected |= manifest["metadata"]
+    paths = [directory / file for file in expected]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise UserError(f"{directory}: missing: {', '.join(missing)}: copy it here, or {AGAIN}")
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        hashes = list(pool.map(sha256, paths))
+    damaged = [
+        path.name for path, hash in zip(paths, hashes, strict=True) if hash != expected[path.name]
+    ]
+    if damaged:
+        raise UserError(f"{directory}: damaged: {', '.join(damaged)}: copy it again, or {AGAIN}")
+    return len(paths)

@@ -1,0 +1,192 @@
+"""Reading a data set that was prepared as ArrayRecord, by us or by TFDS, record by record."""
+
+import bisect
+import functools
+import hashlib
+import itertools
+import os
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from google.protobuf import json_format
+from tensorflow_datasets.proto import tf_example_pb2
+
+from diffusion_jax.data.manifest import AGAIN, UNFINISHED, check_sizes, read_manifest
+from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.spec import MOMENTS, Spec
+from diffusion_jax.errors import UserError
+
+DATA_DIR = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+OPEN_FILES = 512  # TFDS's ImageNet has 1,024 shards, as many as a process may open by default
+OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access
+
+
+def find_directory(name: str, data_dir: Path = DATA_DIR) -> Path:
+    """The directory of a prepared data set.
+
+    Args:
+      name: a directory, or what TFDS calls it, to be found below `data_dir`: 'mnist',
+        'mnist:3.0.1', 'imagenet_resized/64x64'. Of several versions, the last is taken.
+
+    Raises:
+      UserError: if there is none.
+    """
+    places = [Path(name).expanduser(), Path(data_dir).expanduser() / name.replace(":", "/")]
+    for place in places:
+        if (place / "dataset_info.json").is_file() or (place / UNFINISHED).is_dir():
+            return place
+        versions = [
+            tfds.core.Version(path.name)
+            for path in (place.iterdir() if place.is_dir() else ())
+            if tfds.core.Version.is_valid(path.name)
+        ]
+        if versions:
+            return place / str(max(versions))
+    raise UserError(
+        f"{name}: no prepared data set at {' or '.join(map(str, places))}: prepare it by "
+        "launch.prepare, or by tfds build --file_format=array_record"
+    )
+
+
+class Prepared:
+    """Random access to the records of a split; images stay encoded.
+
+    It may be read by several threads, and pickled.
+
+    Args:
+      directory: see `find_directory`.
+      split: as TFDS writes it: 'train', 'train[:1000]', 'train[90%:]'.
+
+    Attributes:
+      spec: kind, shape and class names.
+      class_names: by label; None without labels.
+
+    Raises:
+      UserError: for a directory that is unfinished, damaged or no ArrayRecord, an unknown split, or
+        features that no `Spec` describes.
+    """
+
+    def __init__(self, directory: Path, split: str):
+        self.directory, self.split = Path(directory), split
+        self._manifest = read_manifest(self.directory)
+        if self._manifest:
+            check_sizes(self.directory, self._manifest)
+        info = _read_info(self.directory)
+        self.spec = Spec.of(info.features, self.directory)
+        self.class_names = self.spec.class_names
+        self._features = info.features
+        try:
+            self._parts = info.splits[split].file_instructions
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{directory}: no split {split!r}: it has {', '.join(info.splits)}"
+            ) from error
+        for part in self._parts:
+            if not Path(part.filename).is_file():
+                raise UserError(f"{part.filename}: this shard is missing: copy it here")
+        self._ends = list(itertools.accumulate(part.take for part in self._parts))
+        if not any(self._ends):
+            raise UserError(f"{directory}: there are no records in {split!r}: give another split")
+        self._reader = functools.lru_cache(OPEN_FILES)(self._open)
+
+    def __reduce__(self):
+        return Prepared, (self.directory, self.split)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def record(self, index: int) -> dict:
+        """One example.
+
+        Returns:
+          {'image': bytes}, {'video': [bytes, ...]} or {'moments' and 'moments_flipped': (h, w, 2c)
+          float32, read-only}; and 'label', an int, if there are class names.
+
+        Raises:
+          BadRecord: if it is damaged, or its label has no class.
+          UserError: if its whole shard is damaged or gone.
+          IndexError: for an index outside [0, len).
+        """
+        part, position = self._locate(index)
+        try:
+            raw = self._reader(part).read(position, position + 1)[0]
+        except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
+            raise BadRecord(
+                f"{self.name(index)}: damaged ({error}): copy the file again"
+            ) from error
+        fields = tf_example_pb2.Example.FromString(raw).features.feature
+        if self.spec.kind == "image":
+            record = {"image": fields["image"].bytes_list.value[0]}
+        elif self.spec.kind == "video":
+            record = {"video": list(fields["video"].bytes_list.value)}
+        else:
+            record = {
+                field: self._features[field].decode_example_np(fields[field].bytes_list.value[0])
+                for field in MOMENTS
+            }
+        if self.class_names is not None:
+            label = record["label"] = fields["label"].int64_list.value[0]
+            if not 0 <= label < len(self.class_names):
+                raise BadRecord(
+                    f"{self.name(index)}: label {label}, of {len(self.class_names)} classes"
+                )
+        return record
+
+    def name(self, index: int) -> str:
+        """The file of a record and its number there, for messages."""
+        part, position = self._locate(index)
+        return f"{self._parts[part].filename}, record {position}"
+
+    def fingerprint(self) -> str:
+        """The same for the same records: by the hashes of our manifest, or by TFDS's metadata."""
+        if self._manifest:
+            content = self._manifest["fingerprint"]
+        else:
+            shards = [(Path(part.filename).name, part.examples_in_shard) for part in self._parts]
+            sizes = [Path(part.filename).stat().st_size for part in self._parts]
+            metadata = [
+                (self.directory / name).read_text()
+                for name in ("dataset_info.json", "features.json")
+            ]
+            content = repr((metadata, shards, sizes))
+        return hashlib.sha256(f"{content} {self.split}".encode()).hexdigest()
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        """Number of the shard, and position in it."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        part = bisect.bisect_right(self._ends, index)
+        end = self._parts[part].skip + self._parts[part].take
+        return part, end - (self._ends[part] - index)
+
+    def _open(self, part: int) -> ArrayRecordReader:
+        path, expected = self._parts[part].filename, self._parts[part].examples_in_shard
+        try:
+            reader = ArrayRecordReader(path, OPTIONS, file_reader_buffer_size=1 << 14)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path}: cannot be opened ({error}): copy it here, or {AGAIN}"
+            ) from error
+        if (count := reader.num_records()) != expected:  # 0 if its index is damaged, and no error
+            raise UserError(f"{path}: damaged: {count} of {expected} records: copy it, or {AGAIN}")
+        return reader
+
+
+def _read_info(directory: Path) -> tfds.core.DatasetInfo:
+    if not (directory / "dataset_info.json").is_file():
+        raise UserError(f"{directory}: no dataset_info.json: give a directory of TFDS")
+    try:
+        info = tfds.builder_from_directory(directory).info
+    except (ImportError, ValueError, json_format.ParseError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(
+            f"{directory}: TFDS cannot open it without TensorFlow ({reason}): "
+            "pip install -e '.[prepare]'"
+        ) from error
+    if (found := getattr(info.file_format, "value", None)) != "array_record":
+        raise UserError(
+            f"{directory}: prepared as {found}, which has no random access: prepare it again by "
+            "tfds build --file_format=array_record, in another data_dir"
+        )
+    return info

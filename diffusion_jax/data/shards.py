@@ -1,0 +1,248 @@
+"""Writing a data set, once, as a TFDS directory of ArrayRecord shards.
+
+    NAME-SPLIT.array_record-00000-of-00012 ...       what `tfds.builder_from_directory` opens, with
+    dataset_info.json features.json label.labels.txt     these
+    manifest.json    counts and hashes; written last: with it, the directory is complete
+    unfinished/      until then: the request, and the facts of every shard that is done
+
+A shard holds a fixed range of the indices of its split, less the records that were skipped, so its
+bytes depend neither on the number of processes nor on interruptions.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import hashlib
+import json
+import re
+import reprlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from diffusion_jax.data.manifest import (
+    MANIFEST,
+    UNFINISHED,
+    read_manifest,
+    sha256,
+    shards_of,
+)
+from diffusion_jax.data.processes import map_unordered
+from diffusion_jax.data.spec import Spec
+from diffusion_jax.data.writer import (
+    Job,
+    Records,
+    Shard,
+    WriteError,
+    write_json,
+    write_shard,
+    writing,
+)
+from diffusion_jax.errors import UserError, check_at_least, check_choice
+
+REQUEST = "request.json"
+FORMAT = "array_record"
+ON_BAD_RECORD = ("stop", "skip")
+
+
+def write_dataset(
+    directory: Path,
+    spec: Spec,
+    splits: Mapping[str, Records],
+    *,
+    name: str,
+    source: dict[str, object],
+    workers: int,
+    records_per_shard: int = 2048,
+    on_bad_record: str = "stop",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict:
+    """Writes a data set, or what is missing of it; of a complete one it only reads the manifest.
+
+    Shards that are there are kept if their hash is right. So a complete directory out of which a
+    damaged shard was deleted is repaired.
+
+    Args:
+      directory: is made; may hold only what an earlier call with the same arguments left.
+      splits: by name: 'train', ...
+      name: of the data set in TFDS: small letters, digits and underscores.
+      source: what else decides the records, as JSON: a fingerprint of the files, sizes, versions.
+      workers: processes; 1 writes in this one.
+      on_bad_record: 'stop' raises the `BadRecord`; 'skip' leaves it out and lists it.
+      progress: called after every shard, with the records done and all of them.
+
+    Returns:
+      The manifest: 'name', 'kind', 'shape', 'class_names'; 'splits', by name 'records', 'skipped'
+      and 'shards', each of these with 'file', 'records', 'bytes', 'sha256' and 'skipped', a list
+      of {'index', 'reason'}; 'metadata', the hash by file; 'fingerprint' of all that is in the
+      records; 'request', the arguments.
+
+    Raises:
+      BadRecord: of the records, under 'stop'.
+      UserError: for a directory of something else, a full disk, or splits without records.
+    """
+    directory = Path(directory)
+    check_choice("on_bad_record", on_bad_record, ON_BAD_RECORD)
+    check_at_least("workers", workers, 1)
+    check_at_least("records_per_shard", records_per_shard, 1)
+    for word in (name, *splits):
+        if not re.fullmatch("[a-z][a-z0-9_]*", word):
+            raise UserError(f"{word!r} cannot name a data set or split: use a-z, 0-9 and _")
+    request = {"name": name, **dataclasses.asdict(spec), "records_per_shard": records_per_shard}
+    request |= {f"records.{split}": len(records) for split, records in splits.items()}
+    request |= {f"source.{key}": value for key, value in source.items()}
+    request = json.loads(json.dumps(request))  # with lists for tuples, as it will be read back
+    shards = [
+        shard
+        for split, records in splits.items()
+        for shard in _cut(name, split, len(records), records_per_shard)
+    ]
+    job = Job(directory, spec, splits, on_bad_record)
+    done: dict[str, dict] = {}
+    try:
+        if (manifest := _complete(directory, request)) is None:
+            with _begun(directory, request):
+                _write_shards(job, shards, workers, progress, done)
+                manifest = _finish(job, request, shards, done)
+    except WriteError as error:
+        share = sum(facts["bytes"] for facts in done.values()) / max(len(done), 1)
+        need = f"about {share * (len(shards) - len(done)) / 1e6:.1f} MB" if done else "more"
+        there = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+        raise UserError(
+            f"{directory}: writing failed ({error}) with {len(done)} of {len(shards)} shards done: "
+            f"{shutil.disk_usage(there).free / 1e6:.1f} MB are free there, and the rest needs "
+            f"{need}: make room, or mend what else is wrong, and the same command continues"
+        ) from error
+    return manifest
+
+
+def _cut(name: str, split: str, count: int, size: int) -> Iterator[Shard]:
+    if count == 0:
+        raise UserError(f"there are no records for {split!r}: check where they are looked for")
+    shards = -(-count // size)
+    for k in range(shards):
+        file = f"{name}-{split}.{FORMAT}-{k:05d}-of-{shards:05d}"
+        yield Shard(split, file, k * size, min((k + 1) * size, count))
+
+
+def _complete(directory: Path, request: dict) -> dict | None:
+    """The manifest, if nothing is missing. Raises `UserError` where another request was begun."""
+    begun = directory / UNFINISHED / REQUEST
+    if (directory / MANIFEST).is_file():
+        manifest = read_manifest(directory)
+        _check_same(directory, manifest["request"], request)
+        if all((directory / shard["file"]).is_file() for shard in shards_of(manifest)):
+            return manifest
+    elif begun.is_file():
+        _check_same(directory, json.loads(begun.read_text()), request)
+    elif directory.exists() and any(path.name != UNFINISHED for path in directory.iterdir()):
+        raise UserError(f"{directory}: holds files that are not ours: give an empty directory")
+    return None
+
+
+def _check_same(directory: Path, begun: dict, request: dict) -> None:
+    for key in sorted(begun | request):
+        old, new = begun.get(key), request.get(key)
+        if old != new:
+            raise UserError(
+                f"{directory}: was begun with {key} = {reprlib.repr(old)}, and now it is "
+                f"{reprlib.repr(new)}: give another directory, or what it was begun with"
+            )
+
+
+@contextlib.contextmanager
+def _begun(directory: Path, request: dict) -> Iterator[None]:
+    """The folder of what is unfinished, for one command at a time; gone when all is done."""
+    unfinished = directory / UNFINISHED
+    with writing():
+        unfinished.mkdir(parents=True, exist_ok=True)
+        lock = (unfinished / "lock").open("w")
+    with lock:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{directory}: another process is writing it: let it end") from error
+        with writing():
+            write_json(unfinished / REQUEST, request)
+            if (directory / MANIFEST).is_file():  # and shards are missing
+                for facts in shards_of(read_manifest(directory)):
+                    write_json(unfinished / f"{facts['file']}.json", facts)
+                (directory / MANIFEST).unlink()
+            for partial in unfinished.glob("*.partial"):
+                partial.unlink()
+        yield
+        with writing():
+            shutil.rmtree(unfinished)
+
+
+def _write_shards(
+    job: Job,
+    shards: list[Shard],
+    workers: int,
+    progress: Callable[[int, int], None],
+    done: dict[str, dict],
+) -> None:
+    """Fills `done` with the facts of each shard, by file."""
+    count, total = 0, sum(shard.stop - shard.start for shard in shards)
+    write = functools.partial(write_shard, job)
+    with contextlib.closing(map_unordered(write, shards, workers)) as results:
+        for facts in results:
+            done[facts["file"]] = facts
+            count += facts["records"] + len(facts["skipped"])
+            progress(count, total)
+
+
+def _finish(job: Job, request: dict, shards: list[Shard], done: dict[str, dict]) -> dict:
+    """Writes TFDS's metadata and, last, the manifest."""
+    splits = {}
+    for split in job.splits:
+        facts = [done[shard.file] for shard in shards if shard.split == split]
+        splits[split] = {
+            "records": sum(shard["records"] for shard in facts),
+            "skipped": sum(len(shard["skipped"]) for shard in facts),
+            "shards": facts,
+        }
+        if not splits[split]["records"]:
+            reason = facts[0]["skipped"][0]["reason"]
+            raise UserError(f"{job.directory}: no record of {split!r} can be read: {reason}")
+    manifest = {
+        "name": request["name"],
+        **dataclasses.asdict(job.spec),
+        "splits": splits,
+        "request": request,
+        "metadata": _write_metadata(job, request["name"], splits),
+    }
+    hashes = {split: [shard["sha256"] for shard in splits[split]["shards"]] for split in splits}
+    content = json.dumps([dataclasses.asdict(job.spec), hashes])
+    manifest["fingerprint"] = hashlib.sha256(content.encode()).hexdigest()
+    with writing():
+        write_json(job.directory / MANIFEST, manifest)
+    return read_manifest(job.directory)
+
+
+def _write_metadata(job: Job, name: str, splits: dict[str, dict]) -> dict[str, str]:
+    """What TFDS opens the directory by; returns the hash of each file."""
+    infos = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[shard["records"] for shard in facts["shards"]],
+            num_bytes=sum(shard["bytes"] for shard in facts["shards"]),
+            filename_template=tfds.core.ShardedFileTemplate(
+                dataset_name=name, data_dir=job.directory, split=split, filetype_suffix=FORMAT
+            ),
+        )
+        for split, facts in splits.items()
+    ]
+    with writing():
+        tfds.folder_dataset.write_metadata(
+            data_dir=job.directory,
+            features=job.spec.features(),
+            split_infos=infos,
+            version="1.0.0",
+            check_data=False,  # by TensorFlow
+        )
+    paths = sorted(path for path in job.directory.iterdir() if path.suffix in (".json", ".txt"))
+    return {path.name: sha256(path) for path in paths}

@@ -1,0 +1,83 @@
+"""What an example of a prepared data set is, and its features in TFDS."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from diffusion_jax.errors import UserError, check_choice
+
+KINDS = ("image", "video", "latent")
+MOMENTS = ("moments", "moments_flipped")
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Kind, shape and classes of the examples.
+
+    Attributes:
+      kind: 'image', 'video', or 'latent': what an autoencoder's encoder gives.
+      shape: (H, W, C) or (T, H, W, C), uint8 once decoded; or (h, w, 2c), means and log variances,
+        float32. None where it differs between examples.
+      class_names: by label; None without labels.
+
+    Raises:
+      UserError: for an unknown kind, or a class name that occurs twice.
+    """
+
+    kind: str
+    shape: tuple[int | None, ...]
+    class_names: tuple[str, ...] | None = None
+
+    def __post_init__(self):
+        check_choice("kind", self.kind, KINDS)
+        if repeated := Counter(self.class_names) - Counter(set(self.class_names or ())):
+            raise UserError(f"classes named twice: {', '.join(repeated)}: name each differently")
+
+    def features(self) -> tfds.features.FeaturesDict:
+        """'image', 'video' (a sequence of images) or 'moments' and 'moments_flipped'; and 'label'.
+
+        TFDS reads all of them without TensorFlow, which its Video feature needs.
+        """
+        if self.kind == "image":
+            features = {"image": tfds.features.Image(shape=self.shape)}
+        elif self.kind == "video":
+            frame = tfds.features.Image(shape=self.shape[1:])
+            features = {"video": tfds.features.Sequence(frame, length=self.shape[0])}
+        else:
+            features = {
+                field: tfds.features.Tensor(shape=self.shape, dtype=np.float32, encoding="bytes")
+                for field in MOMENTS
+            }
+        if self.class_names is not None:
+            features["label"] = tfds.features.ClassLabel(names=self.class_names)
+        return tfds.features.FeaturesDict(features)
+
+    @classmethod
+    def of(cls, features: tfds.features.FeaturesDict, where: Path) -> "Spec":
+        """Reads a spec off anybody's features; only a ClassLabel called 'label' counts as labels.
+
+        Raises:
+          UserError: where there are none of those of `Spec.features`.
+        """
+        fields = dict(features.items())
+        label = fields.get("label")
+        names = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else None
+        if _is_image(fields.get("image")):
+            return cls("image", fields["image"].shape, names)
+        if isinstance(video := fields.get("video"), tfds.features.Sequence) and _is_image(
+            video.feature
+        ):
+            return cls("video", video.shape, names)
+        if all(isinstance(fields.get(field), tfds.features.Tensor) for field in MOMENTS):
+            return cls("latent", fields["moments"].shape, names)
+        raise UserError(
+            f"{where}: its features are {', '.join(fields)}: there must be an 'image' of uint8, a "
+            "'video' that is a Sequence of such, or 'moments' and 'moments_flipped'"
+        )
+
+
+def _is_image(feature: object) -> bool:
+    return isinstance(feature, tfds.features.Image) and feature.np_dtype == np.uint8

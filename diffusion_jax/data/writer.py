@@ -1,0 +1,121 @@
+"""Writing one shard of a data set, an ArrayRecord file."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.proto import tf_example_pb2
+
+from diffusion_jax.data.manifest import UNFINISHED, sha256
+from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.spec import Spec
+from diffusion_jax.errors import UserError
+from diffusion_jax.files import write_atomically
+
+# A record to a chunk, for random access; images are compressed already and latents are noise.
+OPTIONS = "group_size:1,uncompressed,max_parallelism:1"
+
+
+class Records(Protocol):
+    """What is written; it is pickled into the worker processes.
+
+    `records[index]` is {'image': bytes of a PNG or JPEG}, {'video': [bytes, ...]} or {'moments' and
+    'moments_flipped': (h, w, 2c) float32}, with 'label', an integer, where the spec has classes.
+    It raises `BadRecord` for what cannot be read.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> dict: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """`file` is to hold the records `start` to `stop` of a split."""
+
+    split: str
+    file: str
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a process needs to write any of the shards."""
+
+    directory: Path
+    spec: Spec
+    splits: Mapping[str, Records]
+    on_bad_record: str
+
+
+class WriteError(UserError):
+    """The disk is full, or fails."""
+
+
+def write_shard(job: Job, shard: Shard) -> dict:
+    """The facts of a shard, which is written unless it is there."""
+    path = job.directory / shard.file
+    facts_path = job.directory / UNFINISHED / f"{shard.file}.json"
+    if path.is_file() and facts_path.is_file():
+        facts = json.loads(facts_path.read_text())
+        acceptable = job.on_bad_record == "skip" or not facts["skipped"]
+        if acceptable and sha256(path) == facts["sha256"]:
+            return facts
+    partial = facts_path.with_name(f"{shard.file}.partial")
+    try:
+        skipped = _write_records(job, shard, partial)
+        facts = {
+            "file": shard.file,
+            "records": shard.stop - shard.start - len(skipped),
+            "bytes": partial.stat().st_size,
+            "sha256": sha256(partial),
+            "skipped": skipped,
+        }
+        with writing():
+            write_json(facts_path, facts)
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return facts
+
+
+def _write_records(job: Job, shard: Shard, path: Path) -> list[dict]:
+    """Writes what a shard is to hold; returns what was skipped."""
+    skipped, features, records = [], job.spec.features(), job.splits[shard.split]
+    with writing():
+        writer = ArrayRecordWriter(str(path), OPTIONS)
+    try:
+        for index in range(shard.start, shard.stop):
+            try:
+                record = records[index]
+            except BadRecord as error:
+                if job.on_bad_record == "stop":
+                    raise
+                skipped.append({"index": index, "reason": str(error)})
+                continue
+            # TFDS leaves the order of the fields to chance.
+            example = tf_example_pb2.Example.FromString(features.serialize_example(record))
+            with writing():
+                writer.write(example.SerializeToString(deterministic=True))
+    finally:
+        with writing():
+            writer.close()
+    return skipped
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """ArrayRecord's writer raises RuntimeErrors."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        raise WriteError(str(error)) from error
+
+
+def write_json(path: Path, content: dict) -> None:
+    write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=1)))
