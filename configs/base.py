@@ -12,8 +12,18 @@ def base(model: ConfigDict) -> ConfigDict:
         dict(
             seed=0,
             model=model,
-            # diffusion_jax.data: 'digits', or 'npz' with the path of a file of arrays.
-            data=dict(name="npz", path="", flip=False),
+            # diffusion_jax.data.sources.DataConfig
+            data=dict(
+                name="npz",
+                path="",
+                split="train",
+                crop="centre",
+                frame_stride=1,
+                flip=False,
+                on_bad_record="stop",
+            ),
+            # 'stable_diffusion' for data that are its moments; weights, to look at samples
+            autoencoder=dict(name="none", weights=""),
             # diffusion_jax.objectives.Objective
             objective=dict(
                 schedule=schedule("linear"),

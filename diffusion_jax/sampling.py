@@ -30,16 +30,18 @@ def make_sampler(
     mesh: Mesh,
     *,
     seed: int,
+    latents: bool = False,
 ) -> Callable[[Any, jax.Array, Condition], jax.Array]:
     """One jitted program for the whole reverse process.
 
     Args:
       shape: shape of one sample.
       seed: with a sample's index, decides all of its noise.
+      latents: the samples are latents, not images.
 
     Returns:
-      (params, indices (B,) int32, condition) -> (B, *shape) uint8 images. The parameters stay as
-      they are sharded; B must be a multiple of the examples' parts of the mesh.
+      (params, indices (B,) int32, condition) -> (B, *shape) uint8 images, or float32 latents. The
+      parameters stay as they are sharded; B must be a multiple of the examples' parts of the mesh.
     """
 
     def denoise(params):
@@ -61,7 +63,7 @@ def make_sampler(
             objective.prediction,
             objective.clip,
         )
-        return process.to_uint8(x0, objective.input_scale)
+        return x0 if latents else process.to_uint8(x0, objective.input_scale)
 
     return jax.jit(
         within(mesh, run),

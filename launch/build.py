@@ -1,18 +1,19 @@
 """From a config to the objects that it describes; every mistake in it is found here."""
 
 import dataclasses
-import json
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
-from diffusion_jax.data.sources import Arrays, load_source
+from diffusion_jax.autoencoder.decoding import make_decoder
+from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
+from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
-from diffusion_jax.files import write_atomically
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.guidance import Guidance
 from diffusion_jax.objectives import Objective
@@ -29,10 +30,7 @@ from rin_jax import RIN
 GEOMETRIES = {"images": Images, "video": Video}
 MODELS = {"rin": RIN, "diffussm": DiffuSSM}
 DTYPES = ("float32", "bfloat16")
-
-# What a run may change when it continues; everything else must stay as it was.
-_MAY_CHANGE = ("train", "sampling", "mesh")
-_MUST_STAY = ("train.batch_size", "train.accumulate")
+AUTOENCODERS = ("none", "stable_diffusion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +41,10 @@ class Experiment:
       denoiser: the network.
       objective, sampling, optimizer: see their classes.
       example_shape: of one example in the data, conditioning frames included.
-      sample_shape: of one generated sample.
+      sample_shape: of one generated sample, latents or an image.
       num_classes: 0 for unconditional.
+      autoencoder: None for a network of pixels; for one of latents the path of the weights, which
+        may be ''.
     """
 
     denoiser: Any
@@ -54,6 +54,7 @@ class Experiment:
     example_shape: tuple[int, ...]
     sample_shape: tuple[int, ...]
     num_classes: int
+    autoencoder: str | None
 
     @property
     def conditioning_frames(self) -> int:
@@ -73,11 +74,40 @@ class Experiment:
         params = self.init_params(jax.random.key(seed))
         return create_state(params, make_optimizer(self.optimizer, total_steps))
 
-    def sampler(self, mesh: Mesh, seed: int):
-        """`diffusion_jax.sampling.make_sampler` of this network."""
-        return make_sampler(
-            self.denoiser, self.objective, self.sampling, self.sample_shape, mesh, seed=seed
+    def sampler(self, mesh: Mesh, seed: int) -> Callable[..., np.ndarray]:
+        """(params, indices, condition) -> uint8 images, latents decoded; see `make_sampler`.
+
+        Raises:
+          UserError: if the weights of the autoencoder cannot be read or do not fit.
+        """
+        run = make_sampler(
+            self.denoiser,
+            self.objective,
+            self.sampling,
+            self.sample_shape,
+            mesh,
+            seed=seed,
+            latents=self.autoencoder is not None,
         )
+        if self.autoencoder is None:
+            return lambda *arguments: np.asarray(run(*arguments))
+        decode = make_decoder(self._pretrained(), mesh)
+        return lambda *arguments: decode(np.asarray(run(*arguments)))
+
+    def _pretrained(self) -> Pretrained:
+        if not self.autoencoder:
+            raise UserError(
+                "autoencoder.weights is empty, and samples are latents: give the safetensors file "
+                "of the autoencoder that made the data (in training, or set train.grid_every=0)"
+            )
+        pretrained = load_safetensors(self.autoencoder)
+        found, wanted = pretrained.model.latent_channels, self.sample_shape[-1]
+        if found != wanted:
+            raise UserError(
+                f"{self.autoencoder} has {found} latent channels, and model.geometry.channels is "
+                f"{wanted}: give the autoencoder that made the data"
+            )
+        return pretrained
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -99,6 +129,11 @@ def build(config: ConfigDict) -> Experiment:
     sample_shape = example_shape = geometry.sample_shape
     if isinstance(geometry, Video):
         example_shape = (geometry.frames, *sample_shape[1:])
+    check_choice("autoencoder.name", config.autoencoder.name, AUTOENCODERS)
+    latents = config.autoencoder.name == "stable_diffusion"
+    if latents:
+        _check_latents(config, geometry)
+        example_shape = (*sample_shape[:-1], 2 * sample_shape[-1])  # mean and log-variance
     sampling = build_sampling(config.sampling)
     if sampling.guidance.weight and not (denoiser.num_classes and config.objective.label_dropout):
         raise UserError(
@@ -113,6 +148,7 @@ def build(config: ConfigDict) -> Experiment:
         example_shape,
         sample_shape,
         denoiser.num_classes,
+        config.autoencoder.weights if latents else None,
     )
 
 
@@ -126,10 +162,14 @@ def build_sampling(section: ConfigDict) -> Sampling:
     return Sampling(**fields, guidance=Guidance(weight, tuple(interval), channels))
 
 
-def build_source(config: ConfigDict, experiment: Experiment) -> Arrays:
+def build_source(config: ConfigDict, experiment: Experiment) -> Source:
     """The config's data set, checked against its model."""
-    data = config.data
-    return load_source(data.name, data.path, experiment.example_shape, experiment.num_classes)
+    return open_source(
+        DataConfig(**config.data),
+        experiment.example_shape,
+        experiment.num_classes,
+        latents=experiment.autoencoder is not None,
+    )
 
 
 def build_denoiser(section: ConfigDict) -> Any:
@@ -151,6 +191,17 @@ def build_denoiser(section: ConfigDict) -> Any:
     if name == "rin":
         fields["process_layers"] = tuple(fields["process_layers"])
     return MODELS[name](**fields)
+
+
+def _check_latents(config: ConfigDict, geometry: Any) -> None:
+    """Raises `UserError` for what latents do not go with."""
+    if not isinstance(geometry, Images):
+        raise UserError("autoencoder.name is 'stable_diffusion': latents are of images alone")
+    if config.objective.input_scale != 1:
+        raise UserError(
+            f"objective.input_scale is {config.objective.input_scale}: latents have the scale of "
+            "their autoencoder; set it to 1"
+        )
 
 
 def _check_fit(config: ConfigDict, denoiser: Any, objective: Objective) -> None:
@@ -178,59 +229,3 @@ def _check_fit(config: ConfigDict, denoiser: Any, objective: Objective) -> None:
             f"sampling.schedule is {sampling.name!r} and objective.schedule {training.name!r}: a "
             "table must be the same in both, with the same steps; sampling.steps respaces it"
         )
-
-
-def open_workdir(workdir: Path, config: ConfigDict) -> None:
-    """Makes the run directory and writes its config.json, or checks that it is this config's.
-
-    Raises:
-      UserError: if it cannot be written, or holds a run of another config.
-    """
-    path = workdir / "config.json"
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _check_same(workdir, json.loads(path.read_text()), json.loads(config.to_json()))
-        text = config.to_json(indent=2) + "\n"
-        write_atomically(path, lambda partial: partial.write_text(text))
-    except OSError as error:
-        raise UserError(
-            f"--workdir {workdir} cannot be written ({error.strerror}): choose another"
-        ) from error
-
-
-def read_workdir(workdir: Path) -> ConfigDict:
-    """The config of a run.
-
-    Raises:
-      UserError: if there is no run in `workdir`.
-    """
-    path = workdir / "config.json"
-    if not path.exists():
-        raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
-    return ConfigDict(json.loads(path.read_text()))
-
-
-def _check_same(workdir: Path, old: dict, new: dict) -> None:
-    old, new = _flatten(old), _flatten(new)
-    differing = [
-        f"{name} is {new.get(name)} here and {old.get(name)} there"
-        for name in sorted(set(old) | set(new))
-        if old.get(name) != new.get(name)
-        and (name.split(".")[0] not in _MAY_CHANGE or name in _MUST_STAY)
-    ]
-    if differing:
-        raise UserError(
-            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}): "
-            "choose another directory, or go back to its config"
-        )
-
-
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

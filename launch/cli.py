@@ -1,4 +1,4 @@
-"""What the commands share: flags of a config, and errors as one line."""
+"""What the commands share: flags of a config, errors as one line, a bar."""
 
 import re
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+from tqdm import tqdm
 
 from diffusion_jax.errors import UserError
 
@@ -34,6 +35,17 @@ def run(main: Callable[[], None], usage: str) -> None:
 
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=_parse)
+
+
+def progress(total: int, unit: str, initial: int = 0) -> tqdm:
+    """A bar on a terminal, nothing elsewhere."""
+    return tqdm(
+        total=total,
+        initial=initial,
+        unit=f" {unit}",
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+    )
 
 
 def _parse(arguments: list[str]) -> list[str]:

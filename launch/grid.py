@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax import process
-from diffusion_jax.data.sources import Arrays
+from diffusion_jax.data.sources import Source
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.sharding import Mesh, round_up
@@ -21,7 +21,7 @@ def grid_columns(num_classes: int) -> int:
 
 
 def make_condition(
-    experiment: Experiment, source: Arrays | None, indices: np.ndarray, labels: np.ndarray | None
+    experiment: Experiment, source: Source | None, indices: np.ndarray, labels: np.ndarray | None
 ) -> Condition:
     """What the samples of these indices are conditioned on.
 
@@ -31,17 +31,22 @@ def make_condition(
     """
     frames = None
     if experiment.conditioning_frames:
-        videos = source[indices % len(source)]["images"][:, : experiment.conditioning_frames]
-        frames = process.to_model_range(jnp.asarray(videos), experiment.objective.input_scale)
+        videos = np.stack([source.read(int(i) % len(source))["images"] for i in indices])
+        given = jnp.asarray(videos[:, : experiment.conditioning_frames])
+        frames = process.to_model_range(given, experiment.objective.input_scale)
     return Condition(
         labels=None if labels is None else jnp.asarray(labels, jnp.int32), frames=frames
     )
 
 
 def make_grid_drawer(
-    config, experiment: Experiment, source: Arrays, mesh: Mesh, folder: Path
+    config, experiment: Experiment, source: Source, mesh: Mesh, folder: Path
 ) -> Callable[[int, TrainState], None]:
-    """(step, state) -> writes folder/STEP.png, samples of the EMA, the same noise every time."""
+    """(step, state) -> writes folder/STEP.png, samples of the EMA, the same noise every time.
+
+    Raises:
+      UserError: see `Experiment.sampler`.
+    """
     size = config.train.grid_size
     indices = np.arange(round_up(size, mesh), dtype=np.int32)
     labels = indices % experiment.num_classes if experiment.num_classes else None
@@ -49,7 +54,7 @@ def make_grid_drawer(
     sampler = experiment.sampler(mesh, config.seed)
 
     def draw(step: int, state: TrainState) -> None:
-        images = np.asarray(sampler(state.ema, jnp.asarray(indices), condition))[:size]
+        images = sampler(state.ema, jnp.asarray(indices), condition)[:size]
         save_grid(folder / f"{step:08d}.png", images, grid_columns(experiment.num_classes))
 
     return draw

@@ -16,15 +16,14 @@ from ml_collections import ConfigDict
 from sklearn.metrics import pairwise_distances
 from sklearn.svm import SVC
 
-from diffusion_jax.data.sources import Arrays, load_source
+from diffusion_jax.data.arrays import Arrays, digits
 from diffusion_jax.errors import UserError
 from launch import cli
-from launch.build import read_workdir
 from launch.sample import sample
+from launch.workdir import read_workdir
 
 COUNT = 500
 GUIDANCE = 1.0
-SHAPE = (8, 8, 1)
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:
@@ -73,8 +72,7 @@ def main(workdir: Path) -> None:
     config = read_workdir(workdir)
     if config.data.name != "digits":
         raise UserError(f"--workdir {workdir} was trained on {config.data.name}, not on digits")
-    train = load_source("digits", "", SHAPE, 10)
-    held_out = load_source("digits", "", SHAPE, 10, split="held_out")
+    train, held_out = digits("train"), digits("held_out")
     rows = [("real digits, held out", held_out.images, held_out.labels)]
     request = dict(num=COUNT, labels="0,1,2,3,4,5,6,7,8,9", seed=0, batch_size=COUNT)
     grids = []

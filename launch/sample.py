@@ -11,7 +11,6 @@ alone, not on the batch size or the number of devices.
 import contextlib
 import json
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from diffusion_jax.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.errors import UserError, check_at_least
@@ -29,8 +27,9 @@ from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
 from launch import cli
-from launch.build import Experiment, build, build_source, read_workdir
+from launch.build import Experiment, build, build_source
 from launch.grid import grid_columns, make_condition
+from launch.workdir import read_workdir
 
 
 def restore_ema(workdir: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
@@ -98,16 +97,14 @@ def sample(
     sampler = experiment.sampler(mesh, seed)
     batch = round_up(min(request["batch_size"], num), mesh)
     done = sum(len(np.load(part, mmap_mode="r")) for part in sorted(parts.glob("*.npy")))
-    with tqdm(
-        total=num, initial=done, unit=" images", disable=not sys.stderr.isatty(), dynamic_ncols=True
-    ) as progress:
+    with cli.progress(num, "images", initial=done) as bar:
         for start in range(done, num, batch):
             indices = np.arange(start, start + batch, dtype=np.int32)
             wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
             condition = make_condition(experiment, source, indices, wanted)
-            images = np.asarray(sampler(params, jnp.asarray(indices), condition))[: num - start]
+            images = sampler(params, jnp.asarray(indices), condition)[: num - start]
             _save_part(parts / f"{start:09d}.npy", images)
-            progress.update(len(images))
+            bar.update(len(images))
     arrays = [np.load(part, mmap_mode="r") for part in sorted(parts.glob("*.npy"))]
     columns = grid_columns(experiment.num_classes)
     shown = 10 * columns
@@ -181,6 +178,8 @@ def main(options: flags.FlagValues) -> None:
         config.sampling.sampler = options.sampler
     if options.guidance is not None:
         config.sampling.guidance = options.guidance
+    if options.autoencoder is not None:
+        config.autoencoder.weights = options.autoencoder
     if not options.carry:
         config.sampling.carry_decay = 1.0
     request = {name: options[name].value for name in ("num", "labels", "seed", "batch_size")}
@@ -195,6 +194,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
+    flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")

@@ -25,8 +25,9 @@ from diffusion_jax.training.optimizers import learning_rate, make_optimizer
 from diffusion_jax.training.state import TrainState
 from diffusion_jax.training.step import make_train_step
 from launch import cli
-from launch.build import Experiment, build, build_source, open_workdir
+from launch.build import Experiment, build, build_source
 from launch.grid import make_grid_drawer
+from launch.workdir import open_workdir
 
 
 def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
@@ -35,7 +36,10 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
     mesh = mesh or make_mesh(**config.mesh)
     check_batch(config.train.batch_size, config.train.accumulate, mesh)
     source = build_source(config, experiment)
-    open_workdir(workdir, config)
+    draw_grid = None
+    if config.train.grid_every:
+        draw_grid = make_grid_drawer(config, experiment, source, mesh, workdir / "grids")
+    open_workdir(workdir, config, source)
 
     total = config.train.steps
     optimizer = make_optimizer(experiment.optimizer, total)
@@ -59,11 +63,18 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
             accumulate=config.train.accumulate,
             conditioning_frames=experiment.conditioning_frames,
         )
+        stream = Stream(
+            source,
+            config.train.batch_size,
+            config.seed,
+            flip=config.data.flip,
+            on_bad_record=config.data.on_bad_record,
+        )
         with contextlib.closing(MetricWriter(workdir, resume_step=start)) as writer:
             train(
                 state,
                 train_step,
-                Stream(source, config.train.batch_size, config.seed, config.data.flip),
+                stream,
                 lambda batch: jax.device_put(batch, by_example(mesh)),
                 checkpoints,
                 writer,
@@ -71,10 +82,10 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
                 log_every=config.train.log_every,
                 checkpoint_every=config.train.checkpoint_every,
                 learning_rate=learning_rate(experiment.optimizer, total),
-                draw_grid=make_grid_drawer(config, experiment, source, mesh, workdir / "grids"),
+                draw_grid=draw_grid,
                 grid_every=config.train.grid_every,
             )
-    print(_summary(workdir, total))
+    print(_summary(workdir, total, len(stream.skipped)))
 
 
 def _initial_state(
@@ -96,10 +107,11 @@ def _initial_state(
     return state
 
 
-def _summary(workdir: Path, total: int) -> str:
+def _summary(workdir: Path, total: int, skipped: int) -> str:
     last = (workdir / "metrics.jsonl").read_text().splitlines()[-1:]
     loss = f", loss {json.loads(last[0])['loss']:.4f}" if last else ""
-    return f"""Done: {total} steps{loss}. In {workdir}:
+    bad = f"; {skipped} bad records were skipped" if skipped else ""
+    return f"""Done: {total} steps{loss}{bad}. In {workdir}:
   checkpoints/    the state at the last steps, float32 parameters and their EMA
   grids/          samples of the EMA
   metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/

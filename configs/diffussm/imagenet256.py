@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/diffussm/imagenet256.py --workdir=runs/diffussm256
 
-For 8 or more accelerators of 80 GB. Data: data/imagenet256_latents.npz. 660M images seen. The
+For 8 or more accelerators of 80 GB. Data: data/imagenet256_latents. 660M images seen. The
 guided row is assumed to be DiT's scale of 1.5: --config.sampling.guidance=0.5.
 The paper claims 673M parameters; by its FLOPs formula the weights are these (see DiffuSSMBlock).
 """

@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/diffussm/imagenet256_l_400k.py --workdir=runs/l_400k
 
-For 4 or more accelerators of 40 GB. Data: data/imagenet256_latents.npz.
+For 4 or more accelerators of 40 GB. Data: data/imagenet256_latents.
 The depth is not published: DiT-L's 24 is assumed, and the printed width of 786 read as 768.
 """
 

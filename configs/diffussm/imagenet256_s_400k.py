@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/diffussm/imagenet256_s_400k.py --workdir=runs/s_400k
 
-For one accelerator of 40 GB or more. Data: data/imagenet256_latents.npz.
+For one accelerator of 40 GB or more. Data: data/imagenet256_latents.
 The depth is not published: DiT-S's depth of 12 is assumed.
 """
 

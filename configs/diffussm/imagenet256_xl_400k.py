@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/diffussm/imagenet256_xl_400k.py --workdir=runs/xl_400k
 
-For 8 or more accelerators of 80 GB. Data: data/imagenet256_latents.npz.
+For 8 or more accelerators of 80 GB. Data: data/imagenet256_latents.
 The table also has 17.3, without saying what M it changed, and 21.7 for 2 x 2 patches
 (--config.model.geometry.patch_size=2); DiT-XL/2 is at 19.47.
 """

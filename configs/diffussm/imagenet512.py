@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/diffussm/imagenet512.py --workdir=runs/diffussm512
 
-For 16 or more accelerators of 80 GB. Data: data/imagenet512_latents.npz. 302M images seen. The
+For 16 or more accelerators of 80 GB. Data: data/imagenet512_latents. 302M images seen. The
 guided row is assumed to be DiT's scale of 1.5: --config.sampling.guidance=0.5.
 """
 

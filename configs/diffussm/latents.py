@@ -1,4 +1,11 @@
-"""What the rows on Stable Diffusion latents share: DiT's recipe (arXiv 2212.09748)."""
+"""What the rows on Stable Diffusion latents share: DiT's recipe (arXiv 2212.09748).
+
+    python -m launch.encode_latents --path=imagenet/train --size=256 \
+      --weights=sd-vae-ft-ema.safetensors --out=data/imagenet256_latents
+
+makes the data of 256 pixels. To look at samples, training wants the same file of weights with
+--config.autoencoder.weights, or no grids: --config.train.grid_every=0.
+"""
 
 from ml_collections import ConfigDict
 
@@ -24,11 +31,12 @@ def latents(size: int, data: str, num_classes: int) -> ConfigDict:
 
     Args:
       size: of the square images, pixels.
-      data: name of the file of encoded images.
+      data: name of the set of encoded images.
       num_classes: 0 for unconditional.
     """
     config = pixels_or_latents(diffussm())
-    config.data.path = f"data/{data}_latents.npz"
+    config.data.update(name="tfds", path=f"data/{data}_latents", flip=True)
+    config.autoencoder.name = "stable_diffusion"
     config.model.update(num_classes=num_classes, dtype="bfloat16", remat="full")
     config.model.geometry.update(images(size // 8, channels=4, patch_size=1))
     config.objective.label_dropout = 0.1 if num_classes else 0.0

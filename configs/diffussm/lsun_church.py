@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/diffussm/lsun_church.py --workdir=runs/church
 
-For 8 or more accelerators of 80 GB. Data: data/lsun_church_latents.npz.
+For 8 or more accelerators of 80 GB. Data: data/lsun_church_latents.
 The paper does not give the steps; LDM, which it compares with, saw 48M images.
 """
 

@@ -1,4 +1,9 @@
-"""What the ImageNet rows share: data, and the training recipe of arXiv 2301.10972 (NS)."""
+"""What the ImageNet rows share: data, and the training recipe of arXiv 2301.10972 (NS).
+
+    python -m launch.prepare --path=imagenet/train --size=64 --out=data/imagenet64
+
+makes the data of 64 pixels from a folder of images in one sub-folder to a class.
+"""
 
 from ml_collections import ConfigDict
 
@@ -15,7 +20,7 @@ def imagenet(size: int, patch_size: int, input_scale: float) -> ConfigDict:
       input_scale: b; where it is not 1 the network sees x_t / std(x_t).
     """
     config = base(rin())
-    config.data.update(path=f"data/imagenet{size}.npz", flip=True)
+    config.data.update(name="tfds", path=f"data/imagenet{size}", flip=True)
     config.model.geometry.update(images(size, channels=3, patch_size=patch_size))
     config.objective.update(input_scale=input_scale, normalize_input=input_scale != 1.0)
     return config

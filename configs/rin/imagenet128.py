@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet128.py --workdir=runs/imagenet128
 
-For 8 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet128.npz.
+For 8 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet128.
 """
 
 from configs.rin.imagenet import imagenet

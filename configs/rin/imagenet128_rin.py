@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet128_rin.py --workdir=runs/imagenet128_rin
 
-For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet128.npz.
+For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet128.
 Inferred: all widths and depths (411.7M here), and the recipe: NS's without its input scale.
 """
 

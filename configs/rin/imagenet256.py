@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet256.py --workdir=runs/imagenet256
 
-For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet256.npz.
+For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet256.
 NS table 1 prints b = 0.5; the 3.52 is table 4's b = 0.4, used here.
 """
 

@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet256_rin.py --workdir=runs/imagenet256_rin
 
-For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet256.npz.
+For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet256.
 Inferred: all widths and depths (412.0M here), and the recipe: NS's without its input scale.
 RIN's rows at 512 and 1024 are NS's: configs/rin/imagenet512.py, imagenet1024.py.
 """

@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet512.py --workdir=runs/imagenet512
 
-For 32 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet512.npz.
+For 32 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet512.
 """
 
 from configs.base import schedule

@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet64.py --workdir=runs/imagenet64
 
-For 8 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet64.npz.
+For 8 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet64.
 """
 
 from configs.rin.imagenet import imagenet

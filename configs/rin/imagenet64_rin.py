@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet64_rin.py --workdir=runs/imagenet64_rin
 
-For 8 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet64.npz.
+For 8 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet64.
 Inferred: all widths and depths (277.9M here), and the recipe, which is NS's.
 """
 

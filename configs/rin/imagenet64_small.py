@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet64_small.py --workdir=runs/imagenet64_small
 
-For 8 or more accelerators of 40 GB, or a TPU slice of that size. Data: data/imagenet64.npz.
+For 8 or more accelerators of 40 GB, or a TPU slice of that size. Data: data/imagenet64.
 No result was published for it.
 """
 

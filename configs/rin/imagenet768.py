@@ -2,7 +2,7 @@
 
     python -m launch.train --config=configs/rin/imagenet768.py --workdir=runs/imagenet768
 
-For 64 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet768.npz.
+For 64 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/imagenet768.
 """
 
 from configs.rin.imagenet import constant_rate, imagenet

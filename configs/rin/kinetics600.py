@@ -2,8 +2,9 @@
 
     python -m launch.train --config=configs/rin/kinetics600.py --workdir=runs/kinetics600
 
-For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/kinetics600.npz,
-videos (N, 16, 64, 64, 3). Inferred: all widths and depths (411.8M here), and the recipe: NS's.
+For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/kinetics600, made by
+launch.prepare --source=clips --size=64; training takes 16 frames from anywhere in a clip.
+Inferred: all widths and depths (411.8M here), and the recipe: NS's.
 The paper counts 2048 tokens for 16 frames; as 5 + 11 frames, each padded to pairs, they are 2304.
 """
 
@@ -13,7 +14,7 @@ from configs.rin.imagenet import imagenet, wide_rin
 def get_config():
     """2 x 4 x 4 patches, no classes, arXiv 2212.11972."""
     config = imagenet(64, patch_size=4, input_scale=1.0)
-    config.data.path = "data/kinetics600.npz"
+    config.data.path = "data/kinetics600"
     config.model.geometry = dict(
         kind="video",
         frames=16,

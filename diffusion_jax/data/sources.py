@@ -1,120 +1,137 @@
-"""Data sets as random access: indices give a batch of arrays."""
+"""Data sets by name: what a config's `data` section stands for, checked against its model."""
 
-import zipfile
-from pathlib import Path
+import dataclasses
 from typing import Protocol
 
 import numpy as np
 
-from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.data import arrays
+from diffusion_jax.data.clips import ClipFolder
+from diffusion_jax.data.crops import CROPS
+from diffusion_jax.data.encoded import Clips, Images, Latents, Records
+from diffusion_jax.data.folders import ImageFolder
+from diffusion_jax.errors import UserError, check_at_least, check_choice
 
-SOURCES = ("digits", "npz")
-DIGITS_TRAIN = 1500  # of 1,797; the rest is held out
+SOURCES = ("digits", "npz", "folder", "clips", "tfds")
 
 
 class Source(Protocol):
-    """What the stream needs.
-
-    `source[indices]` (B,) gives {'images': (B, ...) uint8, 'labels': (B,) int32 if there are any}.
-    """
+    """Examples by index."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]: ...
+    def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> dict[str, np.ndarray]:
+        """One example, the same for the same arguments.
+
+        Args:
+          mirrored: left to right.
+          at: in [0, 1): where a window starts in a clip that is longer.
+
+        Returns:
+          'images' uint8 (H, W, C) or (T, H, W, C), or 'moments' float32 (h, w, 2c); and 'labels',
+          an int32 scalar, if there are any.
+
+        Raises:
+          BadRecord: naming the file that cannot be read.
+        """
+        ...
+
+    def fingerprint(self) -> str:
+        """The same for the same data, wherever they lie."""
+        ...
 
 
-class Arrays:
-    """Images and labels in memory.
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Which data, and what becomes of them before they reach the model.
 
     Attributes:
-      images: (N, H, W, C) or (N, T, H, W, C) uint8.
-      labels: (N,) int32, or None.
-    """
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray | None):
-        self.images, self.labels = images, labels
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        batch = {"images": self.images[indices]}
-        if self.labels is not None:
-            batch["labels"] = self.labels[indices]
-        return batch
-
-
-def load_source(
-    name: str, path: str, example_shape: tuple[int, ...], num_classes: int, split: str = "train"
-) -> Arrays:
-    """Opens and checks a data set.
-
-    Args:
-      name: 'digits', the real handwritten digits of scikit-learn, or 'npz'.
-      path: of the .npz: 'images' (N, *example_shape) uint8 (or `arr_0`), 'labels' (N,) integers.
-      example_shape: what the model was configured for.
-      num_classes: of the model; 0 ignores the labels.
-      split: of the digits: 'train' or 'held_out'.
+      name: 'digits', the real handwritten digits of scikit-learn; 'npz', a file of arrays;
+        'folder', of images; 'clips', a folder of videos; 'tfds', a directory that launch.prepare or
+        TFDS prepared, or the name of a prepared set.
+      path: of the file or folder, or the name.
+      split: of a TFDS directory, or 'train' or 'held_out' of the digits.
+      crop: how images become the model's size: 'centre' (RIN) or 'box_halving' (ADM, DiT).
+      frame_stride: from one frame of a training clip to the next.
+      flip: mirror half of the examples left to right.
+      on_bad_record: 'stop' or 'skip' (see `Stream`).
 
     Raises:
-      UserError: for an unknown name, an unreadable file, or data that do not fit the model.
+      UserError: on construction, for an unknown name or number.
     """
-    check_choice("data.name", name, SOURCES)
-    images, labels = _digits(split) if name == "digits" else _npz(path)
-    where = path if name == "npz" else "digits"
-    if images.dtype != np.uint8:
-        raise UserError(f"{where}: images are {images.dtype}: give uint8, 0 to 255")
-    if images.shape[1:] != tuple(example_shape):
+
+    name: str
+    path: str = ""
+    split: str = "train"
+    crop: str = "centre"
+    frame_stride: int = 1
+    flip: bool = False
+    on_bad_record: str = "stop"
+
+    def __post_init__(self):
+        check_choice("data.name", self.name, SOURCES)
+        check_choice("data.crop", self.crop, CROPS)
+        check_at_least("data.frame_stride", self.frame_stride, 1)
+        if self.name != "digits" and not self.path:
+            raise UserError("data.path is empty: give the file or folder with --config.data.path")
+
+
+def open_source(
+    config: DataConfig, example_shape: tuple[int, ...], num_classes: int, *, latents: bool = False
+) -> Source:
+    """Opens a data set and checks that it fits its model.
+
+    Args:
+      example_shape: what the model was configured for: (H, W, C), (T, H, W, C), or (h, w, 2c) of
+        moments.
+      num_classes: of the model; 0 ignores the labels.
+      latents: the model wants moments.
+
+    Raises:
+      UserError: for files that cannot be read, or data that do not fit the model.
+    """
+    if config.name == "digits":
+        return arrays.digits(config.split)
+    if config.name == "npz":
+        return arrays.npz(config.path, example_shape, num_classes)
+    kind = "latent" if latents else {3: "image", 4: "video"}[len(example_shape)]
+    found, records = open_records(config)
+    if found != kind:
         raise UserError(
-            f"{where}: images have shape {images.shape[1:]}, and config.model.geometry is made for "
-            f"{tuple(example_shape)}: change one of the two"
+            f"{config.path}: holds examples of kind {found}, and the model wants {kind}: change "
+            "config.data, or config.model.geometry.kind and config.autoencoder.name"
         )
-    if len(images) == 0:
-        raise UserError(f"{where}: there are no images in it")
-    if num_classes == 0:
-        return Arrays(images, None)
-    return Arrays(images, _checked_labels(labels, len(images), num_classes, where))
+    _check_classes(config.path, records.class_names, num_classes)
+    labelled = num_classes > 0
+    if kind == "image":
+        return Images(records, example_shape, config.crop, labelled)
+    if kind == "video":
+        return Clips(records, example_shape, config.crop, config.frame_stride, labelled)
+    if records.spec.shape != example_shape:
+        raise UserError(
+            f"{config.path}: moments have shape {records.spec.shape}, and config.model.geometry is "
+            f"made for {example_shape}: change one of the two"
+        )
+    return Latents(records, labelled)
 
 
-def _checked_labels(labels, count: int, num_classes: int, where: str) -> np.ndarray:
-    if labels is None:
+def open_records(config: DataConfig) -> tuple[str, Records]:
+    """(kind: 'image', 'video' or 'latent', the records on disk) of a folder or TFDS directory."""
+    if config.name == "folder":
+        return "image", ImageFolder(config.path)
+    if config.name == "clips":
+        return "video", ClipFolder(config.path)
+    from diffusion_jax.data.prepared import Prepared, find_directory  # TFDS takes a second
+
+    prepared = Prepared(find_directory(config.path), config.split)
+    return prepared.spec.kind, prepared
+
+
+def _check_classes(where: str, names: tuple[str, ...] | None, num_classes: int) -> None:
+    if num_classes and not names:
         raise UserError(f"{where}: there are no labels: set config.model.num_classes=0 or add them")
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+    if num_classes and len(names) > num_classes:
         raise UserError(
-            f"{where}: labels are {labels.dtype} of shape {labels.shape}: give {count} integers"
+            f"{where}: has {len(names)} classes, and config.model.num_classes is {num_classes}: "
+            f"set it to {len(names)}"
         )
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if outside.size:
-        raise UserError(
-            f"{where}: label {labels[outside[0]]} of image {outside[0]} is outside the "
-            f"{num_classes} classes 0 to {num_classes - 1}: set config.model.num_classes"
-        )
-    return labels.astype(np.int32)
-
-
-def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The 8 x 8 digits as uint8, split by a fixed permutation."""
-    from sklearn import datasets  # imported here: it takes a second that only this source needs
-
-    check_choice("data.split", split, ("train", "held_out"))
-    digits = datasets.load_digits()
-    order = np.random.default_rng(0).permutation(len(digits.images))
-    order = order[:DIGITS_TRAIN] if split == "train" else order[DIGITS_TRAIN:]
-    images = np.round(digits.images[order] * (255 / 16)).astype(np.uint8)
-    return images[..., None], digits.target[order].astype(np.int32)
-
-
-def _npz(path: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if not path:
-        raise UserError("data.path is empty: give the .npz with --config.data.path=FILE.npz")
-    if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such file: give the .npz with --config.data.path")
-    try:
-        with Path(path).open("rb") as file, np.load(file) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npz ({error}): copy or make it again") from error
-    images = arrays.get("images", arrays.get("arr_0"))
-    if images is None:
-        raise UserError(f"{path}: no array 'images' among {sorted(arrays)}: rename yours")
-    return images, arrays.get("labels")

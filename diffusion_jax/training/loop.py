@@ -31,7 +31,7 @@ def train(
     log_every: int,
     checkpoint_every: int,
     learning_rate: Callable[[int], jax.Array],
-    draw_grid: Callable[[int, TrainState], None],
+    draw_grid: Callable[[int, TrainState], None] | None,
     grid_every: int,
 ) -> TrainState:
     """Trains from `state.step` to `total_steps`.
@@ -48,9 +48,13 @@ def train(
       Diverged: at the first loss or gradient that is not finite.
     """
     pending = None
-    steps = _progress(int(state.step), total_steps, stream.batch_size)
+    start = int(state.step)
+    batches = map(put, stream.batches(start)) if start < total_steps else iter(())
+    batch = next(batches, None)
+    steps = _progress(start, total_steps, stream.batch_size)
     for step in steps:
-        state, metrics = train_step(state, put(stream[step]))
+        state, metrics = train_step(state, batch)
+        batch = next(batches)  # travels to the devices while the step runs
         if pending:
             _record(*pending, writer, checkpoints, steps, log_every, learning_rate)
         pending = (step + 1, metrics)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from diffusion_jax import objectives, process
+from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.training.state import TrainState
@@ -15,19 +16,29 @@ from diffusion_jax.training.state import TrainState
 Batch = dict[str, jax.Array]
 
 
-def split_batch(batch: Batch, scale: float, conditioning_frames: int) -> tuple[Any, Condition]:
+def split_batch(
+    batch: Batch, keys: jax.Array, scale: float, conditioning_frames: int
+) -> tuple[jax.Array, Condition]:
     """Data and condition of a batch.
 
     Args:
-      batch: 'images' (B, ...) uint8 or [0, 1] float, and 'labels' (B,) int32 if there are classes.
-      scale: b; data become [-b, b].
+      batch: 'images' (B, ...) uint8 or [0, 1] float, or 'moments' (B, h, w, 2c) of latents; and
+        'labels' (B,) int32 if there are classes.
+      keys: (B,) keys of the examples.
+      scale: b; images become [-b, b].
       conditioning_frames: leading frames of a video that are given, not generated.
 
     Returns:
-      (x0, condition).
+      (x0, condition); x0 of moments are latents, drawn anew at every step.
     """
-    x0 = process.to_model_range(batch["images"], scale)
     frames = None
+    if "moments" in batch:
+        posterior = unpack(batch["moments"])
+        own = jax.vmap(jax.random.fold_in, (0, None))(keys, 2**31)  # not the keys of the noise
+        eps = jax.vmap(lambda key: jax.random.normal(key, posterior.mean.shape[1:]))(own)
+        x0 = to_latents(posterior.sample(eps))
+    else:
+        x0 = process.to_model_range(batch["images"], scale)
     if conditioning_frames:
         frames, x0 = x0[:, :conditioning_frames], x0[:, conditioning_frames:]
     return x0, Condition(labels=batch.get("labels"), frames=frames)
@@ -59,14 +70,14 @@ def make_train_step(
     """
 
     def micro_loss(params, micro_batch: Batch, keys: jax.Array, dropout_key: jax.Array):
-        x0, condition = split_batch(micro_batch, objective.input_scale, conditioning_frames)
+        x0, condition = split_batch(micro_batch, keys, objective.input_scale, conditioning_frames)
         draws = objectives.draw(keys, x0.shape[1:])
         return objectives.loss(denoiser, params, objective, x0, condition, draws, dropout_key)
 
     def step(state: TrainState, batch: Batch):
         step_key = jax.random.fold_in(jax.random.key(seed), state.step)
         example_key, dropout_key = jax.random.split(step_key)
-        positions = jnp.arange(batch["images"].shape[0])
+        positions = jnp.arange(jax.tree.leaves(batch)[0].shape[0])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(example_key, positions)
 
         def one(total, inputs):

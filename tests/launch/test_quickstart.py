@@ -2,15 +2,12 @@
 
 import numpy as np
 
-from diffusion_jax.data.sources import load_source
+from diffusion_jax.data.arrays import digits
 from launch.quickstart import score
-
-SHAPE = (8, 8, 1)
 
 
 def test_scores_of_real_digits():
-    train = load_source("digits", "", SHAPE, 10)
-    held_out = load_source("digits", "", SHAPE, 10, split="held_out")
+    train, held_out = digits("train"), digits("held_out")
     agreement, frechet, nearest = score(held_out.images, held_out.labels, train)
     assert agreement > 0.96
     assert nearest > 0.5

@@ -87,6 +87,22 @@ def test_another_config_is_refused_by_field_and_values(finished):
         train.run(tiny.config(train__batch_size=8), finished)
 
 
+def test_other_data_are_refused_and_both_are_named(finished, tmp_path):
+    """The same data may lie elsewhere; other pixels at the same place are other data."""
+    path, images = tmp_path / "set.npz", np.zeros((20, 8, 8, 1), np.uint8)
+    np.savez(path, images=images, labels=np.arange(20) % 10)
+    config = tiny.config(data__name="npz", data__path=str(path), train__steps=1)
+    train.run(config, tmp_path / "run")
+    before = json.loads((tmp_path / "run" / "data.json").read_text())
+    config.data.path = str(path.rename(tmp_path / "moved.npz"))
+    train.run(config, tmp_path / "run")
+    np.savez(config.data.path, images=images + 1, labels=np.arange(20) % 10)
+    there = rf"other data, \S+moved.npz \(20 examples, {before['fingerprint'][:12]}\)"
+    message = rf"{there}, and config.data is \S+moved.npz \(20 examples, [0-9a-f]{{12}}\)"
+    with pytest.raises(UserError, match=message):
+        train.run(config, tmp_path / "run")
+
+
 def test_another_models_checkpoint_is_refused(finished, tmp_path):
     """Also where the directory's config.json is missing."""
     (tmp_path / "checkpoints").symlink_to(finished / "checkpoints")

@@ -1,0 +1,89 @@
+"""The run directory: what was run on what, written down, and compared when a run continues."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from diffusion_jax.data.sources import Source
+from diffusion_jax.errors import UserError
+from diffusion_jax.files import write_atomically
+
+# What a run may change when it continues; everything else must stay as it was. Where the data lie
+# may change: that they are the same is told by their fingerprint.
+_MAY_CHANGE = ("train.", "sampling.", "mesh.", "data.path", "autoencoder.weights")
+_MUST_STAY = ("train.batch_size", "train.accumulate")
+
+
+def open_workdir(workdir: Path, config: ConfigDict, source: Source) -> None:
+    """Makes the run directory and writes config.json and data.json, or checks that they are these.
+
+    Raises:
+      UserError: if it cannot be written, or holds a run of another config or on other data.
+    """
+    data = {"path": config.data.path, "examples": len(source), "fingerprint": source.fingerprint()}
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        if (workdir / "config.json").exists():
+            _check_same(workdir, read_workdir(workdir).to_dict(), json.loads(config.to_json()))
+        if (workdir / "data.json").exists():
+            _check_same_data(workdir, json.loads((workdir / "data.json").read_text()), data)
+        for name, text in (
+            ("config.json", config.to_json(indent=2)),
+            ("data.json", json.dumps(data, indent=2)),
+        ):
+            write_atomically(workdir / name, lambda file, text=text: file.write_text(text + "\n"))
+    except OSError as error:
+        raise UserError(
+            f"--workdir {workdir} cannot be written ({error.strerror}): choose another"
+        ) from error
+
+
+def read_workdir(workdir: Path) -> ConfigDict:
+    """The config of a run.
+
+    Raises:
+      UserError: if there is no run in `workdir`.
+    """
+    path = workdir / "config.json"
+    if not path.exists():
+        raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
+    return ConfigDict(json.loads(path.read_text()))
+
+
+def _check_same(workdir: Path, old: dict, new: dict) -> None:
+    old, new = _flatten(old), _flatten(new)
+    differing = [
+        f"{name} is {new.get(name)} here and {old.get(name)} there"
+        for name in sorted(set(old) | set(new))
+        if old.get(name) != new.get(name)
+        and (not name.startswith(_MAY_CHANGE) or name in _MUST_STAY)
+    ]
+    if differing:
+        raise UserError(
+            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}): "
+            "choose another directory, or go back to its config"
+        )
+
+
+def _check_same_data(workdir: Path, old: dict, new: dict) -> None:
+    if old["fingerprint"] != new["fingerprint"]:
+        there, here = (
+            f"{data['path'] or 'data'} ({data['examples']} examples, {data['fingerprint'][:12]})"
+            for data in (old, new)
+        )
+        raise UserError(
+            f"--workdir {workdir} holds a run on other data, {there}, and config.data is {here}: "
+            "choose another directory, or go back to its data"
+        )
+
+
+def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
