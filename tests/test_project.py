@@ -89,10 +89,21 @@ def test_files_stay_short():
 def test_imports_stay_light():
     """No TensorFlow, torch or matplotlib behind our packages."""
     code = (
-        "import sys, rin_jax, rin_jax.official, launch.train, launch.sample;"
+        "import sys, rin_jax, rin_jax.official, launch.train, launch.sample, launch.prepare;"
+        "import launch.encode_latents;"
+        "import diffusion_jax.data.prepared, diffusion_jax.data.shards;"
         "print([m for m in ('tensorflow', 'torch', 'matplotlib', 'sklearn') if m in sys.modules])"
     )
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "[]"
+
+
+def test_worker_processes_start_without_jax():
+    """It would take each of them a second."""
+    code = "import sys, launch.prepare; print('jax' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"

@@ -1,0 +1,152 @@
+"""Encodes a data set, once, to moments of Stable Diffusion latents; a stopped command continues.
+
+    python -m launch.encode_latents --source=folder --path=imagenet/train --size=256 \\
+      --weights=sd-vae-ft-ema/diffusion_pytorch_model.safetensors --out=data/imagenet256_latents
+    python -m launch.encode_latents --source=tfds --path=data/photos256 --size=256 ...
+
+Writes a TFDS directory of ArrayRecord shards with the moments of every image and of its mirror
+image, from which training draws latents; configs/diffussm/latents.py trains on it. The weights are
+those of diffusers' AutoencoderKL. All devices share each batch.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import jax
+import numpy as np
+from absl import flags
+
+from diffusion_jax import process
+from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
+from diffusion_jax.data.crops import CROPS
+from diffusion_jax.data.encoded import Images
+from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.sources import DataConfig, open_records
+from diffusion_jax.data.spec import Spec
+from diffusion_jax.data.stream import THREADS
+from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.sharding import Mesh, by_example, make_mesh, replicated, round_up
+from launch import cli, prepare
+
+
+class Moments:
+    """Records for `write_dataset`: 'moments', 'moments_flipped' and 'label', a batch at a time.
+
+    Batches start at multiples of their size, wherever the reading starts; the images of the next
+    one are read while this one is encoded.
+    """
+
+    def __init__(self, images: Images, pretrained: Pretrained, batch_size: int, mesh: Mesh):
+        self._images, self._batch_size = images, round_up(batch_size, mesh)
+        self._encode = make_encoder(pretrained, mesh)
+        self._pool = ThreadPoolExecutor(THREADS)
+        self._read_ahead: dict[int, list[Future]] = {}
+        self._start, self._records = None, []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> dict:
+        start = index - index % self._batch_size
+        if self._start != start:
+            self._start, self._records = start, self._encode_batch(start)
+        record = self._records[index - start]
+        if isinstance(record, BadRecord):
+            raise record
+        return record
+
+    def _encode_batch(self, start: int) -> list[dict | BadRecord]:
+        reading = self._read_ahead.get(start) or self._submit(start)
+        following = start + self._batch_size
+        self._read_ahead = {following: self._submit(following)}
+        read = [future.result() for future in reading]
+        images = np.zeros((self._batch_size, *self._images.shape), np.uint8)
+        for image, example in zip(images, read, strict=False):  # the last batch is not full
+            if not isinstance(example, BadRecord):
+                image[:] = example["images"]
+        moments = zip(*self._encode(images), strict=True)
+        return [_record(*found) for found in zip(read, moments, strict=False)]
+
+    def _submit(self, start: int) -> list[Future]:
+        stop = min(start + self._batch_size, len(self))
+        return [self._pool.submit(self._read, index) for index in range(start, stop)]
+
+    def _read(self, index: int) -> dict | BadRecord:
+        try:
+            return self._images.read(index)
+        except BadRecord as error:  # raised again when its turn comes
+            return error
+
+
+def _record(example: dict | BadRecord, moments: tuple[np.ndarray, np.ndarray]) -> dict | BadRecord:
+    if isinstance(example, BadRecord):
+        return example
+    label = {"label": int(example["labels"])} if "labels" in example else {}
+    return {"moments": moments[0], "moments_flipped": moments[1], **label}
+
+
+def make_encoder(
+    pretrained: Pretrained, mesh: Mesh
+) -> Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """(B, H, W, 3) uint8 -> packed moments (B, h, w, 2c) of the images and their mirror images."""
+
+    def encode(params, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def moments(images):
+            images = process.to_model_range(images, 1.0)
+            return pretrained.model.apply({"params": params}, images, method="encode").pack()
+
+        return moments(images), moments(images[:, :, ::-1])
+
+    encode = jax.jit(
+        encode,
+        in_shardings=(replicated(mesh), by_example(mesh)),
+        out_shardings=by_example(mesh),
+    )
+    params = jax.device_put(pretrained.params, replicated(mesh))
+    return lambda images: jax.tree.map(np.asarray, encode(params, images))
+
+
+def main(options: flags.FlagValues) -> None:
+    """Encodes as the flags say."""
+    check_at_least("--batch_size", options.batch_size, 1)
+    config = DataConfig(options.source, options.path, options.split, options.crop)
+    kind, records = open_records(config)
+    if kind != "image":
+        raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")
+    pretrained = load_safetensors(options.weights)
+    factor, channels = pretrained.model.factor, pretrained.model.latent_channels
+    if options.size < 1 or options.size % factor:
+        raise UserError(f"--size is {options.size}: it must be a multiple of {factor}")
+    shape = (options.size, options.size, pretrained.model.image_channels)
+    images = Images(records, shape, options.crop, bool(records.class_names))
+    side = options.size // factor
+    source = {
+        "fingerprint": records.fingerprint(),
+        "size": options.size,
+        "crop": options.crop,
+        "weights": pretrained.sha256,
+    }
+    prepare.write(
+        Path(options.out),
+        Spec("latent", (side, side, 2 * channels), records.class_names),
+        Moments(images, pretrained, options.batch_size, make_mesh()),
+        source,
+        "train",
+        workers=1,
+        on_bad_record=options.on_bad_record,
+    )
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("source", "folder", ("folder", "tfds"), "What --path is.")
+    flags.DEFINE_string("path", "", "Folder, or TFDS directory or name.")
+    flags.DEFINE_string("split", "train", "Of a TFDS directory.")
+    flags.DEFINE_string("weights", None, "Safetensors file of the autoencoder.")
+    flags.DEFINE_string("out", None, "Directory to write.")
+    flags.DEFINE_integer("size", 256, "Side of the images, pixels.")
+    flags.DEFINE_string("crop", "box_halving", f"How they become so: {' or '.join(CROPS)}.")
+    flags.DEFINE_integer("batch_size", 64, "Images at a time.")
+    flags.DEFINE_string("on_bad_record", "stop", "stop, or skip to leave out and list bad records.")
+    flags.mark_flags_as_required(["weights", "out"])
+    cli.run(lambda: main(flags.FLAGS), __doc__)

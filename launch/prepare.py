@@ -1,0 +1,138 @@
+"""Turns a data set, once, into a TFDS directory of ArrayRecord shards; a stopped command continues.
+
+    python -m launch.prepare --source=folder --path=photos --size=64 --out=data/photos64
+    python -m launch.prepare --source=npz --path=mine.npz --out=data/mine
+    python -m launch.prepare --source=clips --path=videos --size=64 --out=data/videos64
+    python -m launch.prepare --source=tfds --path=cifar10 --out=data    # wants the extra `prepare`
+    python -m launch.prepare --verify --out=data/photos64
+
+Images are cropped to --size and stored as PNG; without --size their files are stored as they are.
+Train on the directory with --config.data.name=tfds --config.data.path=data/photos64; anybody's
+tfds.builder_from_directory opens it. manifest.json counts and hashes what is in it.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from absl import flags
+
+from diffusion_jax.data.arrays import npz
+from diffusion_jax.data.clips import ClipFolder
+from diffusion_jax.data.crops import CROPS
+from diffusion_jax.data.folders import ImageFolder
+from diffusion_jax.data.images import MODES
+from diffusion_jax.data.manifest import verify
+from diffusion_jax.data.preparing import PreparedArrays, PreparedClips, PreparedImages
+from diffusion_jax.data.shards import write_dataset
+from diffusion_jax.data.spec import Spec
+from diffusion_jax.data.writer import Records
+from diffusion_jax.errors import UserError, check_choice
+from launch import cli
+
+SOURCES = ("folder", "npz", "clips", "tfds")
+
+
+def open_records(options: flags.FlagValues) -> tuple[Spec, Records, str]:
+    """(what is written, its records, the fingerprint of what they are made from)."""
+    if options.source == "npz":
+        source = npz(options.path)
+        names = None
+        if source.labels is not None:
+            names = tuple(str(label) for label in range(source.labels.max() + 1))
+        kind = "image" if source.images.ndim == 4 else "video"
+        spec = Spec(kind, source.images.shape[1:], names)
+        return spec, PreparedArrays(source), source.fingerprint()
+    size = (options.size, options.size) if options.size else None
+    how = (options.channels, size, options.crop)
+    shape = (*(size or (None, None)), options.channels)
+    if options.source == "clips":
+        clips = ClipFolder(options.path)
+        spec = Spec("video", (None, *shape), clips.class_names)
+        return spec, PreparedClips(clips, *how), clips.fingerprint()
+    images = ImageFolder(options.path)
+    spec = Spec("image", shape, images.class_names)
+    return spec, PreparedImages(images, *how), images.fingerprint()
+
+
+def prepare_by_name(name: str, data_dir: Path) -> Path:
+    """TFDS downloads a data set and writes it as ArrayRecord; returns its directory."""
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
+        builder.download_and_prepare()
+    except ImportError as error:
+        raise UserError(f"{name}: {error}: pip install -e '.[prepare]', for this once") from error
+    except (tfds.core.DatasetNotFoundError, AssertionError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{name}: TFDS cannot prepare it: {reason}") from error
+    return Path(builder.data_dir)
+
+
+def main(options: flags.FlagValues) -> None:
+    """Prepares or verifies as the flags say."""
+    out = Path(options.out)
+    if options.verify:
+        print(f"{out}: all {verify(out)} files are as they were written")
+        return
+    check_choice("--source", options.source, SOURCES)
+    check_choice("--crop", options.crop, CROPS)
+    check_choice("--channels", str(options.channels), map(str, MODES))
+    if options.source == "tfds":
+        print(f"Prepared: {prepare_by_name(options.path, out)}")
+        return
+    spec, records, fingerprint = open_records(options)
+    how = {name: options[name].value for name in ("size", "crop", "channels")}
+    source = {"fingerprint": fingerprint, **how}
+    write(out, spec, records, source, options.split, options.workers, options.on_bad_record)
+
+
+def write(
+    out: Path,
+    spec: Spec,
+    records: Records,
+    source: dict[str, object],
+    split: str,
+    workers: int,
+    on_bad_record: str,
+) -> None:
+    """Writes one split with a bar, and prints what was written; see `write_dataset`."""
+    with cli.progress(len(records), "records") as bar:
+        manifest = write_dataset(
+            out,
+            spec,
+            {split: records},
+            name=re.sub("[^a-z0-9_]", "_", out.name.lower()),
+            source=source,
+            workers=workers,
+            on_bad_record=on_bad_record,
+            progress=lambda done, total: bar.update(done - bar.n),
+        )
+    print(_summary(out, manifest["splits"][split], spec))
+
+
+def _summary(out: Path, split: dict, spec: Spec) -> str:
+    skipped = [f"  {bad['reason']}" for shard in split["shards"] for bad in shard["skipped"]]
+    classes = f", {len(spec.class_names)} classes" if spec.class_names else ""
+    count = len(split["shards"])
+    shards = f"{count} shard{'s' * (count > 1)}"
+    lines = [f"{split['records']:,} records{classes} in {shards}: {out}"]
+    if skipped:
+        lines += [f"Skipped, and listed in manifest.json: {len(skipped)}", *skipped[:10]]
+    return "\n".join([*lines, f"Train: --config.data.name=tfds --config.data.path={out}"])
+
+
+if __name__ == "__main__":
+    flags.DEFINE_enum("source", "folder", SOURCES, "What --path is.")
+    flags.DEFINE_string("path", "", "Folder, file, or name of a TFDS data set.")
+    flags.DEFINE_string("out", None, "Directory to write; of --source=tfds, TFDS's data_dir.")
+    flags.DEFINE_integer("size", 0, "Side of the square to crop to; 0 leaves images as they are.")
+    flags.DEFINE_string("crop", "centre", f"How: {' or '.join(CROPS)}.")
+    flags.DEFINE_integer("channels", 3, "1 for grey, 3 for RGB.")
+    flags.DEFINE_string("split", "train", "Name of the split that is written.")
+    flags.DEFINE_integer("workers", os.cpu_count(), "Processes.")
+    flags.DEFINE_string("on_bad_record", "stop", "stop, or skip to leave out and list bad records.")
+    flags.DEFINE_bool("verify", False, "Compare the files of --out with their hashes instead.")
+    flags.mark_flag_as_required("out")
+    cli.run(lambda: main(flags.FLAGS), __doc__)

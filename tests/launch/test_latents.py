@@ -1,0 +1,182 @@
+"""Latents: encoded once, drawn anew at every step, decoded when they are looked at."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+from safetensors.numpy import save_file
+
+from diffusion_jax.autoencoder.model import Autoencoder
+from diffusion_jax.autoencoder.moments import SCALE, Moments
+from diffusion_jax.autoencoder.weights import diffusers_shapes, load_safetensors
+from diffusion_jax.data.prepared import Prepared
+from diffusion_jax.errors import UserError
+from diffusion_jax.sharding import make_mesh
+from diffusion_jax.training.step import split_batch
+from launch import encode_latents, train
+from launch.build import build
+from launch.sample import sample
+
+MODEL = Autoencoder(block_channels=(32, 32), layers_per_block=1)  # f = 2
+COUNT, SIDE = 11, 16
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Random weights of `MODEL` in a file."""
+    path = tmp_path_factory.mktemp("weights") / "vae.safetensors"
+    rng = np.random.default_rng(0)
+    tensors = {
+        name: (0.05 * rng.standard_normal(shape)).astype(np.float32)
+        for name, shape in diffusers_shapes(MODEL).items()
+    }
+    save_file(tensors, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Eleven pictures of two classes, by class and name."""
+    folder = tmp_path_factory.mktemp("photos")
+    for index in range(COUNT):
+        pixels = np.random.default_rng(index).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+        path = folder / f"class{index // 6}" / f"{index:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    return folder
+
+
+def encode(photos, weights, out, **changes):
+    options = dict(
+        source="folder",
+        path=str(photos),
+        split="train",
+        weights=str(weights),
+        out=str(out),
+        size=SIDE,
+        crop="box_halving",
+        batch_size=8,
+        on_bad_record="stop",
+    )
+    encode_latents.main(SimpleNamespace(**options | changes))
+    return out
+
+
+@pytest.fixture(scope="module")
+def encoded(photos, weights, tmp_path_factory):
+    return encode(photos, weights, tmp_path_factory.mktemp("latents") / "set")
+
+
+def test_stored_moments_are_those_of_each_image_and_its_mirror_image(encoded, photos, weights):
+    model, params, _ = load_safetensors(weights)
+    records = Prepared(encoded, "train")
+    assert (len(records), records.class_names) == (COUNT, ("class0", "class1"))
+    images = np.stack([np.asarray(Image.open(path)) for path in sorted(photos.glob("*/*.png"))])
+
+    @jax.jit
+    def packed(images):
+        scaled = images.astype(jnp.float32) / 255 * 2 - 1
+        return model.apply({"params": params}, scaled, method="encode").pack()
+
+    for field, expected in (("moments", images), ("moments_flipped", images[:, :, ::-1])):
+        stored = np.stack([records.record(index)[field] for index in range(COUNT)])
+        np.testing.assert_allclose(stored, packed(expected), atol=1e-5)
+    assert [records.record(index)["label"] for index in range(COUNT)] == [0] * 6 + [1] * 5
+
+
+def test_a_bad_image_is_left_out_and_its_batch_is_not(photos, encoded, weights, tmp_path):
+    broken = tmp_path / "photos"
+    for path in photos.glob("*/*.png"):
+        copy = broken / path.relative_to(photos)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes()[: 99 if path.stem == "03" else None])
+    with pytest.raises(UserError, match=r"class0/03.png: cannot be decoded"):
+        encode(broken, weights, tmp_path / "set")
+    records = Prepared(encode(broken, weights, tmp_path / "set", on_bad_record="skip"), "train")
+    whole = Prepared(encoded, "train")
+    for ours, theirs in ((2, 2), (3, 4), (9, 10)):
+        expected = whole.record(theirs)["moments"]
+        np.testing.assert_allclose(records.record(ours)["moments"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(size=15), "--size is 15: it must be a multiple of 2"),
+        (dict(batch_size=0), "--batch_size is 0"),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(photos, weights, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        encode(photos, weights, tmp_path / "set", **changes)
+
+
+def test_training_draws_latents_from_the_posterior():
+    """Mean and spread over many keys; a key decides its draw alone."""
+    mean, log_variance = jnp.full((1, 2, 2, 4), 3.0), jnp.full((1, 2, 2, 4), -2.0)
+    stored = Moments(mean, log_variance).pack()
+    keys = jax.random.split(jax.random.key(0), 4096)
+    batch = {"moments": jnp.broadcast_to(stored, (4096, *stored.shape[1:]))}
+    x0, _ = split_batch(batch, keys, 1.0, 0)
+    np.testing.assert_allclose(x0.mean(), SCALE * 3, rtol=1e-3)
+    np.testing.assert_allclose(x0.std(), SCALE * np.exp(-1), rtol=0.02)
+    one, _ = split_batch({"moments": stored}, keys[7:8], 1.0, 0)
+    np.testing.assert_array_equal(one[0], x0[7])
+
+
+def config(encoded, weights="", **changes):
+    return tiny.diffussm(
+        data__name="tfds",
+        data__path=str(encoded),
+        data__flip=True,
+        autoencoder__name="stable_diffusion",
+        autoencoder__weights=str(weights),
+        model__geometry__channels=4,
+        model__num_classes=2,
+        objective__clip_x0=False,
+        **changes,
+    )
+
+
+def test_training_and_sampling(encoded, weights, tmp_path):
+    train.run(config(encoded, weights, train__steps=3, train__grid_every=3), tmp_path / "eight")
+    train.run(config(encoded, train__steps=3), tmp_path / "one", make_mesh(1))
+    curves = [
+        [record["loss"] for record in tiny.curve(tmp_path / name)] for name in ("eight", "one")
+    ]
+    np.testing.assert_allclose(*curves, rtol=1e-5)
+    grid = np.asarray(Image.open(tmp_path / "eight" / "grids" / "00000003.png"))
+    assert grid.shape == (50 * 34, 2 * 34, 3)  # 100 images of 16 pixels, enlarged to 32
+    request = dict(num=5, labels="", seed=0, batch_size=8)
+    out = sample(config(encoded, weights), tmp_path / "eight", tmp_path / "samples", request)
+    with np.load(out / "samples.npz") as archive:
+        assert archive["arr_0"].shape == (5, SIDE, SIDE, 3)
+        assert archive["arr_0"].std() > 0
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(train__grid_every=1), "autoencoder.weights is empty, and samples are latents"),
+        (dict(model__num_classes=1), "has 2 classes, and config.model.num_classes is 1"),
+        (dict(model__geometry__height=4), r"moments have shape \(8, 8, 8\), and config.model.geo"),
+        (dict(autoencoder__name="none"), "of kind latent, and the model wants image"),
+        (dict(objective__input_scale=0.5), "input_scale"),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_compiled(encoded, tmp_path, changes, message):
+    with pytest.raises(UserError, match=message):
+        made = config(encoded)
+        made.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+        train.run(made, tmp_path)
+
+
+def test_weights_of_other_latents_are_refused(encoded, weights):
+    made = config(encoded, weights)
+    made.model.geometry.channels = 3
+    with pytest.raises(UserError, match=r"has 4 latent channels, and model.geometry.channels is 3"):
+        build(made).sampler(make_mesh(), 0)
