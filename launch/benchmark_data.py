@@ -1,0 +1,90 @@
+"""Measures how fast images reach the training loop, on all cores, beside what Pillow alone decodes.
+
+    python -m launch.benchmark_data --path=photos --size=64
+
+--path is a folder of images, and --size what they are cropped to. Each row reads batches of 64 for
+--seconds: Pillow decoding the files by as many threads as there are cores; the stream reading them
+from the folder, by each crop; and the stream reading shards that launch.prepare writes for this.
+"""
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from absl import flags
+from PIL import Image
+
+from diffusion_jax.data.crops import CROPS
+from diffusion_jax.data.folders import ImageFolder
+from diffusion_jax.data.preparing import PreparedImages
+from diffusion_jax.data.shards import write_dataset
+from diffusion_jax.data.sources import DataConfig, open_source
+from diffusion_jax.data.spec import Spec
+from diffusion_jax.data.stream import Stream
+from diffusion_jax.errors import check_at_least
+from launch import cli
+
+BATCH = 64
+
+
+def per_second(batches: Iterator, seconds: float) -> float:
+    """Images per second, after a first second that does not count."""
+    start, count = None, 0
+    begun = time.perf_counter()
+    for _ in batches:
+        now = time.perf_counter()
+        if start is None:
+            start = now if now > begun + 1 else None
+            continue
+        count += BATCH
+        if now > start + seconds:
+            return count / (now - start)
+    raise AssertionError("the stream has no end")
+
+
+def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Iterator:
+    """Batches that Pillow decodes, and `then` is done with each image."""
+
+    def decode(index: int) -> None:
+        image = Image.open(io.BytesIO(folder.record(index % len(folder))["image"]))
+        then(image.convert("RGB"))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, 2**31, BATCH):
+            yield list(pool.map(decode, range(start, start + BATCH)))
+
+
+def main(options: flags.FlagValues) -> None:
+    """Prints the table."""
+    check_at_least("--size", options.size, 1)
+    shape = (options.size, options.size, 3)
+    folder = ImageFolder(options.path)
+
+    def stream(name: str, path: str | Path, crop: str) -> Iterator:
+        source = open_source(DataConfig(name, str(path), crop=crop), shape, 0)
+        return Stream(source, BATCH, seed=0).batches(0)
+
+    with tempfile.TemporaryDirectory() as directory:
+        records = PreparedImages(folder, 3, shape[:2], "centre")
+        spec, splits = Spec("image", shape, folder.class_names), {"train": records}
+        out = Path(directory) / "set"
+        write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count())
+        rows = {"Pillow: decode": by_pillow(folder, lambda image: image)}
+        for name, crop in CROPS.items():
+            rows[f"Pillow: decode, {name}"] = by_pillow(folder, lambda i, c=crop: c(i, *shape[:2]))
+            rows[f"stream: folder, {name}"] = stream("folder", options.path, name)
+        rows["stream: shards"] = stream("tfds", out, "centre")
+        print(f"{len(folder):,} images to {options.size} px, {os.cpu_count()} cores: images/s")
+        for name, batches in rows.items():
+            print(f"{name:32}{per_second(batches, options.seconds):>10,.0f}", flush=True)
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("path", None, "Folder of images.", required=True)
+    flags.DEFINE_integer("size", 64, "Side of the square that they are cropped to.")
+    flags.DEFINE_float("seconds", 5.0, "How long each row is measured.")
+    cli.run(lambda: main(flags.FLAGS), __doc__)
