@@ -5,7 +5,7 @@
 
 For a laptop: two CPU cores. Nobody published a row for it. How often a classifier sees the
 asked-for digit in unguided samples, one seed each:
-- Learning rate 1.5e-2, clipped at norm 1: 81% after 800 steps, 98.8% after 2,400; 6e-3: 30% after
+- Learning rate 1.5e-2, clipped at norm 1: 81% after 800 steps, 98% after 2,400; 6e-3: 30% after
   800.
 - 2e-3, not clipped: 11% after 1,200 steps, 56% after 2,500. LAMB at 1e-2: 8% after 1,200.
 The class starts as small as in DiT (0.02): digits look right long before the right one is drawn.
