@@ -1,0 +1,1 @@
+"""Scores of samples: features by Inception, and the metrics that papers print."""
