@@ -1,0 +1,165 @@
+"""All metrics of one set of images, from features that come in batches."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.archives import load_archive, save_archive
+from diffusion_jax.evaluation.checks import check_enough, check_features
+from diffusion_jax.evaluation.frechet import Moments, frechet_distance
+from diffusion_jax.evaluation.inception_score import InceptionScore
+from diffusion_jax.evaluation.kid import SUBSET_SIZE, kid
+from diffusion_jax.evaluation.precision_recall import precision_recall
+from diffusion_jax.evaluation.references import Extraction, Reference, check_comparable
+from diffusion_jax.evaluation.subset import Subset
+
+if TYPE_CHECKING:
+    from diffusion_jax.evaluation.inception import Features
+
+KIND = "an evaluation begun"
+KEEP_SAMPLES, KEEP_REFERENCE = 50_000, 10_000  # guided-diffusion's, for precision and recall
+
+
+class Accumulator:
+    """Statistics of the features so far. Memory does not grow with the number of images.
+
+    It holds two covariances (67 MB for Inception's) and the pool features of at most `keep` images
+    in float32 (410 MB for 50,000); see `Subset`.
+
+    Attributes:
+      extraction: how the features are made.
+      keep: images whose pool features are held.
+    """
+
+    def __init__(self, extraction: Extraction, keep: int = KEEP_SAMPLES):
+        self.extraction, self.keep = extraction, keep
+        self._pool = self._spatial = self._score = self._subset = None
+
+    @property
+    def count(self) -> int:
+        """Images so far: where an evaluation continues."""
+        return self._pool.count if self._pool else 0
+
+    def update(self, features: "Features") -> None:
+        """Adds a batch: pool (B, d), spatial (B, s), and logits (B, classes) or None.
+
+        Raises:
+          UserError: for NaN or infinity, or other shapes than before; nothing is added then.
+        """
+        pool, spatial = (np.asarray(part, np.float32) for part in (features.pool, features.spatial))
+        logits = features.logits
+        if self._pool is None:
+            classes = None if logits is None else logits.shape[-1]
+            self._start(pool.shape[-1], spatial.shape[-1], classes)
+        where = f"of the images from {self.count} on"
+        check_features(f"pool features {where}", pool, len(self._pool.mean))
+        check_features(f"spatial features {where}", spatial, len(self._spatial.mean))
+        if (logits is None) != (self._score is None):
+            raise UserError("some images have logits and some have none: use the same weights")
+        if logits is not None:
+            self._score.update(logits)
+        self._pool.update(pool)
+        self._spatial.update(spatial)
+        self._subset.update(pool)
+
+    def _start(self, pool: int, spatial: int, classes: int | None) -> None:
+        self._pool, self._spatial = Moments(pool), Moments(spatial)
+        self._score = None if classes is None else InceptionScore(classes)
+        self._subset = Subset(pool, self.keep)
+
+    def reference(self, fingerprint: str, crop: str | None) -> Reference:
+        """The statistics of these images, for others to be compared with.
+
+        Raises:
+          UserError: for fewer than 2 images.
+        """
+        check_enough("reference", self.count, 2)
+        return Reference(
+            self._pool.gaussian(),
+            self._spatial.gaussian(),
+            self._subset.features,
+            self.extraction,
+            self.count,
+            fingerprint,
+            crop,
+        )
+
+    def result(self, reference: Reference) -> tuple[dict[str, float], dict[str, int]]:
+        """(metrics, counts) of these images beside `reference`.
+
+        What cannot be had is left out: precision, recall and KID beside a reference without
+        features; the Inception Score of features without logits; KID of fewer than its subsets'
+        1000 on either side.
+
+        Returns:
+          metrics: of 'fid', 'sfid', 'inception_score', 'precision', 'recall', 'kid', 'kid_std'.
+          counts: 'samples' and, where it is known, 'reference': images behind FID, sFID and IS;
+            'samples_held' and 'reference_held': behind precision, recall and KID.
+
+        Raises:
+          UserError: for fewer than 2 images, or a reference that is known to be made otherwise.
+        """
+        check_comparable(self.extraction, reference.extraction)
+        check_enough("samples", self.count, 2)
+        metrics = {
+            "fid": frechet_distance(self._pool.gaussian(), reference.pool),
+            "sfid": frechet_distance(self._spatial.gaussian(), reference.spatial),
+        }
+        counts = {"samples": self.count}
+        if reference.count is not None:
+            counts["reference"] = reference.count
+        if self._score is not None:
+            metrics["inception_score"] = self._score.result()
+        if reference.features is not None:
+            held = self._subset.features, reference.features
+            counts |= {"samples_held": len(held[0]), "reference_held": len(held[1])}
+            metrics |= precision_recall(*held)._asdict()
+            if min(map(len, held)) >= SUBSET_SIZE:
+                metrics["kid"], metrics["kid_std"] = kid(*held)
+        return metrics, counts
+
+    def save(self, path: Path) -> None:
+        """Writes all of it, for `load_accumulator` to continue from.
+
+        Raises:
+          UserError: if it cannot be written.
+        """
+        about = {"extraction": self.extraction, "keep": self.keep, "count": self.count}
+        arrays = {}
+        if self.count:
+            for name, moments in (("pool", self._pool), ("spatial", self._spatial)):
+                arrays |= {f"{name}/mean": moments.mean, f"{name}/scatter": moments.scatter}
+            arrays["held"] = self._subset.features
+            if self._score is not None:
+                about["begun"] = self._score.begun
+                arrays |= {"sums": self._score.sums, "scores": np.array(self._score.scores)}
+        save_archive(path, KIND, about, arrays)
+
+
+def load_accumulator(path: Path) -> Accumulator:
+    """What `Accumulator.save` wrote.
+
+    Raises:
+      UserError: for any other file.
+    """
+    about, arrays = load_archive(path, KIND)
+    resolution, *rest = about["extraction"]
+    made = Accumulator(Extraction(resolution and tuple(resolution), *rest), about["keep"])
+    if not about["count"]:
+        return made
+    sums = arrays.get("sums")
+    made._start(
+        len(arrays["pool/mean"]),
+        len(arrays["spatial/mean"]),
+        None if sums is None else sums.shape[1],
+    )
+    for name, moments in (("pool", made._pool), ("spatial", made._spatial)):
+        moments.count = about["count"]
+        moments.mean, moments.scatter = arrays[f"{name}/mean"], arrays[f"{name}/scatter"]
+    made._subset.restore(arrays["held"], about["count"])
+    if sums is not None:
+        made._score.sums, made._score.begun = sums, about["begun"]
+        made._score.scores = arrays["scores"].tolist()
+    return made
