@@ -1,1 +1,0 @@
-"""Scores of samples: features by Inception, and the metrics that papers print."""

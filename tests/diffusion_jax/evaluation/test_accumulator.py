@@ -143,6 +143,6 @@ def test_mistakes_are_named(reference):
     with pytest.raises(UserError, match="images from 3 on"):
         made.update(features._replace(pool=features.spatial))
     assert made.count == 3
-    other = reference._replace(extraction=HOW._replace(resize="pytorch"))
-    with pytest.raises(UserError, match="resize is tf1 and pytorch"):
+    other = reference._replace(extraction=HOW._replace(resize="half_pixel"))
+    with pytest.raises(UserError, match="resize is tf1 and half_pixel"):
         made.result(other)

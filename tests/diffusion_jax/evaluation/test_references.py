@@ -122,7 +122,7 @@ def test_unreadable_files(tmp_path):
     "field, value, message",
     [
         ("resolution", (64, 64), "images are of 64 x 32 pixels and 64 x 64 pixels"),
-        ("resize", "pytorch", "resize is tf1 and pytorch"),
+        ("resize", "half_pixel", "resize is tf1 and half_pixel"),
         ("weights", "b" * 64, f"weights are {'a' * 64} and {'b' * 64}"),
     ],
 )
