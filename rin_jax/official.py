@@ -15,6 +15,7 @@ from flax import traverse_util
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
 from diffusion_jax.geometry import Images, Video
+from diffusion_jax.weights import check_tensors
 from rin_jax.model import RIN
 from rin_jax.positions import position_table
 
@@ -123,15 +124,7 @@ def params_from_official(
     variables = {k if k in wanted else k.split("/", 1)[-1]: value for k, value in plain.items()}
     if arguments and "seq_len" in arguments and arguments["tape_pos_encoding"] == "sin_cos":
         variables[_positions_name("tape", "learned")] = _official_video_table(model)
-    for name, shape in wanted.items():
-        if name not in variables:
-            raise UserError(f"official weights lack {name}")
-        if variables[name].shape != shape:
-            raise UserError(
-                f"official {name} has shape {variables[name].shape}, and this network's has {shape}"
-            )
-    if extra := sorted(set(variables) - set(wanted)):
-        raise UserError(f"official weights hold {len(extra)} variables too many: {extra[0]}, ...")
+    check_tensors(variables, wanted, "network")
     params = {}
     for path, (names, leaf) in _name_table(model).items():
         value = np.stack([variables[name] for name in names.flat]).reshape(leaf.shape)

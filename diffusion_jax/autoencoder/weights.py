@@ -3,7 +3,6 @@
 Names and shapes must be the network's to the last tensor: nothing is filled in.
 """
 
-import hashlib
 import itertools
 import re
 from collections.abc import Mapping
@@ -14,11 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import sha256
+from diffusion_jax.weights import check_dtypes, check_tensors, read_safetensors
 
 # From our paths, joined by dots, to diffusers' names: every rule in turn.
 _RULES = (
@@ -67,23 +66,7 @@ def load_safetensors(path: str | Path, **overrides) -> Pretrained:
     """
     tensors = read_safetensors(path)
     model = model_from_diffusers(tensors, **overrides)
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return Pretrained(model, params_from_diffusers(tensors, model), sha256)
-
-
-def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a file by name.
-
-    Raises:
-      UserError: for a file that is missing, cut short or no safetensors.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"{path} is no file: give the safetensors file of the weights")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise UserError(f"{path} is cut short or no safetensors file: {error}") from error
+    return Pretrained(model, params_from_diffusers(tensors, model), sha256(path))
 
 
 def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides) -> Autoencoder:
@@ -135,16 +118,10 @@ def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder)
     """
     tensors = _with_current_names(tensors)
     table = _name_table(model)
-    for name, leaf in table.values():
-        if name not in tensors:
-            raise UserError(f"weights lack {name}")
-        value, shape = tensors[name], _their_shape(leaf)
-        if value.shape != shape:
-            raise UserError(f"{name} has shape {value.shape}, and this autoencoder's has {shape}")
-        if value.dtype.name not in ("float32", "float16", "bfloat16"):
-            raise UserError(f"{name} is {value.dtype}: give float32, float16 or bfloat16")
-    if extra := sorted(set(tensors) - {name for name, _ in table.values()}):
-        raise UserError(f"weights hold {len(extra)} tensors too many: {extra[0]}, ...")
+    check_tensors(
+        tensors, {name: _their_shape(leaf) for name, leaf in table.values()}, "autoencoder"
+    )
+    check_dtypes(tensors, "float32", "float16", "bfloat16")
     params = {
         path: jnp.asarray(tensors[name].transpose(_TO_OURS[leaf.ndim]), leaf.dtype)
         for path, (name, leaf) in table.items()

@@ -1,6 +1,5 @@
 """The manifest of a data set that was prepared by us: what is in which file, and its hashes."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -8,15 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import sha256
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"  # the folder of a preparation that goes on, or was stopped
 AGAIN = "delete it and give the launch.prepare command of this directory again: it makes it anew"
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(directory: Path) -> dict | None:

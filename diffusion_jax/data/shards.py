@@ -27,7 +27,6 @@ from diffusion_jax.data.manifest import (
     MANIFEST,
     UNFINISHED,
     read_manifest,
-    sha256,
     shards_of,
 )
 from diffusion_jax.data.processes import map_unordered
@@ -42,6 +41,7 @@ from diffusion_jax.data.writer import (
     writing,
 )
 from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.files import sha256
 
 REQUEST = "request.json"
 FORMAT = "array_record"

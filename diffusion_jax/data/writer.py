@@ -10,11 +10,11 @@ from typing import Protocol
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.proto import tf_example_pb2
 
-from diffusion_jax.data.manifest import UNFINISHED, sha256
+from diffusion_jax.data.manifest import UNFINISHED
 from diffusion_jax.data.records import BadRecord
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import write_atomically
+from diffusion_jax.files import sha256, write_atomically
 
 # A record to a chunk, for random access; images are compressed already and latents are noise.
 OPTIONS = "group_size:1,uncompressed,max_parallelism:1"

@@ -1,0 +1,119 @@
+"""Weights that others trained: files of named arrays, which must be a network's to the last one."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from diffusion_jax.errors import UserError
+
+
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a file by name; its format is told by its ending.
+
+    Args:
+      path: .npz, .safetensors, or .pth or .pt with a state dict, for which PyTorch is needed.
+
+    Raises:
+      UserError: for a file that is missing, cut short or of another format.
+    """
+    readers = {
+        ".npz": read_npz,
+        ".safetensors": read_safetensors,
+        ".pth": read_state_dict,
+        ".pt": read_state_dict,
+    }
+    if (ending := Path(path).suffix) not in readers:
+        raise UserError(f"{path} ends in {ending!r}: weights are read from {', '.join(readers)}")
+    return readers[ending](path)
+
+
+def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file by name.
+
+    Raises:
+      UserError: for a file that is missing, cut short or no safetensors.
+    """
+    return _read(path, "safetensors", load_file, SafetensorError)
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file by name; pickled ones are refused.
+
+    Raises:
+      UserError: for a file that is missing, cut short or no npz.
+    """
+
+    def load(path: str | Path) -> dict[str, np.ndarray]:
+        with zipfile.ZipFile(path), np.load(path) as archive:
+            return dict(archive)
+
+    return _read(path, "npz", load, (zipfile.BadZipFile, zlib.error, EOFError, ValueError))
+
+
+def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a state dict that PyTorch saved, by name, without its counters of batches.
+
+    Raises:
+      UserError: for a file that is missing, cut short or holds anything else, or without PyTorch.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs PyTorch to be read: pip install -e '.[convert]', or give a .safetensors"
+        ) from error
+
+    def load(path: str | Path) -> dict[str, np.ndarray]:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return {
+            name: tensor.numpy()
+            for name, tensor in tensors.items()
+            if not name.endswith(".num_batches_tracked")
+        }
+
+    # What torch.load raises depends on the byte at which a file stops making sense.
+    return _read(path, "state dict", load, Exception)
+
+
+def check_tensors(
+    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], network: str
+) -> None:
+    """Raises `UserError` naming the first tensor that is missing, misshapen or left over.
+
+    Args:
+      shapes: of all the tensors that there must be, by name.
+      network: what the shapes are of, as 'autoencoder'.
+    """
+    for name, shape in shapes.items():
+        if name not in tensors:
+            raise UserError(f"weights lack {name}")
+        if (found := tensors[name].shape) != shape:
+            raise UserError(f"{name} has shape {found}, and this {network}'s has {shape}")
+    if extra := sorted(set(tensors) - set(shapes)):
+        raise UserError(f"weights hold {len(extra)} tensors too many: {extra[0]}, ...")
+
+
+def check_dtypes(tensors: Mapping[str, np.ndarray], *dtypes: str) -> None:
+    """Raises `UserError` naming the first tensor of another dtype."""
+    for name, value in tensors.items():
+        if value.dtype.name not in dtypes:
+            raise UserError(f"{name} is {value.dtype}: give {' or '.join(dtypes)}")
+
+
+def _read(
+    path: str | Path,
+    form: str,
+    load: Callable[[str | Path], dict[str, np.ndarray]],
+    faults: type[Exception] | tuple[type[Exception], ...],
+) -> dict[str, np.ndarray]:
+    if not Path(path).is_file():
+        raise UserError(f"{path} is no file: give the {form} file of the weights")
+    try:
+        return load(path)
+    except faults as error:
+        raise UserError(f"{path} is cut short or no {form} file: {error}") from error
