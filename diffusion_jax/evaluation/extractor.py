@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.errors import UserError, check_at_least, check_choice
 from diffusion_jax.evaluation.inception import Features
 from diffusion_jax.evaluation.inception_weights import Pretrained
 from diffusion_jax.evaluation.resize import RESIZES
@@ -19,6 +19,8 @@ def make_extractor(
 ) -> Callable[[np.ndarray], Features]:
     """A jitted extractor; it compiles once for a size of images, whatever their number.
 
+    The last batch is filled up, so give it many images at a time.
+
     Args:
       resize: a name of `RESIZES`; published ImageNet tables are by 'tf1'.
       at_once: images that each part of the mesh's batch takes at a time.
@@ -28,9 +30,10 @@ def make_extractor(
       repeated to three channels. It raises `UserError` for other arrays.
 
     Raises:
-      UserError: for an unknown resize.
+      UserError: for an unknown resize, or at_once below 1.
     """
     check_choice("resize", resize, RESIZES)
+    check_at_least("at_once", at_once, 1)
     batch = at_once * round_up(1, mesh)
 
     def extract(params, images: jax.Array) -> Features:

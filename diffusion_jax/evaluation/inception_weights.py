@@ -4,6 +4,7 @@ pytorch-fid has batch norms, which are folded into the convolutions here; of the
 folded already, `<scope>.w` and `<scope>.b`.
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,6 +117,7 @@ def _params(layers: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
     return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), tree)
 
 
+@functools.cache
 def _kernel_shapes() -> dict[str, tuple[int, ...]]:
     """Shape (rows, columns, inputs, outputs) of each convolution, by our path joined by dots."""
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
