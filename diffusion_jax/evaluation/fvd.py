@@ -7,13 +7,13 @@ aspect, by TensorFlow 1's bilinear interpolation, then brought to [-1, 1].
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax import process
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.i3d import I3D
 from diffusion_jax.evaluation.i3d_weights import Pretrained
+from diffusion_jax.evaluation.resize import bilinear
 from diffusion_jax.sharding import Mesh, by_example, replicated, round_up
 
 WINDOW = 16
@@ -35,9 +35,8 @@ def make_video_extractor(
     """
 
     def features(params, videos: jax.Array) -> jax.Array:
-        videos = videos.astype(jnp.float32)
-        for axis in (3, 2):
-            videos = resize(videos, axis, SIDE)
+        frames = bilinear(videos.reshape(-1, *videos.shape[2:]), SIDE)
+        videos = frames.reshape(*videos.shape[:2], *frames.shape[1:])
         return I3D().apply({"params": params}, process.to_model_range(videos / 255, 1.0))
 
     features = jax.jit(
@@ -80,15 +79,3 @@ def windows(videos: np.ndarray) -> np.ndarray:
     if count == 0:
         raise UserError(f"videos have {videos.shape[1]} frames: give at least {WINDOW}")
     return videos[:, : count * WINDOW].reshape(-1, WINDOW, *videos.shape[2:])
-
-
-def resize(x: jax.Array, axis: int, size: int) -> jax.Array:
-    """Bilinear along one axis, as TensorFlow 1 does it: float32.
-
-    Position i is read at i * (old size / new size), without shift by half a pixel or antialiasing.
-    """
-    position = np.arange(size, dtype=np.float32) * np.float32(x.shape[axis] / size)
-    low = position.astype(np.int32)
-    weight = np.expand_dims(position - np.floor(position), [a for a in range(x.ndim) if a != axis])
-    below, above = (x.take(i, axis, mode="clip") for i in (low, low + 1))
-    return below + (above - below) * weight

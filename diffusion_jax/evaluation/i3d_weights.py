@@ -6,10 +6,6 @@ i3d_pretrained_400.pt holds by these names. Those of pytorch-i3d's own rgb_image
 """
 
 import functools
-import hashlib
-import pickle
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,13 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from diffusion_jax.autoencoder.weights import read_safetensors
-from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.i3d import FEWEST_FRAMES, I3D
+from diffusion_jax.files import sha256
+from diffusion_jax.weights import check_dtypes, check_tensors, read_tensors
 
 EPSILON = 1e-3  # of batch norm in the reference, which is of Sonnet 1; VideoGPT computes with 1e-5
 _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
-_COUNTER = "bn.num_batches_tracked"  # which newer PyTorch adds, and nothing reads
 
 # Axes of theirs -> ours: (out, in, T, H, W) -> (T, H, W, in, out); and back.
 _TO_OURS = (2, 3, 4, 1, 0)
@@ -51,54 +46,7 @@ def load_i3d(path: str | Path) -> Pretrained:
       UserError: for a file that is missing or unreadable, or that does not hold the tensors of I3D,
         and those alone.
     """
-    params = params_from_pytorch(read_tensors(path))
-    with open(path, "rb") as file:
-        return Pretrained(params, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a .safetensors, .npz, .pt or .pth file by name.
-
-    Raises:
-      UserError: for a file that is missing or unreadable, or of another kind.
-    """
-    suffix = Path(path).suffix
-    if suffix == ".safetensors":
-        return read_safetensors(path)
-    if not Path(path).is_file():
-        raise UserError(f"{path} is no file: give the file of the weights")
-    if suffix == ".npz":
-        return _read_npz(path)
-    if suffix in (".pt", ".pth"):
-        return _read_torch(path)
-    raise UserError(f"{path} ends in {suffix!r}: give .safetensors, .npz, .pt or .pth")
-
-
-def _read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    try:
-        if not zipfile.is_zipfile(path):
-            raise zipfile.BadZipFile("not a zip archive")
-        with np.load(path) as archive:
-            return dict(archive)
-    except (zipfile.BadZipFile, zlib.error, ValueError) as error:
-        raise UserError(f"{path} is cut short or no .npz of arrays: {error}") from error
-
-
-def _read_torch(path: str | Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            f"{path} needs torch: pip install -e '.[convert]', or give .safetensors or .npz"
-        ) from error
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        raise UserError(
-            f"{path} is no state dict of tensors: save module.state_dict(), not TorchScript or the "
-            "module itself"
-        ) from error
+    return Pretrained(params_from_pytorch(read_tensors(path)), sha256(path))
 
 
 def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -108,7 +56,7 @@ def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     bias - s * running_mean.
 
     Args:
-      tensors: pytorch-i3d's name to array, of floats.
+      tensors: pytorch-i3d's name to float32 array, without counters of batches.
 
     Returns:
       The tree that `I3D().apply({'params': tree}, ...)` takes, float32.
@@ -116,19 +64,8 @@ def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
       UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
     """
-    expected = pytorch_shapes()
-    for name, shape in expected.items():
-        if name not in tensors:
-            raise UserError(f"weights lack {name}: are they those of pytorch-i3d, for RGB?")
-        value = tensors[name]
-        if value.shape != shape:
-            raise UserError(f"{name} has shape {value.shape}, and I3D's has {shape}")
-        if not jnp.issubdtype(value.dtype, jnp.floating):
-            raise UserError(f"{name} is {value.dtype}: give floats")
-    counters = {name.replace("bn.bias", _COUNTER) for name in expected}
-    if extra := sorted(set(tensors) - set(expected) - counters):
-        raise UserError(f"weights hold {len(extra)} tensors too many: {extra[0]}, ...")
-
+    check_tensors(tensors, pytorch_shapes(), "I3D")
+    check_dtypes(tensors, "float32")
     params = {}
     for path in _kernels():
         unit = ".".join(path)

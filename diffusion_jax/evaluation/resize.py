@@ -23,7 +23,7 @@ def tf1(images: jax.Array) -> jax.Array:
     Returns:
       (B, 299, 299, C) float32 in [-1, 1).
     """
-    return (_bilinear(images, lambda target, scale: target * scale) - 128) / 128
+    return (bilinear(images, SIDE) - 128) / 128
 
 
 def half_pixel(images: jax.Array) -> jax.Array:
@@ -41,19 +41,24 @@ def half_pixel(images: jax.Array) -> jax.Array:
     def source(target: np.ndarray, scale: np.float32) -> np.ndarray:
         return np.maximum((target + np.float32(0.5)) * scale - np.float32(0.5), 0)
 
-    return _bilinear(images, source) / 127.5 - 1
+    return bilinear(images, SIDE, source) / 127.5 - 1
 
 
 RESIZES = {"tf1": tf1, "half_pixel": half_pixel}
 
 
-def _bilinear(
-    images: jax.Array, source: Callable[[np.ndarray, np.float32], np.ndarray]
+def bilinear(
+    images: jax.Array,
+    side: int,
+    source: Callable[[np.ndarray, np.float32], np.ndarray] = lambda target, scale: target * scale,
 ) -> jax.Array:
-    """(B, 299, 299, C) float32 in [0, 255]; `source` tells where a row or column is taken from."""
+    """(B, side, side, C) float32 in [0, 255]; `source` tells where a row or column is taken from.
+
+    That of TensorFlow 1 unless told otherwise.
+    """
     x = images.astype(jnp.float32)
     for axis in (1, 2):
-        position = source(np.arange(SIDE, dtype=np.float32), np.float32(x.shape[axis] / SIDE))
+        position = source(np.arange(side, dtype=np.float32), np.float32(x.shape[axis] / side))
         lower = np.floor(position).astype(np.int32)
         weight = np.expand_dims(position - lower.astype(np.float32), (0, 3 - axis, 3))
         below, above = (x.take(i, axis, mode="clip") for i in (lower, lower + 1))

@@ -2,7 +2,6 @@
 
 import functools
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden import relative_error
@@ -40,18 +39,6 @@ def literal_resize(frame: np.ndarray, size: int) -> np.ndarray:
         lower = frame[bottom, left] * (1 - x + left) + frame[bottom, right] * (x - left)
         out[i, j] = upper * (1 - y + top) + lower * (y - top)
     return out
-
-
-@pytest.mark.parametrize("height, width", [(5, 7), (64, 65), (16, 15)])
-def test_frames_are_resized_as_tensorflow_1_does(height, width):
-    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.float32)
-    ours = fvd.resize(fvd.resize(jnp.asarray(frame), 1, SMALL), 0, SMALL)
-    np.testing.assert_allclose(ours, literal_resize(frame, SMALL), atol=1e-3)
-
-
-def test_frames_of_224_stay_as_they_are():
-    frame = jnp.asarray(np.random.default_rng(0).standard_normal((224, 2)), jnp.float32)
-    np.testing.assert_array_equal(fvd.resize(frame, 0, fvd.SIDE), frame)
 
 
 def test_videos_are_cut_into_windows_end_to_end():
