@@ -138,15 +138,13 @@ def _scope(layer: str) -> str:
     branch, _, place = branch.partition("_")
     if not place:
         return f"{mixed}.conv"
-    if place == "pool":
-        tower = 2
-    else:
-        tower = branch in ("branch3x3dbl", "branch7x7dbl", "branch7x7x3") and block != "Mixed_6a"
+    second = branch in ("branch3x3dbl", "branch7x7dbl", "branch7x7x3") and block != "Mixed_6a"
+    tower = 2 if place == "pool" else int(second)
     path = f"{_numbered('tower', tower)}.{_IN_BRANCH[place]}"
-    if block in ("Mixed_7b", "Mixed_7c"):
+    if block in ("Mixed_7b", "Mixed_7c"):  # as the files that there are spell it
         path = path.replace(".", "_")
     return f"{mixed}.{path}"
 
 
 def _numbered(name: str, i: int) -> str:
-    return f"{name}_{i:d}" if i else name
+    return f"{name}_{i}" if i else name

@@ -34,12 +34,12 @@ def cifar10_test() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.slow
 def test_the_nearest_neighbour_of_a_photograph_is_of_its_class():
-    """Of the first 500 test images of CIFAR-10, each against the 499 others, by cosine: 373 hit."""
+    """The first 500 test images of CIFAR-10, each against the 499 others, by cosine of `pool`."""
     pretrained = load_inception(weights())
     images, labels = cifar10_test()
     images, labels = images[:500], labels[:500]
     features = make_extractor(pretrained, make_mesh(1), "tf1")(images)
     unit = features.pool / np.linalg.norm(features.pool, axis=1, keepdims=True)
     similarity = unit @ unit.T - 2 * np.eye(len(unit), dtype=np.float32)
-    accuracy = np.mean(labels[similarity.argmax(axis=1)] == labels)
-    assert abs(accuracy - 0.746) < 0.01
+    hits = np.sum(labels[similarity.argmax(axis=1)] == labels)
+    assert abs(hits - 373) <= 1  # 74.6%; rounding may decide a near tie
