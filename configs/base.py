@@ -60,7 +60,10 @@ def base(model: ConfigDict) -> ConfigDict:
                 keep_checkpoints=3,
                 grid_every=10_000,  # 0 draws none
                 grid_size=64,
+                eval_every=0,  # 0 never scores
             ),
+            # launch.eval_in_training: files of weights and of launch.reference, number of samples
+            evaluation=dict(inception="", reference="", num=5_000),
             # diffusion_jax.sharding.make_mesh: parts of the parameters; the rest share the batch
             mesh=dict(fsdp=1, tensor=1),
             # diffusion_jax.samplers.Sampling

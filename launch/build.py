@@ -1,6 +1,7 @@
 """From a config to the objects that it describes; every mistake in it is found here."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -91,9 +92,19 @@ class Experiment:
         )
         if self.autoencoder is None:
             return lambda *arguments: np.asarray(run(*arguments))
-        decode = make_decoder(self._pretrained(), mesh)
+        decode = make_decoder(self._pretrained, mesh)
         return lambda *arguments: decode(np.asarray(run(*arguments)))
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Of what is looked at: of a sample, once decoded. Raises as `sampler`."""
+        if self.autoencoder is None:
+            return self.sample_shape
+        model = self._pretrained.model
+        sides = (model.factor * side for side in self.sample_shape[:2])
+        return (*sides, model.image_channels)
+
+    @functools.cached_property
     def _pretrained(self) -> Pretrained:
         if not self.autoencoder:
             raise UserError(
@@ -119,7 +130,8 @@ def build(config: ConfigDict) -> Experiment:
     check_at_least("train.steps", config.train.steps, 1)
     for name in ("batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
         check_at_least(f"train.{name}", config.train[name], 1)
-    check_at_least("train.grid_every", config.train.grid_every, 0)
+    for name in ("grid_every", "eval_every"):
+        check_at_least(f"train.{name}", config.train[name], 0)
     check_rate("ema_decay", config.ema_decay)
     fields = dict(config.objective)
     objective = Objective(**{**fields, "schedule": make_schedule(**fields["schedule"])})

@@ -1,6 +1,7 @@
 """What the commands share: flags of a config, errors as one line, a bar."""
 
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,12 @@ def define_config() -> flags.FlagHolder:
     )
 
 
+def config_name() -> str:
+    """'rin/digits' of --config=configs/rin/digits.py."""
+    path = Path(config_flags.get_config_filename(flags.FLAGS["config"]))
+    return f"{path.parent.name}/{path.stem}"
+
+
 def run(main: Callable[[], None], usage: str) -> None:
     """Parses the flags and runs `main`. A user's mistake ends in one line and exit status 2.
 
@@ -35,6 +42,11 @@ def run(main: Callable[[], None], usage: str) -> None:
 
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=_parse)
+
+
+def command() -> str:
+    """What was called, to be called again."""
+    return f"python -m launch.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
 
 
 def progress(total: int, unit: str, initial: int = 0) -> tqdm:

@@ -1,6 +1,7 @@
 """Says what the network of a config costs, beside what its paper says.
 
     python -m launch.describe --config=configs/diffussm/imagenet256.py
+    python -m launch.describe --all > docs/costs.md
 
 Parameters by part, and multiply-adds (M: millions, G: billions) of one example, forward, without
 guidance, counted in the traced program: those of matrix products, and half the operations of FFTs
@@ -8,15 +9,17 @@ guidance, counted in the traced program: those of matrix products, and half the 
 listed apart.
 """
 
+import importlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from absl import flags
 from jax.extend import core
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from configs.published import COSTS, Cost
 from diffusion_jax.denoiser import Condition, NoiseLevel
@@ -81,19 +84,48 @@ def _of_fft(equation: core.JaxprEqn) -> float:
     return size * 5 / 2 * math.log2(math.prod(lengths)) / (2 if real else 1)
 
 
-def describe(experiment: Experiment, published: Cost | None) -> str:
-    """The table, beside what the paper prints."""
-    lines = [f"{name:16}{count / 1e6:>10.2f} M" for name, count in parameters(experiment).items()]
-    lines.append(f"{'parameters':16}{sum(parameters(experiment).values()) / 1e6:>10.2f} M")
+class Costs(NamedTuple):
+    """What a config costs.
+
+    Attributes:
+      parts: number of parameters of each top-level part of the network.
+      each: {'matmul', 'fft'}: multiply-adds of one more example in a batch.
+      shared: the same, of what the whole batch shares.
+      state: bytes of the train state: parameters, EMA and two moments, float32.
+    """
+
+    parts: dict[str, int]
+    each: dict[str, float]
+    shared: dict[str, float]
+    state: int
+
+    @property
+    def parameters(self) -> int:
+        return sum(self.parts.values())
+
+
+def costs(experiment: Experiment) -> Costs:
+    """Counts a config without computing or holding anything of its size."""
+    one, two = (multiply_adds(experiment, batch) for batch in (1, 2))
+    each = {name: two[name] - one[name] for name in one}
+    shared = {name: one[name] - each[name] for name in one}
+    state = jax.eval_shape(lambda: experiment.init_state(0, 1))
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+    return Costs(parameters(experiment), each, shared, size)
+
+
+def describe(found: Costs, published: Cost | None) -> str:
+    """The table of one config, beside what the paper prints."""
+    lines = [f"{name:20}{count / 1e6:>10.2f} M" for name, count in found.parts.items()]
+    lines.append(f"{'parameters':20}{found.parameters / 1e6:>10.2f} M")
     if published:
         lines[-1] += f"    published {published.parameters:g} M"
-    one, two = (multiply_adds(experiment, batch) for batch in (1, 2))
-    for name in one:
-        each = two[name] - one[name]
-        line = f"{name:16}{each / 1e9:>10.2f} G"
+    lines.append(f"{'train state':20}{found.state / 2**30:>10.2f} GiB")
+    for name, each in found.each.items():
+        line = f"{name:20}{each / 1e9:>10.2f} G"
         if name == "matmul" and published and published.multiply_adds:
             line += f"    published {published.multiply_adds:g} G"
-        if shared := one[name] - each:
+        if shared := found.shared[name]:
             line += f"    and {shared / 1e9:.2f} G a batch"
         lines.append(line)
     if published and published.difference:
@@ -101,16 +133,49 @@ def describe(experiment: Experiment, published: Cost | None) -> str:
     return "\n".join(lines)
 
 
-def main(config: ConfigDict, path: Path) -> None:
-    """Prints the table of the config in the file at `path`."""
-    published = COSTS.get(f"{path.parent.name}/{path.stem}")
-    print(describe(build(config), published))
+def describe_all() -> str:
+    """A row for every config, in Markdown."""
+    lines = [
+        "| config | parameters | published | multiply-adds | published | train state |",
+        "|---|---|---|---|---|---|",
+    ]
+    folder = Path(__file__).parents[1] / "configs"
+    for path in sorted(folder.glob("*/*.py")):
+        module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
+        if not hasattr(module, "get_config"):
+            continue
+        name = f"{path.parent.name}/{path.stem}"
+        found, published = costs(build(module.get_config())), COSTS.get(name)
+        printed = ("", "")
+        if published:
+            multiply_adds = published.multiply_adds
+            printed = (f"{published.parameters:g}M", multiply_adds and f"{multiply_adds:g}G")
+        cells = (
+            f"[{name}](../configs/{name}.py)",
+            f"{found.parameters / 1e6:.2f}M",
+            printed[0],
+            f"{sum(found.each.values()) / 1e9:.2f}G",
+            printed[1] or "",
+            f"{found.state / 2**30:.2f} GiB",
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(config: ConfigDict, name: str) -> None:
+    """Prints the table of the config of this name, as 'rin/cifar10'."""
+    print(describe(costs(build(config)), COSTS.get(name)))
 
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    flags.mark_flag_as_required("config")
+    ALL = flags.DEFINE_bool("all", False, "Every config, as a table in Markdown.")
+    flags.register_validator(
+        "config",
+        lambda config: config or flags.FLAGS["all"].value,
+        message="give a config, or --all",
+    )
     cli.run(
-        lambda: main(CONFIG.value, Path(config_flags.get_config_filename(flags.FLAGS["config"]))),
+        lambda: print(describe_all()) if ALL.value else main(CONFIG.value, cli.config_name()),
         __doc__,
     )

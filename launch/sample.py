@@ -32,17 +32,17 @@ from launch.grid import grid_columns, make_condition
 from launch.workdir import read_workdir
 
 
-def restore_ema(workdir: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
-    """(EMA parameters, step) of the newest checkpoint.
+def restore_ema(folder: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
+    """(EMA parameters, step) of the newest checkpoint in a folder.
 
     Raises:
       UserError: if the run has none.
     """
     shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
-    with contextlib.closing(Checkpoints(workdir / "checkpoints")) as checkpoints:
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
         step = checkpoints.latest()
         if step is None:
-            raise UserError(f"--workdir {workdir} has no checkpoint yet: train for longer")
+            raise UserError(f"{folder} has no checkpoint yet: train for longer")
         state = checkpoints.restore(step, abstract_like(shapes, of_state(shapes, mesh)))
     return state.ema, step
 
@@ -70,7 +70,12 @@ def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray
 
 
 def sample(
-    config: ConfigDict, workdir: Path, out: Path | None, request: dict, mesh: Mesh | None = None
+    config: ConfigDict,
+    workdir: Path,
+    out: Path | None,
+    request: dict,
+    mesh: Mesh | None = None,
+    checkpoints: str = "checkpoints",
 ) -> Path:
     """Draws what `request` asks for; returns the folder of samples.npz and grid.png.
 
@@ -79,6 +84,7 @@ def sample(
       out: folder to write to, None for one in `workdir` named after the request.
       request: num, labels, seed, batch_size.
       mesh: to sample on, None for the config's.
+      checkpoints: folder in `workdir` whose newest checkpoint is sampled: this, or 'best'.
     """
     check_at_least("--num", request["num"], 1)
     check_at_least("--batch_size", request["batch_size"], 1)
@@ -87,7 +93,7 @@ def sample(
     labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
     source = build_source(config, experiment) if experiment.conditioning_frames else None
     mesh = mesh or make_mesh(**config.mesh)
-    params, step = restore_ema(workdir, config, experiment, mesh)
+    params, step = restore_ema(workdir / checkpoints, config, experiment, mesh)
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": step}
     del record["batch_size"]
     out = out or workdir / "samples" / _name(record)
@@ -168,35 +174,58 @@ def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | Non
     write_atomically(path, write)
 
 
-def main(options: flags.FlagValues) -> None:
-    """Samples as the flags say."""
-    workdir = Path(options.workdir)
-    config = read_workdir(workdir)
-    if options.steps is not None:
-        config.sampling.steps = options.steps
-    if options.sampler is not None:
-        config.sampling.sampler = options.sampler
-    if options.guidance is not None:
-        config.sampling.guidance = options.guidance
-    if options.autoencoder is not None:
-        config.autoencoder.weights = options.autoencoder
+def override(config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
+    """A run's config with what the flags say of sampling."""
+    for name, section, field in (
+        ("steps", "sampling", "steps"),
+        ("sampler", "sampling", "sampler"),
+        ("guidance", "sampling", "guidance"),
+        ("autoencoder", "autoencoder", "weights"),
+    ):
+        if options[name].value is not None:
+            config[section][field] = options[name].value
     if not options.carry:
         config.sampling.carry_decay = 1.0
+    return config
+
+
+def from_flags(workdir: Path, config: ConfigDict, options: flags.FlagValues) -> Path:
+    """`sample` of what the flags ask for."""
     request = {name: options[name].value for name in ("num", "labels", "seed", "batch_size")}
-    out = sample(config, workdir, Path(options.out) if options.out else None, request)
-    print(f"{options.num} samples: {out / 'samples.npz'}, {out / 'grid.png'}")
+    checkpoints = "best" if options.best else "checkpoints"
+    out = Path(options.out) if options.out else None
+    return sample(config, workdir, out, request, checkpoints=checkpoints)
 
 
-if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.", required=True)
-    flags.DEFINE_integer("num", 64, "Number of samples.")
+def read_request(out: Path) -> dict:
+    """What the samples in a folder are."""
+    return json.loads((out / "request.json").read_text())
+
+
+def define_flags(num: int) -> None:
+    """Of `override` and `from_flags`; `num` samples by default."""
+    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+    flags.DEFINE_integer("num", num, "Number of samples.")
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
     flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")
     flags.DEFINE_string("out", None, "Folder to write to; one in the run directory.")
+
+
+def main(options: flags.FlagValues) -> None:
+    """Samples as the flags say."""
+    workdir = Path(options.workdir)
+    out = from_flags(workdir, override(read_workdir(workdir), options), options)
+    print(f"{options.num} samples: {out / 'samples.npz'}, {out / 'grid.png'}")
+
+
+if __name__ == "__main__":
+    define_flags(num=64)
+    flags.mark_flag_as_required("workdir")
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -8,7 +8,6 @@ line; configs/base.py lists them.
 """
 
 import contextlib
-import json
 from pathlib import Path
 
 import jax
@@ -18,7 +17,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.data.stream import Stream
-from diffusion_jax.reporting.metrics import MetricWriter
+from diffusion_jax.reporting.metrics import MetricWriter, read_lines
 from diffusion_jax.sharding import Mesh, by_example, check_batch, make_mesh, of_state
 from diffusion_jax.training.loop import train
 from diffusion_jax.training.optimizers import learning_rate, make_optimizer
@@ -26,20 +25,24 @@ from diffusion_jax.training.state import TrainState
 from diffusion_jax.training.step import make_train_step
 from launch import cli
 from launch.build import Experiment, build, build_source
+from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
 from launch.workdir import open_workdir
 
 
-def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
-    """Trains as `config` says, in `workdir`, on `mesh` or the config's."""
+def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None, name: str = "") -> None:
+    """Trains as `config`, of the file `name`, says, in `workdir`, on `mesh` or the config's."""
     experiment = build(config)
     mesh = mesh or make_mesh(**config.mesh)
     check_batch(config.train.batch_size, config.train.accumulate, mesh)
     source = build_source(config, experiment)
-    draw_grid = None
-    if config.train.grid_every:
+    callbacks = []
+    if every := config.train.grid_every:
         draw_grid = make_grid_drawer(config, experiment, source, mesh, workdir / "grids")
-    open_workdir(workdir, config, source)
+        callbacks.append((every, draw_grid))
+    if every := config.train.eval_every:
+        callbacks.append((every, make_evaluator(config, experiment, mesh, workdir)))
+    open_workdir(workdir, config, source, name)
 
     total = config.train.steps
     optimizer = make_optimizer(experiment.optimizer, total)
@@ -82,8 +85,7 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None) -> None:
                 log_every=config.train.log_every,
                 checkpoint_every=config.train.checkpoint_every,
                 learning_rate=learning_rate(experiment.optimizer, total),
-                draw_grid=draw_grid,
-                grid_every=config.train.grid_every,
+                callbacks=callbacks,
             )
     print(_summary(workdir, total, len(stream.skipped)))
 
@@ -108,8 +110,9 @@ def _initial_state(
 
 
 def _summary(workdir: Path, total: int, skipped: int) -> str:
-    last = (workdir / "metrics.jsonl").read_text().splitlines()[-1:]
-    loss = f", loss {json.loads(last[0])['loss']:.4f}" if last else ""
+    records = read_lines(workdir / "metrics.jsonl")
+    losses = [record["loss"] for record in records if "loss" in record]
+    loss = f", loss {losses[-1]:.4f}" if losses else ""
     bad = f"; {skipped} bad records were skipped" if skipped else ""
     return f"""Done: {total} steps{loss}{bad}. In {workdir}:
   checkpoints/    the state at the last steps, float32 parameters and their EMA
@@ -124,4 +127,4 @@ if __name__ == "__main__":
     CONFIG = cli.define_config()
     WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; made if it is not there.")
     flags.mark_flags_as_required(["config", "workdir"])
-    cli.run(lambda: run(CONFIG.value, Path(WORKDIR.value)), __doc__)
+    cli.run(lambda: run(CONFIG.value, Path(WORKDIR.value), name=cli.config_name()), __doc__)

@@ -6,18 +6,25 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from configs.base import base
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import write_atomically
 
 # What a run may change when it continues; everything else must stay as it was. Where the data lie
 # may change: that they are the same is told by their fingerprint.
-_MAY_CHANGE = ("train.", "sampling.", "mesh.", "data.path", "autoencoder.weights")
+_MAY_CHANGE = (
+    *("train.", "sampling.", "mesh.", "evaluation."),
+    *("data.path", "autoencoder.weights"),
+)
 _MUST_STAY = ("train.batch_size", "train.accumulate")
 
 
-def open_workdir(workdir: Path, config: ConfigDict, source: Source) -> None:
+def open_workdir(workdir: Path, config: ConfigDict, source: Source, name: str) -> None:
     """Makes the run directory and writes config.json and data.json, or checks that they are these.
+
+    Args:
+      name: of the config's file, as 'rin/cifar10', for run.json.
 
     Raises:
       UserError: if it cannot be written, or holds a run of another config or on other data.
@@ -29,11 +36,12 @@ def open_workdir(workdir: Path, config: ConfigDict, source: Source) -> None:
             _check_same(workdir, read_workdir(workdir).to_dict(), json.loads(config.to_json()))
         if (workdir / "data.json").exists():
             _check_same_data(workdir, json.loads((workdir / "data.json").read_text()), data)
-        for name, text in (
+        for file, text in (
             ("config.json", config.to_json(indent=2)),
             ("data.json", json.dumps(data, indent=2)),
+            ("run.json", json.dumps({"config": name}, indent=2)),
         ):
-            write_atomically(workdir / name, lambda file, text=text: file.write_text(text + "\n"))
+            write_atomically(workdir / file, lambda path, text=text: path.write_text(text + "\n"))
     except OSError as error:
         raise UserError(
             f"--workdir {workdir} cannot be written ({error.strerror}): choose another"
@@ -41,7 +49,7 @@ def open_workdir(workdir: Path, config: ConfigDict, source: Source) -> None:
 
 
 def read_workdir(workdir: Path) -> ConfigDict:
-    """The config of a run.
+    """The config of a run; what it did not have yet when the run began has its default.
 
     Raises:
       UserError: if there is no run in `workdir`.
@@ -49,7 +57,16 @@ def read_workdir(workdir: Path) -> ConfigDict:
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
-    return ConfigDict(json.loads(path.read_text()))
+    saved = json.loads(path.read_text())
+    config = base(ConfigDict(saved["model"])).unlock()
+    config.update(saved)
+    return config
+
+
+def read_run(workdir: Path) -> dict[str, str]:
+    """{'config': name of the file that a run's config is from, '' where it was not written}."""
+    path = workdir / "run.json"
+    return json.loads(path.read_text()) if path.exists() else {"config": ""}
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:

@@ -77,13 +77,17 @@ class DataConfig:
 
 
 def open_source(
-    config: DataConfig, example_shape: tuple[int, ...], num_classes: int, *, latents: bool = False
+    config: DataConfig,
+    example_shape: tuple[int, ...] | None,
+    num_classes: int,
+    *,
+    latents: bool = False,
 ) -> Source:
     """Opens a data set and checks that it fits its model.
 
     Args:
       example_shape: what the model was configured for: (H, W, C), (T, H, W, C), or (h, w, 2c) of
-        moments.
+        moments; None takes arrays of any shape.
       num_classes: of the model; 0 ignores the labels.
       latents: the model wants moments.
 

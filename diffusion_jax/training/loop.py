@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,8 @@ from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.metrics import MetricWriter
 from diffusion_jax.training.state import TrainState
+
+Callback = Callable[[int, TrainState], dict[str, float] | None]
 
 
 class Diverged(UserError):
@@ -31,8 +33,7 @@ def train(
     log_every: int,
     checkpoint_every: int,
     learning_rate: Callable[[int], jax.Array],
-    draw_grid: Callable[[int, TrainState], None] | None,
-    grid_every: int,
+    callbacks: Sequence[tuple[int, Callback]],
 ) -> TrainState:
     """Trains from `state.step` to `total_steps`.
 
@@ -42,7 +43,8 @@ def train(
     Args:
       put: sends a batch to the devices.
       learning_rate: step -> learning rate, for the records.
-      draw_grid: called with (step, state) every `grid_every` steps, 0 for never.
+      callbacks: (every so many steps, and after the last; what is called with (step, state), and
+        may return scalars to be recorded).
 
     Raises:
       Diverged: at the first loss or gradient that is not finite.
@@ -58,13 +60,19 @@ def train(
         if pending:
             _record(*pending, writer, checkpoints, steps, log_every, learning_rate)
         pending = (step + 1, metrics)
-        done = step + 1 == total_steps
-        if done or (step + 1) % checkpoint_every == 0:
+
+        def is_due(every: int, step=step) -> bool:
+            return step + 1 == total_steps or (step + 1) % every == 0
+
+        due = [callback for every, callback in callbacks if is_due(every)]
+        if due or is_due(checkpoint_every):
             _record(*pending, writer, checkpoints, steps, log_every, learning_rate)
             pending = None
+        for callback in due:
+            if scalars := callback(step + 1, state):
+                writer.write(step + 1, scalars)
+        if is_due(checkpoint_every):  # last: a run stopped before it calls them again
             checkpoints.save(step + 1, state)
-        if grid_every and (done or (step + 1) % grid_every == 0):
-            draw_grid(step + 1, state)
     checkpoints.wait()
     return state
 

@@ -1,0 +1,77 @@
+"""A smaller FID during training: its curve, and the best checkpoint by it."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffusion_jax.checkpoints import Checkpoints
+from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.evaluation.accumulator import Accumulator
+from diffusion_jax.evaluation.extractor import make_extractor
+from diffusion_jax.evaluation.inception_weights import load_inception
+from diffusion_jax.evaluation.references import Extraction, check_comparable, load_reference
+from diffusion_jax.reporting.metrics import read_lines
+from diffusion_jax.sampling import random_labels
+from diffusion_jax.sharding import Mesh, round_up
+from diffusion_jax.training.state import TrainState
+from launch.build import Experiment
+from launch.grid import make_condition
+
+BATCH = 256  # samples at a time, and more if the mesh has more parts
+
+
+def make_evaluator(
+    config: ConfigDict, experiment: Experiment, mesh: Mesh, workdir: Path
+) -> Callable[[int, TrainState], dict[str, float]]:
+    """(step, state) -> FID, sFID and, if it can be had, Inception Score of samples of the EMA.
+
+    The samples are the same noise every time. The state with the lowest FID so far is kept in
+    `workdir`/best. FID of fewer samples is higher: compare points of one curve only.
+
+    Raises:
+      UserError: for weights or a reference that cannot be read, or do not fit the samples.
+    """
+    section = config.evaluation
+    check_at_least("evaluation.num", section.num, 2)
+    if experiment.conditioning_frames or len(experiment.sample_shape) != 3:
+        raise UserError("train.eval_every is set: FID is of images; set it to 0 for videos")
+    reference = load_reference(Path(section.reference))._replace(features=None)
+    pretrained = load_inception(section.inception)
+    resize = reference.extraction.resize
+    extract = make_extractor(pretrained, mesh, resize)
+    sampler = experiment.sampler(mesh, config.seed)
+    resolution = experiment.image_shape[:2]
+    extraction = Extraction(resolution, resize, pretrained.sha256)
+    check_comparable(extraction, reference.extraction)
+    batch = round_up(min(BATCH, section.num), mesh)
+
+    def samples(state: TrainState, start: int) -> np.ndarray:
+        indices = np.arange(start, start + batch, dtype=np.int32)
+        classes = experiment.num_classes
+        labels = random_labels(config.seed, jnp.asarray(indices), classes) if classes else None
+        condition = make_condition(experiment, None, indices, labels)
+        return sampler(state.ema, jnp.asarray(indices), condition)[: section.num - start]
+
+    def evaluate(step: int, state: TrainState) -> dict[str, float]:
+        accumulator = Accumulator(extraction, keep=0)
+        for start in range(0, section.num, batch):
+            accumulator.update(extract(samples(state, start)))
+        metrics, _ = accumulator.result(reference)
+        _keep_if_best(workdir, step, state, metrics["fid"])
+        return metrics
+
+    return evaluate
+
+
+def _keep_if_best(workdir: Path, step: int, state: TrainState, fid: float) -> None:
+    records = read_lines(workdir / "metrics.jsonl")
+    earlier = [record["fid"] for record in records if "fid" in record and record["step"] < step]
+    best = Checkpoints(workdir / "best")
+    # One of a later step is of this run too, before it was stopped.
+    if fid < min(earlier, default=math.inf) and step > (best.latest() or 0):
+        best.save(step, state)
+    best.close()

@@ -1,0 +1,77 @@
+"""Scores a run, or images made elsewhere: FID, sFID, Inception Score, precision, recall and KID.
+
+    python -m launch.evaluate --workdir=runs/cifar10 --num=50000 \\
+      --reference=data/references/cifar10.npz --inception=inception.npz
+    python -m launch.evaluate --images=samples.npz --out=scores ...        # or a folder of images
+
+A run is sampled from the EMA weights first (see launch.sample, whose flags it takes). Prints the
+paper's row beside ours and writes results.json beside the samples, or to --out. --reference is a
+file of launch.reference. A stopped command continues.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
+from diffusion_jax.evaluation.extractor import make_extractor
+from diffusion_jax.evaluation.inception_weights import load_inception
+from diffusion_jax.evaluation.references import Extraction, check_comparable, load_reference
+from diffusion_jax.evaluation.results import FILE, Result, write_result
+from diffusion_jax.sharding import make_mesh
+from launch import cli, sample
+from launch.scoring import accumulate, open_images, sample_run
+from launch.tables import beside_published
+
+
+def score(images: Path, out: Path, reference: Path, weights: Path, about: dict) -> Result:
+    """Scores the images at a path and writes the result to a folder.
+
+    Args:
+      about: further fields of `Result`.
+
+    Raises:
+      UserError: for images, weights or a reference that cannot be read, or do not belong together.
+    """
+    compared = load_reference(reference)
+    opened, fingerprint = open_images(images)
+    pretrained = load_inception(weights)
+    resize = compared.extraction.resize
+    extraction = Extraction(opened.shape[1:3], resize, pretrained.sha256)
+    check_comparable(extraction, compared.extraction)  # before hours of work
+    extract = make_extractor(pretrained, make_mesh(), resize)
+    out.mkdir(parents=True, exist_ok=True)
+    accumulator = accumulate(opened, fingerprint, extract, extraction, KEEP_SAMPLES, out)
+    metrics, counts = accumulator.result(compared)
+    about["weights"] = about.get("weights", {}) | {"inception": pretrained.sha256}
+    result = Result(metrics=metrics, counts=counts, reference=compared.about(), **about)
+    write_result(out / FILE, result)
+    return result
+
+
+def main(options: flags.FlagValues) -> None:
+    """Evaluates as the flags say."""
+    command = cli.command()
+    files = (Path(options.reference), Path(options.inception))
+    if bool(options.workdir) == bool(options.images):
+        raise UserError("give either --workdir, a run, or --images, what was made elsewhere")
+    if options.images:
+        if not options.out:
+            raise UserError("--images wants --out, the folder that results.json is written to")
+        out = Path(options.out)
+        result = score(Path(options.images), out, *files, {"config": "", "command": command})
+    else:
+        load_reference(files[0])  # before hours of sampling
+        out, about = sample_run(options)
+        result = score(out / "samples.npz", out, *files, about | {"command": command})
+    print(beside_published(result))
+    print(f"Written: {out / FILE}")
+
+
+if __name__ == "__main__":
+    sample.define_flags(num=50_000)
+    flags.DEFINE_string("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
+    flags.DEFINE_string("reference", None, "File of launch.reference.", required=True)
+    flags.DEFINE_string("inception", None, "Weights of FID's Inception.", required=True)
+    cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -1,0 +1,164 @@
+"""Evaluation by its commands: the same figures whichever way the images come, and mistakes."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+from inception_recipe import inception_tensors
+from PIL import Image
+
+from diffusion_jax.checkpoints import Checkpoints
+from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.accumulator import Accumulator
+from diffusion_jax.evaluation.references import load_reference
+from launch import eval_in_training, evaluate, reference, scoring, tables, train
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_batches():
+    """Inception on 8 simulated devices takes a second an image."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(scoring, "BATCH", 4)
+    patch.setattr(scoring, "SAVE_EVERY", 8)
+    patch.setattr(eval_in_training, "BATCH", 8)
+    for module in (reference, evaluate, eval_in_training):
+        make = module.make_extractor
+        patch.setattr(module, "make_extractor", lambda *a, make=make: make(*a, at_once=1))
+    yield
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """weights.npz, real.npz and fake.npz of twelve small grey images."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    np.savez(folder / "weights.npz", **inception_tensors())
+    rng = np.random.default_rng(0)
+    for name, top in (("real", 256), ("fake", 128)):
+        np.savez(folder / f"{name}.npz", arr_0=rng.integers(0, top, (COUNT, 8, 8, 1), np.uint8))
+    return folder
+
+
+def refer(folder, **changes):
+    options = dict(
+        source="npz",
+        path=str(folder / "real.npz"),
+        split="train",
+        size=0,
+        crop="centre",
+        inception=str(folder / "weights.npz"),
+        resize="tf1",
+        out=str(folder / "reference.npz"),
+    )
+    reference.main(SimpleNamespace(**options | changes))
+    return load_reference(folder / "reference.npz")
+
+
+@pytest.fixture(scope="module")
+def referred(folder):
+    return refer(folder)
+
+
+def score(folder, images, out, weights="weights.npz"):
+    files = (folder / "reference.npz", folder / weights)
+    return evaluate.score(images, out, *files, {"config": "", "command": "a test"})
+
+
+def test_a_reference_says_what_it_is_of(folder, referred):
+    assert referred.extraction.resolution == (8, 8)
+    assert referred.extraction.resize == "tf1"
+    assert (referred.count, referred.crop) == (COUNT, None)
+    assert referred.features.shape == (COUNT, 2048)
+
+
+def test_a_published_reference_is_taken_over(folder, referred, tmp_path):
+    """Its images, beside its statistics, give precision and recall."""
+    with np.load(folder / "reference.npz") as ours, np.load(folder / "real.npz") as real:
+        statistics = {name: ours[name] for name in ("mu", "sigma", "mu_s", "sigma_s")}
+        colour = real["arr_0"].repeat(3, axis=-1)
+    np.savez(tmp_path / "VIRTUAL.npz", arr_0=colour, **statistics)
+    out = str(tmp_path / "reference.npz")
+    refer(folder, source="guided_diffusion", path=str(tmp_path / "VIRTUAL.npz"), out=out)
+    theirs = load_reference(tmp_path / "reference.npz")
+    assert theirs.count is None
+    np.testing.assert_allclose(theirs.features, referred.features, atol=1e-4)
+    np.testing.assert_array_equal(theirs.pool.covariance, referred.pool.covariance)
+
+
+def test_real_images_are_at_distance_0_and_others_are_not(folder, referred, tmp_path):
+    same = score(folder, folder / "real.npz", tmp_path / "same")
+    assert same.metrics["fid"] < 1e-3
+    assert same.metrics["sfid"] < 1e-3
+    assert (same.metrics["precision"], same.metrics["recall"]) == (1, 1)
+    other = score(folder, folder / "fake.npz", tmp_path / "other")
+    assert other.metrics["fid"] > 1
+    written = json.loads((tmp_path / "other" / "results.json").read_text())
+    assert written["counts"]["samples"] == COUNT
+    assert written["reference"]["fingerprint"] == referred.fingerprint
+    found = tables.find_results(tmp_path)[tmp_path / "same" / "results.json"]
+    assert found.metrics == same.metrics
+
+
+def test_a_folder_scores_as_its_array_does_after_an_interruption_too(
+    folder, referred, tmp_path, monkeypatch
+):
+    (tmp_path / "images").mkdir()
+    with np.load(folder / "fake.npz") as archive:
+        for index, image in enumerate(archive["arr_0"]):
+            Image.fromarray(image[..., 0]).save(tmp_path / "images" / f"{index:02d}.png")
+    expected = score(folder, folder / "fake.npz", tmp_path / "whole").metrics
+
+    update, seen = Accumulator.update, []
+
+    def interrupted(self, features):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(len(features.pool))
+        update(self, features)
+
+    monkeypatch.setattr(Accumulator, "update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        score(folder, tmp_path / "images", tmp_path / "scores")
+    monkeypatch.setattr(Accumulator, "update", lambda self, f: (seen.append(0), update(self, f)))
+    ours = score(folder, tmp_path / "images", tmp_path / "scores").metrics
+    assert len(seen) == 3  # eight images were scored already
+    assert ours == pytest.approx(expected, rel=1e-4)
+    assert [path.name for path in (tmp_path / "scores").iterdir()] == ["results.json"]
+
+
+def test_training_scores_itself_and_keeps_the_best(folder, referred, tmp_path):
+    config = tiny.config(train__steps=4, train__eval_every=2, train__checkpoint_every=4)
+    config.evaluation.update(
+        inception=str(folder / "weights.npz"), reference=str(folder / "reference.npz"), num=10
+    )
+    train.run(config, tmp_path, name="rin/digits")
+    scored = {r["step"]: r["fid"] for r in tiny.curve(tmp_path) if "fid" in r}
+    assert list(scored) == [2, 4]
+    assert Checkpoints(tmp_path / "best").latest() == min(scored, key=scored.get)
+    assert json.loads((tmp_path / "run.json").read_text()) == {"config": "rin/digits"}
+
+
+def test_mistakes_are_named_before_the_work_begins(folder, referred, tmp_path):
+    wide = tmp_path / "wide.npz"
+    np.savez(wide, arr_0=np.zeros((4, 8, 16, 1), np.uint8))
+    with pytest.raises(UserError, match="images are of 8 x 16 pixels and 8 x 8 pixels"):
+        score(folder, wide, tmp_path / "out")
+    np.savez(wide, arr_0=np.zeros((4, 8, 8, 1), np.float32))
+    with pytest.raises(UserError, match="arr_0 is float32 of shape"):
+        score(folder, wide, tmp_path / "out")
+    (tmp_path / "mixed").mkdir()
+    for name, side in (("a", 8), ("b", 9)):
+        Image.new("RGB", (side, side)).save(tmp_path / "mixed" / f"{name}.png")
+    with pytest.raises(UserError, match=r"b.png is 9 x 9 and a.png 8 x 8: give images of one size"):
+        score(folder, tmp_path / "mixed", tmp_path / "out")
+    other = {**inception_tensors(), "fc.bias": np.ones(1008, np.float32)}
+    np.savez(folder / "other.npz", **other)
+    with pytest.raises(UserError, match="Inception's weights are"):
+        score(folder, folder / "fake.npz", tmp_path / "out", weights="other.npz")
+    with pytest.raises(UserError, match="holds something else, not reference statistics"):
+        files = (folder / "fake.npz", folder / "weights.npz")
+        evaluate.score(folder / "fake.npz", tmp_path / "out", *files, {})
