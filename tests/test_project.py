@@ -90,7 +90,7 @@ def test_imports_stay_light():
     """No TensorFlow, torch or matplotlib behind our packages."""
     code = (
         "import sys, rin_jax, rin_jax.official, launch.train, launch.sample, launch.prepare;"
-        "import launch.encode_latents;"
+        "import launch.encode_latents, launch.evaluate, launch.evaluate_videos;"
         "import diffusion_jax.data.prepared, diffusion_jax.data.shards;"
         "import diffusion_jax.evaluation.extractor;"
         "print([m for m in ('tensorflow', 'torch', 'matplotlib', 'sklearn') if m in sys.modules])"
