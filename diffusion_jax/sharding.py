@@ -5,7 +5,7 @@ dimension allows it, and by `TENSOR_RULES` over 'tensor', as in Megatron-LM.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -31,13 +31,21 @@ TENSOR_RULES = (
 )
 
 
-def make_mesh(count: int | None = None, fsdp: int = 1, tensor: int = 1) -> Mesh:
+def make_mesh(
+    count: int | None = None,
+    fsdp: int = 1,
+    tensor: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
     """A mesh ('data', 'fsdp', 'tensor') of the first `count` devices, or of all.
+
+    Args:
+      devices: other ones than jax's, as of a slice to compile for.
 
     Raises:
       UserError: if fsdp x tensor does not divide their number.
     """
-    devices = jax.devices()[:count]
+    devices = (devices or jax.devices())[:count]
     check_at_least("mesh.fsdp", fsdp, 1)
     check_at_least("mesh.tensor", tensor, 1)
     if len(devices) % (fsdp * tensor):

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from diffusion_jax.sharding import constrain
+
 Dtype = jnp.dtype
 glorot = nn.initializers.glorot_uniform()  # on 3-D kernels the same fans as Keras: see reference
 
@@ -22,16 +24,20 @@ class LayerNorm(nn.Module):
         """(B, L, D) -> (B, L, D)."""
         scale = self.param("scale", self.scale_init, (x.shape[-1],), self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],), self.param_dtype)
-        x = x.astype(self.param_dtype)
+        x = constrain(x).astype(self.param_dtype)
         x = x - x.mean(-1, keepdims=True)
         x = x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)
         return (x * scale[None, None] + bias[None, None]).astype(self.dtype)
 
 
 class Dense(nn.Dense):
-    """A dense layer, Glorot-uniform with a zero bias."""
+    """A dense layer, Glorot-uniform with a zero bias, whose output stays split by example."""
 
     kernel_init: nn.initializers.Initializer = glorot
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """(B, ..., D) -> (B, ..., features)."""
+        return constrain(super().__call__(x))
 
 
 class MultiHeadAttention(nn.Module):
@@ -60,7 +66,7 @@ class MultiHeadAttention(nn.Module):
             kernel, bias = self._affine(
                 name, (x_BxLxD.shape[-1], self.heads, head_dim), (self.heads, head_dim)
             )
-            return jnp.einsum("bld,dhk->blhk", x_BxLxD, kernel) + bias[None, None]
+            return constrain(jnp.einsum("bld,dhk->blhk", x_BxLxD, kernel) + bias[None, None])
 
         q_BxLxHxK = project("query", query)
         k_BxSxHxK = project("key", source)
@@ -69,10 +75,10 @@ class MultiHeadAttention(nn.Module):
             "blhk,bshk->bhls", q_BxLxHxK, k_BxSxHxK, preferred_element_type=self.param_dtype
         )
         weights = jax.nn.softmax(logits_BxHxLxS / math.sqrt(head_dim)).astype(self.dtype)
-        mixed = jnp.einsum("bhls,bshk->blhk", weights, v_BxSxHxK)
+        mixed = constrain(jnp.einsum("bhls,bshk->blhk", weights, v_BxSxHxK))
         out_dim = query.shape[-1]
         kernel, bias = self._affine("out", (self.heads, head_dim, out_dim), (out_dim,))
-        return jnp.einsum("blhk,hkd->bld", mixed, kernel) + bias[None, None]
+        return constrain(jnp.einsum("blhk,hkd->bld", mixed, kernel) + bias[None, None])
 
     def _affine(self, name: str, kernel_shape, bias_shape):
         kernel = self.param(f"{name}_kernel", glorot, kernel_shape, self.param_dtype)

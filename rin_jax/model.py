@@ -17,6 +17,7 @@ from flax import linen as nn
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
 from diffusion_jax.geometry import Geometry
+from diffusion_jax.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
 from rin_jax.attention import Dense, Dtype, LayerNorm, glorot
 from rin_jax.block import Block
@@ -198,7 +199,8 @@ class RIN(nn.Module):
             given = self.geometry.to_patches(condition.frames.astype(self.dtype))
             patches = jnp.concatenate([patches, given], axis=1)
         kernel = kernel.reshape(-1, self.interface_dim).astype(self.dtype)
-        interface = jnp.einsum("bnp,pd->bnd", patches, kernel) + bias.astype(self.dtype)[None, None]
+        interface = jnp.einsum("bnp,pd->bnd", constrain(patches), kernel)
+        interface = interface + bias.astype(self.dtype)[None, None]
         interface = LayerNorm(**self._dtypes, name="patch_norm")(interface)
         interface = interface + self._positions(
             "interface_positions",
@@ -218,7 +220,7 @@ class RIN(nn.Module):
             "latent_positions", self.latent_positions, (self.learned_latents,), self.latent_dim
         )
         rows = jnp.broadcast_to(rows, (batch_size, *rows.shape[1:]))
-        latents = jnp.concatenate([rows, *tokens], axis=1)
+        latents = constrain(jnp.concatenate([rows, *tokens], axis=1))
         if "latents" in self._carried:
             remember = SelfConditioning(self.latent_mlp_ratio, **self._dtypes, name="latent_carry")
             latents = latents + remember(carry["latents"])

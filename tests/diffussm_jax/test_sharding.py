@@ -8,6 +8,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.diffussm import digits
+from diffusion_jax.collectives import Collective, collectives
 from diffusion_jax.sharding import make_mesh
 from diffusion_jax.training.optimizers import make_optimizer
 from diffusion_jax.training.step import make_train_step
@@ -45,40 +46,27 @@ def compiled(form: str, fsdp: int, tensor: int) -> str:
     return step.lower(state, batch).compile().as_text()
 
 
-COLLECTIVE = re.compile(
-    r"= (?P<shapes>.*?) (?P<name>all-gather|all-reduce|reduce-scatter|all-to-all|"
-    r"collective-permute|collective-broadcast)(-start)?\((?P<rest>.*)"
-)
-
-
-def collectives(hlo: str):
-    """(name, shapes, rest of the line) of every collective."""
-    for line in hlo.splitlines():
-        if found := COLLECTIVE.search(line):
-            yield found["name"], found["shapes"], found["rest"]
-
-
 def is_activation(shapes: str) -> bool:
     dimensions = ",".join(re.findall(r"\[([\d,]+)\]", shapes)).split(",")
     return any(int(size) % 11 == 0 or int(size) % 13 == 0 for size in dimensions if size)
 
 
-def is_tensor_sum(name: str, rest: str) -> bool:
+def is_tensor_sum(found: Collective) -> bool:
     """An all-reduce between neighbours: 'tensor' is the last axis of the mesh."""
     groups = r"replica_groups=(\[4,2\]<=\[8\]|\{\{0,1\},\{2,3\},\{4,5\},\{6,7\}\})[,\s]"
-    return name == "all-reduce" and bool(re.search(groups, rest + " "))
+    return found.name == "all-reduce" and bool(re.search(groups, found.rest + " "))
 
 
 @pytest.mark.parametrize("form", ["fft", "chunked"])
 @pytest.mark.parametrize("fsdp, tensor", [(1, 1), (4, 1), (2, 2)])
 def test_no_activation_is_sent(fsdp, tensor, form):
     hlo = compiled(form, fsdp, tensor)
-    found = list(collectives(hlo))
-    assert any(not is_activation(shapes) for _, shapes, _ in found)  # gradients are
+    found = list(collectives(hlo, 8))
+    assert any(not is_activation(each.shapes) for each in found)  # gradients are
     sent = [
-        f"{name} of {shapes}: {rest}"
-        for name, shapes, rest in found
-        if is_activation(shapes) and not (tensor > 1 and is_tensor_sum(name, rest))
+        f"{each.name} of {each.shapes}: {each.rest}"
+        for each in found
+        if is_activation(each.shapes) and not (tensor > 1 and is_tensor_sum(each))
     ]
     assert not sent, "\n".join(sent)
     if form == "fft":
@@ -94,4 +82,4 @@ def test_the_check_sees_a_gathered_fft():
     sharding = jax.NamedSharding(mesh, jax.P(("data", "fsdp")))
     u = jax.ShapeDtypeStruct((BATCH, 16, 22), jnp.float32)
     hlo = jax.jit(jnp.fft.rfft, in_shardings=sharding).lower(u).compile().as_text()
-    assert any(is_activation(shapes) for _, shapes, _ in collectives(hlo))
+    assert any(is_activation(each.shapes) for each in collectives(hlo, 8))

@@ -1,0 +1,52 @@
+"""TPU slices by their cloud names, to compile for on a machine that has none."""
+
+import importlib.util
+import os
+
+import jax
+from jax.experimental import topologies
+
+from diffusion_jax.errors import UserError, check_choice
+
+# By the number of chips, and by how many the cloud's names count for each: cores, of v4 and v5p.
+_FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
+_CUBES = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8"}
+_FAMILIES = {"v4": (2, _CUBES), "v5e": (1, _FLAT), "v5p": (2, _CUBES), "v6e": (1, _FLAT)}
+
+# Cloud name -> topology, as 'v4-8' -> 'v4:2x2x1'.
+SLICES = {
+    f"{family}-{count * chips}": f"{family}:{shape}"
+    for family, (count, shapes) in _FAMILIES.items()
+    for chips, shape in shapes.items()
+}
+
+# libtpu would ask the cloud's metadata server for these, which only a TPU machine can reach.
+_ENVIRONMENT = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nothing is run: several processes may compile
+}
+
+
+def larger(name: str) -> list[str]:
+    """The slice and all larger ones of its family, smallest first."""
+    family = [other for other in SLICES if other.split("-")[0] == name.split("-")[0]]
+    return family[family.index(name) :]
+
+
+def slice_devices(name: str) -> list[jax.Device]:
+    """One device per chip of the slice 'v5e-8', to compile for; nothing can be run on them.
+
+    Raises:
+      UserError: if the slice is not one of `SLICES`, or libtpu is not installed.
+    """
+    check_choice("--slice", name, SLICES)
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            "libtpu is not installed: compiling for TPUs needs it; pip install -e '.[tpu]'"
+        )
+    for variable, value in _ENVIRONMENT.items():
+        os.environ.setdefault(variable, value)
+    cores = {"chip_config_name": "megacore"} if name.startswith(("v4", "v5p")) else {}
+    return topologies.get_topology_desc(SLICES[name], "tpu", **cores).devices
