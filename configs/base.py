@@ -58,6 +58,7 @@ def base(model: ConfigDict) -> ConfigDict:
                 log_every=100,
                 checkpoint_every=5_000,
                 keep_checkpoints=3,
+                keep_every=0,  # and every checkpoint of a multiple of this step; 0 for none
                 grid_every=10_000,  # 0 draws none
                 grid_size=64,
                 eval_every=0,  # 0 never scores

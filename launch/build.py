@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffusion_jax import hosts
 from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.sources import DataConfig, Source, open_source
@@ -90,10 +91,14 @@ class Experiment:
             seed=seed,
             latents=self.autoencoder is not None,
         )
+
+        def drawn(params, indices: np.ndarray, condition: Condition) -> np.ndarray:
+            return hosts.to_host(run(params, *hosts.put((indices, condition), mesh)))
+
         if self.autoencoder is None:
-            return lambda *arguments: np.asarray(run(*arguments))
+            return drawn
         decode = make_decoder(self._pretrained, mesh)
-        return lambda *arguments: decode(np.asarray(run(*arguments)))
+        return lambda *arguments: decode(drawn(*arguments))
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -130,7 +135,7 @@ def build(config: ConfigDict) -> Experiment:
     check_at_least("train.steps", config.train.steps, 1)
     for name in ("batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
         check_at_least(f"train.{name}", config.train[name], 1)
-    for name in ("grid_every", "eval_every"):
+    for name in ("keep_every", "grid_every", "eval_every"):
         check_at_least(f"train.{name}", config.train[name], 0)
     check_rate("ema_decay", config.ema_decay)
     fields = dict(config.objective)

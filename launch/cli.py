@@ -49,6 +49,14 @@ def command() -> str:
     return f"python -m launch.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
 
 
+def say(text: str) -> None:
+    """Prints, once for all processes of a run."""
+    import jax  # imported here: not for the workers of launch.prepare
+
+    if jax.process_index() == 0:
+        print(text, flush=True)
+
+
 def progress(total: int, unit: str, initial: int = 0) -> tqdm:
     """A bar on a terminal, nothing elsewhere."""
     return tqdm(

@@ -50,9 +50,13 @@ def multiply_adds(experiment: Experiment, batch_size: int) -> dict[str, float]:
     condition = Condition(
         labels=shape(dtype=jnp.int32), frames=shape(frames, *x.shape[2:]) if frames else None
     )
+    return in_program(jax.make_jaxpr(forward)(params, x, noise, condition).jaxpr)
+
+
+def in_program(program: core.Jaxpr) -> dict[str, float]:
+    """{'matmul', 'fft'}: multiply-adds of a traced program, on all devices together."""
     total = {"matmul": 0.0, "fft": 0.0}
-    program = jax.make_jaxpr(forward)(params, x, noise, condition)
-    for times, equation in _equations(program.jaxpr, 1):
+    for times, equation in _equations(program, 1):
         match equation.primitive.name:
             case "dot_general":
                 total["matmul"] += times * _of_matmul(equation)
@@ -62,10 +66,16 @@ def multiply_adds(experiment: Experiment, batch_size: int) -> dict[str, float]:
 
 
 def _equations(program: core.Jaxpr, times: int) -> Iterator[tuple[int, core.JaxprEqn]]:
-    """Every equation and how often it runs; a scan's run once for each of its steps."""
+    """Every equation and how often it runs: once a step of a scan, once a device of a shard_map."""
     for equation in program.eqns:
         yield times, equation
-        steps = equation.params["length"] if equation.primitive.name == "scan" else 1
+        match equation.primitive.name:
+            case "scan":
+                steps = equation.params["length"]
+            case "shard_map":
+                steps = equation.params["mesh"].size
+            case _:
+                steps = 1
         for part in core.jaxprs_in_params(equation.params):
             yield from _equations(part, times * steps)
 
@@ -82,6 +92,16 @@ def _of_fft(equation: core.JaxprEqn) -> float:
     real = [v.aval for v in (*equation.invars, *equation.outvars) if v.aval.dtype.kind == "f"]
     size = math.prod((real or [equation.outvars[0].aval])[0].shape)
     return size * 5 / 2 * math.log2(math.prod(lengths)) / (2 if real else 1)
+
+
+def step_flops(experiment: Experiment, batch_size: int) -> float:
+    """FLOPs of a train step: a multiply-add is two, and a backward pass twice a forward one.
+
+    A pass that only makes what is carried counts once; what is computed again does not count.
+    """
+    has_carry = bool(jax.tree.leaves(experiment.denoiser.initial_carry(1)))
+    carries = has_carry and experiment.objective.self_conditioning != "none"
+    return 2.0 * (3 + carries) * sum(multiply_adds(experiment, batch_size).values())
 
 
 class Costs(NamedTuple):
@@ -133,19 +153,23 @@ def describe(found: Costs, published: Cost | None) -> str:
     return "\n".join(lines)
 
 
+def every_config() -> Iterator[tuple[str, ConfigDict]]:
+    """('rin/cifar10', its config) of every file of configs/."""
+    folder = Path(__file__).parents[1] / "configs"
+    for path in sorted(folder.glob("*/*.py")):
+        module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
+        if hasattr(module, "get_config"):
+            yield f"{path.parent.name}/{path.stem}", module.get_config()
+
+
 def describe_all() -> str:
     """A row for every config, in Markdown."""
     lines = [
         "| config | parameters | published | multiply-adds | published | train state |",
         "|---|---|---|---|---|---|",
     ]
-    folder = Path(__file__).parents[1] / "configs"
-    for path in sorted(folder.glob("*/*.py")):
-        module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
-        if not hasattr(module, "get_config"):
-            continue
-        name = f"{path.parent.name}/{path.stem}"
-        found, published = costs(build(module.get_config())), COSTS.get(name)
+    for name, config in every_config():
+        found, published = costs(build(config)), COSTS.get(name)
         printed = ("", "")
         if published:
             multiply_adds = published.multiply_adds

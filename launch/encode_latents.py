@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffusion_jax import process
+from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Images
@@ -104,7 +104,7 @@ def make_encoder(
         out_shardings=by_example(mesh),
     )
     params = jax.device_put(pretrained.params, replicated(mesh))
-    return lambda images: jax.tree.map(np.asarray, encode(params, images))
+    return lambda images: hosts.to_host(encode(params, hosts.put(images, mesh)))
 
 
 def main(options: flags.FlagValues) -> None:

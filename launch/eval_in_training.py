@@ -14,7 +14,7 @@ from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, check_comparable, load_reference
-from diffusion_jax.reporting.metrics import read_lines
+from diffusion_jax.reporting.metrics import METRICS, read_lines
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, round_up
 from diffusion_jax.training.state import TrainState
@@ -52,26 +52,32 @@ def make_evaluator(
     def samples(state: TrainState, start: int) -> np.ndarray:
         indices = np.arange(start, start + batch, dtype=np.int32)
         classes = experiment.num_classes
-        labels = random_labels(config.seed, jnp.asarray(indices), classes) if classes else None
+        labels = None
+        if classes:
+            labels = np.asarray(random_labels(config.seed, jnp.asarray(indices), classes))
         condition = make_condition(experiment, None, indices, labels)
-        return sampler(state.ema, jnp.asarray(indices), condition)[: section.num - start]
+        return sampler(state.ema, indices, condition)[: section.num - start]
+
+    earlier: list[float] = []  # of this run until now, the same on every host
 
     def evaluate(step: int, state: TrainState) -> dict[str, float]:
         accumulator = Accumulator(extraction, keep=0)
         for start in range(0, section.num, batch):
             accumulator.update(extract(samples(state, start)))
         metrics, _ = accumulator.result(reference)
-        _keep_if_best(workdir, step, state, metrics["fid"])
+        if not earlier:
+            records = read_lines(workdir / METRICS)
+            earlier.extend(r["fid"] for r in records if "fid" in r and r["step"] < step)
+        if metrics["fid"] < min(earlier, default=math.inf):
+            _keep(workdir, step, state)
+        earlier.append(metrics["fid"])
         return metrics
 
     return evaluate
 
 
-def _keep_if_best(workdir: Path, step: int, state: TrainState, fid: float) -> None:
-    records = read_lines(workdir / "metrics.jsonl")
-    earlier = [record["fid"] for record in records if "fid" in record and record["step"] < step]
+def _keep(workdir: Path, step: int, state: TrainState) -> None:
     best = Checkpoints(workdir / "best")
-    # One of a later step is of this run too, before it was stopped.
-    if fid < min(earlier, default=math.inf) and step > (best.latest() or 0):
+    if step > (best.latest() or 0):  # else it is there, from before the run was stopped
         best.save(step, state)
     best.close()

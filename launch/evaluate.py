@@ -13,6 +13,7 @@ from pathlib import Path
 
 from absl import flags
 
+from diffusion_jax import hosts
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
 from diffusion_jax.evaluation.extractor import make_extractor
@@ -20,7 +21,7 @@ from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, check_comparable, load_reference
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.sharding import make_mesh
-from launch import cli, sample
+from launch import cli, distributed, sample
 from launch.scoring import accumulate, open_images, sample_run
 from launch.tables import beside_published
 
@@ -46,13 +47,15 @@ def score(images: Path, out: Path, reference: Path, weights: Path, about: dict) 
     metrics, counts = accumulator.result(compared)
     about["weights"] = about.get("weights", {}) | {"inception": pretrained.sha256}
     result = Result(metrics=metrics, counts=counts, reference=compared.about(), **about)
-    write_result(out / FILE, result)
+    if hosts.is_main():
+        write_result(out / FILE, result)
     return result
 
 
 def main(options: flags.FlagValues) -> None:
     """Evaluates as the flags say."""
     command = cli.command()
+    distributed.initialize(options)
     files = (Path(options.reference), Path(options.inception))
     if bool(options.workdir) == bool(options.images):
         raise UserError("give either --workdir, a run, or --images, what was made elsewhere")
@@ -65,12 +68,13 @@ def main(options: flags.FlagValues) -> None:
         load_reference(files[0])  # before hours of sampling
         out, about = sample_run(options)
         result = score(out / "samples.npz", out, *files, about | {"command": command})
-    print(beside_published(result))
-    print(f"Written: {out / FILE}")
+    cli.say(f"{beside_published(result)}\nWritten: {out / FILE}")
 
 
 if __name__ == "__main__":
     sample.define_flags(num=50_000)
+    for module in (sample, distributed):
+        flags.adopt_module_key_flags(module)  # for --help
     flags.DEFINE_string("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
     flags.DEFINE_string("reference", None, "File of launch.reference.", required=True)
     flags.DEFINE_string("inception", None, "Weights of FID's Inception.", required=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from diffusion_jax import hosts
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.archives import ArrayOnDisk
@@ -21,7 +22,7 @@ from diffusion_jax.evaluation.fvd import WINDOW, make_video_extractor
 from diffusion_jax.evaluation.i3d_weights import load_i3d
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.sharding import make_mesh
-from launch import cli, sample
+from launch import cli, distributed, sample
 from launch.build import build, build_source
 from launch.scoring import sample_run
 from launch.tables import beside_published
@@ -54,6 +55,7 @@ def _examples(source: Source, count: int) -> Iterator[np.ndarray]:
 
 def main(options: flags.FlagValues) -> None:
     """Samples and scores as the flags say."""
+    distributed.initialize(options)
     config = read_workdir(Path(options.workdir))
     experiment = build(config)
     shape = experiment.example_shape
@@ -75,13 +77,15 @@ def main(options: flags.FlagValues) -> None:
         command=cli.command(),
         **about,
     )
-    write_result(out / FILE, result)
-    print(beside_published(result))
-    print(f"Written: {out / FILE}")
+    if hosts.is_main():
+        write_result(out / FILE, result)
+    cli.say(f"{beside_published(result)}\nWritten: {out / FILE}")
 
 
 if __name__ == "__main__":
     sample.define_flags(num=50_000)
+    for module in (sample, distributed):
+        flags.adopt_module_key_flags(module)  # for --help
     flags.DEFINE_string("i3d", None, "Weights of I3D.")
     flags.mark_flags_as_required(["workdir", "i3d"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

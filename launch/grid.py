@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax import process
+from diffusion_jax import hosts, process
 from diffusion_jax.data.sources import Source
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.reporting.grids import save_grid
@@ -32,11 +31,9 @@ def make_condition(
     frames = None
     if experiment.conditioning_frames:
         videos = np.stack([source.read(int(i) % len(source))["images"] for i in indices])
-        given = jnp.asarray(videos[:, : experiment.conditioning_frames])
+        given = videos[:, : experiment.conditioning_frames]
         frames = process.to_model_range(given, experiment.objective.input_scale)
-    return Condition(
-        labels=None if labels is None else jnp.asarray(labels, jnp.int32), frames=frames
-    )
+    return Condition(labels=None if labels is None else labels.astype(np.int32), frames=frames)
 
 
 def make_grid_drawer(
@@ -54,7 +51,9 @@ def make_grid_drawer(
     sampler = experiment.sampler(mesh, config.seed)
 
     def draw(step: int, state: TrainState) -> None:
-        images = sampler(state.ema, jnp.asarray(indices), condition)[:size]
+        images = sampler(state.ema, indices, condition)[:size]
+        if not hosts.is_main():
+            return
         save_grid(folder / f"{step:08d}.png", images, grid_columns(experiment.num_classes))
 
     return draw

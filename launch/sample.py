@@ -8,7 +8,6 @@ Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png. A sample depends on 
 alone, not on the batch size or the number of devices.
 """
 
-import contextlib
 import json
 import shutil
 import zipfile
@@ -20,31 +19,30 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.checkpoints import Checkpoints, abstract_like
+from diffusion_jax import hosts
+from diffusion_jax.checkpoints import abstract_like, restore_newest
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
-from launch import cli
+from launch import cli, distributed
 from launch.build import Experiment, build, build_source
 from launch.grid import grid_columns, make_condition
 from launch.workdir import read_workdir
 
 
 def restore_ema(folder: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
-    """(EMA parameters, step) of the newest checkpoint in a folder.
+    """(EMA parameters, step) of the newest checkpoint in a folder that is whole.
 
     Raises:
       UserError: if the run has none.
     """
     shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
-    with contextlib.closing(Checkpoints(folder)) as checkpoints:
-        step = checkpoints.latest()
-        if step is None:
-            raise UserError(f"{folder} has no checkpoint yet: train for longer")
-        state = checkpoints.restore(step, abstract_like(shapes, of_state(shapes, mesh)))
-    return state.ema, step
+    state = restore_newest(folder, abstract_like(shapes, of_state(shapes, mesh)))
+    if state is None:
+        raise UserError(f"{folder} has no checkpoint yet: train for longer")
+    return state.ema, int(state.step)
 
 
 def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:
@@ -97,7 +95,9 @@ def sample(
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": step}
     del record["batch_size"]
     out = out or workdir / "samples" / _name(record)
-    if _is_done(out, record):
+    is_done = _is_done(out, record)
+    hosts.wait_for_all("begun")
+    if is_done:
         return out
     parts = out / "parts"
     sampler = experiment.sampler(mesh, seed)
@@ -108,9 +108,19 @@ def sample(
             indices = np.arange(start, start + batch, dtype=np.int32)
             wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
             condition = make_condition(experiment, source, indices, wanted)
-            images = sampler(params, jnp.asarray(indices), condition)[: num - start]
-            _save_part(parts / f"{start:09d}.npy", images)
+            images = sampler(params, indices, condition)[: num - start]
+            if hosts.is_main():
+                _save_part(parts / f"{start:09d}.npy", images)
             bar.update(len(images))
+    if hosts.is_main():
+        _finish(out, experiment, labels)
+    hosts.wait_for_all("sampled")
+    return out
+
+
+def _finish(out: Path, experiment: Experiment, labels: np.ndarray | None) -> None:
+    """Makes samples.npz and grid.png of the parts."""
+    parts = out / "parts"
     arrays = [np.load(part, mmap_mode="r") for part in sorted(parts.glob("*.npy"))]
     columns = grid_columns(experiment.num_classes)
     shown = 10 * columns
@@ -118,7 +128,6 @@ def sample(
     save_grid(out / "grid.png", first, columns)
     _save_samples(out / "samples.npz", arrays, labels)
     shutil.rmtree(parts)
-    return out
 
 
 def _name(record: dict) -> str:
@@ -142,7 +151,8 @@ def _is_done(out: Path, record: dict) -> bool:
         if (out / "samples.npz").exists():
             return True
         (out / "parts").mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda partial: partial.write_text(text))
+        if hosts.is_main():
+            write_atomically(path, lambda partial: partial.write_text(text))
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
     return False
@@ -216,16 +226,19 @@ def define_flags(num: int) -> None:
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")
     flags.DEFINE_string("out", None, "Folder to write to; one in the run directory.")
+    distributed.define_flags()
 
 
 def main(options: flags.FlagValues) -> None:
     """Samples as the flags say."""
+    distributed.initialize(options)
     workdir = Path(options.workdir)
     out = from_flags(workdir, override(read_workdir(workdir), options), options)
-    print(f"{options.num} samples: {out / 'samples.npz'}, {out / 'grid.png'}")
+    cli.say(f"{options.num} samples: {out / 'samples.npz'}, {out / 'grid.png'}")
 
 
 if __name__ == "__main__":
     define_flags(num=64)
+    flags.adopt_module_key_flags(distributed)  # for --help
     flags.mark_flag_as_required("workdir")
     cli.run(lambda: main(flags.FLAGS), __doc__)

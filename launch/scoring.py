@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from absl import flags
 
+from diffusion_jax import hosts
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.images import decode_image, pixels
 from diffusion_jax.data.records import naming
@@ -128,8 +129,10 @@ def accumulate(
         for batch in images.batches(BATCH, accumulator.count):
             accumulator.update(extract(batch))
             bar.update(len(batch))
-            if accumulator.count % SAVE_EVERY == 0 and accumulator.count < len(images):
+            is_due = accumulator.count % SAVE_EVERY == 0 and accumulator.count < len(images)
+            if is_due and hosts.is_main():
                 accumulator.save(begun)
+    hosts.wait_for_all("accumulated")
     begun.unlink(missing_ok=True)
     return accumulator
 

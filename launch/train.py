@@ -4,7 +4,8 @@
     python -m launch.train --config=configs/rin/digits.py --config.train.steps=500 --workdir=runs/d
 
 The same command continues a run that was stopped. Every field of a config can be set on the command
-line; configs/base.py lists them.
+line; configs/base.py lists them. On several hosts give the same command on each, with --distributed
+where the cluster tells of them, and a --workdir that all see.
 """
 
 import contextlib
@@ -15,23 +16,39 @@ from absl import flags
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
+from diffusion_jax import hosts
 from diffusion_jax.checkpoints import Checkpoints, abstract_like
+from diffusion_jax.chips import CHIPS
 from diffusion_jax.data.stream import Stream
+from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.metrics import MetricWriter, read_lines
-from diffusion_jax.sharding import Mesh, by_example, check_batch, make_mesh, of_state
+from diffusion_jax.sharding import Mesh, check_batch, make_mesh, of_state
 from diffusion_jax.training.loop import train
 from diffusion_jax.training.optimizers import learning_rate, make_optimizer
+from diffusion_jax.training.preemption import listening
+from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
 from diffusion_jax.training.step import make_train_step
-from launch import cli
+from launch import cli, distributed
 from launch.build import Experiment, build, build_source
+from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
 from launch.workdir import open_workdir
 
 
-def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None, name: str = "") -> None:
-    """Trains as `config`, of the file `name`, says, in `workdir`, on `mesh` or the config's."""
+def run(
+    config: ConfigDict,
+    workdir: Path,
+    mesh: Mesh | None = None,
+    name: str = "",
+    profile_steps: tuple[int, int] | None = None,
+) -> None:
+    """Trains as `config`, of the file `name`, says, in `workdir`, on `mesh` or the config's.
+
+    On SIGTERM it saves after the step and returns. `profile_steps`, the first and the last counted
+    from where it starts, are traced into `workdir`/profile.
+    """
     experiment = build(config)
     mesh = mesh or make_mesh(**config.mesh)
     check_batch(config.train.batch_size, config.train.accumulate, mesh)
@@ -46,12 +63,13 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None, name: str =
 
     total = config.train.steps
     optimizer = make_optimizer(experiment.optimizer, total)
-    folder = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
+    keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
+    folder = Checkpoints(workdir / "checkpoints", keep, keep_every)
     with contextlib.closing(folder) as checkpoints:
         state = _initial_state(config, experiment, checkpoints, mesh, workdir)
         start = int(state.step)
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        print(
+        cli.say(
             f"{count / 1e6:.2f}M parameters, {len(source):,} examples, "
             f"batch {config.train.batch_size} on {mesh.size} device(s), step {start} of {total}"
         )
@@ -66,28 +84,42 @@ def run(config: ConfigDict, workdir: Path, mesh: Mesh | None = None, name: str =
             accumulate=config.train.accumulate,
             conditioning_frames=experiment.conditioning_frames,
         )
+        parts, owned = (1, (0,)) if jax.process_count() == 1 else hosts.parts_of(mesh)
         stream = Stream(
             source,
             config.train.batch_size,
             config.seed,
             flip=config.data.flip,
             on_bad_record=config.data.on_bad_record,
+            parts=parts,
+            owned=owned,
         )
-        with contextlib.closing(MetricWriter(workdir, resume_step=start)) as writer:
-            train(
+        size = config.train.batch_size
+        chip = CHIPS.get(jax.devices()[0].device_kind)
+        speed = Speedometer(size, step_flops(experiment, size), chip and chip.flops)
+        if profile_steps:
+            train_step = profiled(train_step, *profile_steps, workdir / "profile")
+        writer = MetricWriter(workdir, resume_step=start)
+        with contextlib.closing(writer), listening() as must_stop:
+            state = train(
                 state,
                 train_step,
                 stream,
-                lambda batch: jax.device_put(batch, by_example(mesh)),
+                lambda batch: hosts.put_parts(batch, mesh),
                 checkpoints,
                 writer,
+                speed,
                 total_steps=total,
                 log_every=config.train.log_every,
                 checkpoint_every=config.train.checkpoint_every,
                 learning_rate=learning_rate(experiment.optimizer, total),
                 callbacks=callbacks,
+                must_stop=must_stop,
             )
-    print(_summary(workdir, total, len(stream.skipped)))
+    if (stopped := int(state.step)) < total:
+        cli.say(f"Stopped by SIGTERM after step {stopped}, saved: the same command continues.")
+    else:
+        cli.say(_summary(workdir, total, len(stream.skipped)))
 
 
 def _initial_state(
@@ -100,13 +132,27 @@ def _initial_state(
 
     shapes = jax.eval_shape(init)
     sharding = of_state(shapes, mesh)
-    step = checkpoints.latest()
-    if step is not None:
-        return checkpoints.restore(step, abstract_like(shapes, sharding))
+    state = checkpoints.restore_newest(abstract_like(shapes, sharding))
+    if state is not None:
+        return state
     state = jax.jit(init, out_shardings=sharding)()
-    table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
-    (workdir / "parameters.txt").write_text(table + "\n")
+    if hosts.is_main():
+        table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
+        (workdir / "parameters.txt").write_text(table + "\n")
     return state
+
+
+def parse_profile_steps(parts: list[str]) -> tuple[int, int]:
+    """(first, last) of --profile_steps.
+
+    Raises:
+      UserError: for anything but two numbers in order, from 1 on.
+    """
+    if not (
+        len(parts) == 2 and all(p.isdigit() for p in parts) and 1 <= int(parts[0]) <= int(parts[1])
+    ):
+        raise UserError(f"--profile_steps is {','.join(parts)}: give FIRST,LAST, as 10,12")
+    return int(parts[0]), int(parts[1])
 
 
 def _summary(workdir: Path, total: int, skipped: int) -> str:
@@ -118,6 +164,7 @@ def _summary(workdir: Path, total: int, skipped: int) -> str:
   checkpoints/    the state at the last steps, float32 parameters and their EMA
   grids/          samples of the EMA
   metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/
+  speed.jsonl     seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)
   config.json     what was run; parameters.txt, the size of every parameter
 Sample:    python -m launch.sample --workdir={workdir} --num=64
 Continue:  the same command with a larger --config.train.steps"""
@@ -127,4 +174,14 @@ if __name__ == "__main__":
     CONFIG = cli.define_config()
     WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; made if it is not there.")
     flags.mark_flags_as_required(["config", "workdir"])
-    cli.run(lambda: run(CONFIG.value, Path(WORKDIR.value), name=cli.config_name()), __doc__)
+    distributed.define_flags()
+    flags.adopt_module_key_flags(distributed)  # for --help
+
+    PROFILE = flags.DEFINE_list("profile_steps", None, "FIRST,LAST to trace, from where it starts.")
+
+    def main() -> None:
+        distributed.initialize(flags.FLAGS)
+        steps = parse_profile_steps(PROFILE.value) if PROFILE.value else None
+        run(CONFIG.value, Path(WORKDIR.value), name=cli.config_name(), profile_steps=steps)
+
+    cli.run(main, __doc__)

@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from configs.base import base
+from diffusion_jax import hosts
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import write_atomically
@@ -29,6 +30,11 @@ def open_workdir(workdir: Path, config: ConfigDict, source: Source, name: str) -
     Raises:
       UserError: if it cannot be written, or holds a run of another config or on other data.
     """
+    if ":" in str(workdir).split("/")[0]:
+        raise UserError(
+            f"--workdir {workdir} is no folder: mount the bucket (docs/gotchas.md), or give a "
+            "folder that all hosts see"
+        )
     data = {"path": config.data.path, "examples": len(source), "fingerprint": source.fingerprint()}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -36,12 +42,15 @@ def open_workdir(workdir: Path, config: ConfigDict, source: Source, name: str) -
             _check_same(workdir, read_workdir(workdir).to_dict(), json.loads(config.to_json()))
         if (workdir / "data.json").exists():
             _check_same_data(workdir, json.loads((workdir / "data.json").read_text()), data)
-        for file, text in (
-            ("config.json", config.to_json(indent=2)),
-            ("data.json", json.dumps(data, indent=2)),
-            ("run.json", json.dumps({"config": name}, indent=2)),
-        ):
+        files = {
+            "config.json": config.to_json(indent=2),
+            "data.json": json.dumps(data, indent=2),
+            "run.json": json.dumps({"config": name}, indent=2),
+        }
+        hosts.wait_for_all("compared")
+        for file, text in files.items() if hosts.is_main() else ():
             write_atomically(workdir / file, lambda path, text=text: path.write_text(text + "\n"))
+        hosts.wait_for_all("written")
     except OSError as error:
         raise UserError(
             f"--workdir {workdir} cannot be written ({error.strerror}): choose another"

@@ -62,6 +62,12 @@ def flags() -> list[str]:
     return ["--config=configs/rin/digits.py", *changes]
 
 
+def diffussm_flags() -> list[str]:
+    """The same as `diffussm()`, as command-line flags."""
+    changes = [f"--config.{name}={value}" for name, value in (DIFFUSSM | SHORT).items()]
+    return ["--config=configs/diffussm/digits.py", *changes]
+
+
 def curve(workdir: Path) -> list[dict]:
     """All records of a run."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

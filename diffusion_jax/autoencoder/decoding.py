@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from diffusion_jax import process
+from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.moments import from_latents
 from diffusion_jax.autoencoder.weights import Pretrained
 from diffusion_jax.sharding import Mesh, by_example, replicated, round_up
@@ -42,7 +42,7 @@ def make_decoder(
         for start in range(0, len(latents), batch):
             part = latents[start : start + batch]
             padded = np.resize(part, (batch, *part.shape[1:]))
-            parts.append(np.asarray(decode(params, padded))[: len(part)])
+            parts.append(hosts.to_host(decode(params, hosts.put(padded, mesh)))[: len(part)])
         return np.concatenate(parts)
 
     return decode_all

@@ -34,7 +34,7 @@ class Stream:
       flip: mirror half of the examples left to right.
       on_bad_record: 'stop' raises what a source says of a record that it cannot read; 'skip' puts
         the next record in its place, and lists it in `skipped`.
-      host, hosts: give part `host` of `hosts` equal parts of each batch.
+      parts, owned: read these of so many equal parts of each batch; see `hosts.parts_of`.
     """
 
     def __init__(
@@ -45,19 +45,24 @@ class Stream:
         *,
         flip: bool = False,
         on_bad_record: str = "stop",
-        host: int = 0,
-        hosts: int = 1,
+        parts: int = 1,
+        owned: tuple[int, ...] = (0,),
     ):
         check_choice("data.on_bad_record", on_bad_record, ON_BAD_RECORD)
         self.batch_size, self.skipped = batch_size, {}
         self._source, self._flip, self._skip = source, flip, on_bad_record == "skip"
         self._order = functools.lru_cache(maxsize=2)(functools.partial(_order, len(source), seed))
         positions = grain.MapDataset.range(sys.maxsize).seed(seed)
-        parts = positions.random_map(self._example).batch(batch_size // hosts)
-        self._batches = parts[host::hosts]
+        blocks = positions.random_map(self._example).batch(batch_size // parts)
+
+        def of_step(step: int) -> Batch:
+            read = [blocks[step * parts + part] for part in owned]
+            return {name: np.concatenate([block[name] for block in read]) for name in read[0]}
+
+        self._batches = grain.MapDataset.range(len(blocks) // parts).map(of_step)
 
     def __getitem__(self, step: int) -> Batch:
-        """This host's part of the batch of a step, as `Source.read` gives it, stacked."""
+        """What is owned of the batch of a step, as `Source.read` gives it, stacked."""
         return self._batches[step]
 
     def batches(self, step: int) -> Iterator[Batch]:

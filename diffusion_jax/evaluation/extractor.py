@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from diffusion_jax import hosts
 from diffusion_jax.errors import UserError, check_at_least, check_choice
 from diffusion_jax.evaluation.inception import Features
 from diffusion_jax.evaluation.inception_weights import Pretrained
@@ -51,8 +52,8 @@ def make_extractor(
         parts = []
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
-            features = extract(params, np.resize(part, (batch, *part.shape[1:])))
-            parts.append(jax.device_get(features))
+            filled = np.resize(part, (batch, *part.shape[1:]))
+            parts.append(hosts.to_host(extract(params, hosts.put(filled, mesh))))
         return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(images)], *parts)
 
     return extract_all

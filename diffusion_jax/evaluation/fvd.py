@@ -9,7 +9,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from diffusion_jax import process
+from diffusion_jax import hosts, process
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.i3d import I3D
 from diffusion_jax.evaluation.i3d_weights import Pretrained
@@ -53,7 +53,7 @@ def make_video_extractor(
         for start in range(0, len(clips), batch):
             part = clips[start : start + batch]
             padded = np.resize(part, (batch, *part.shape[1:]))
-            parts.append(np.asarray(features(params, padded))[: len(part)])
+            parts.append(hosts.to_host(features(params, hosts.put(padded, mesh)))[: len(part)])
         return np.concatenate(parts)
 
     return extract

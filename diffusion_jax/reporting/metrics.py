@@ -2,14 +2,20 @@
 
 import json
 from pathlib import Path
+from typing import TextIO
 
 import tensorboardX
 
 from diffusion_jax.files import write_atomically
+from diffusion_jax.hosts import is_main
+
+METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
 
 
 class MetricWriter:
-    """Appends to `metrics.jsonl` and to the event files of a run directory.
+    """Appends to `metrics.jsonl`, `speed.jsonl` and the event files of a run directory.
+
+    Of several processes of one run, the main one alone writes.
 
     Args:
       workdir: the run directory.
@@ -17,25 +23,42 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, resume_step: int):
-        path = workdir / "metrics.jsonl"
-        kept = [line for line in read_lines(path) if line["step"] <= resume_step]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_atomically(path, lambda partial: partial.write_text(text))
-        self._file = path.open("a", buffering=1)
+        self._events = None
+        if not is_main():
+            return
+        self._files = {name: _reopen(workdir / name, resume_step) for name in (METRICS, SPEED)}
         self._events = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=resume_step + 1
         )
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Records scalars after `step` updates."""
-        self._file.write(json.dumps({"step": step, **scalars}) + "\n")
+        """Records scalars after `step` updates, which are the same whenever they are computed."""
+        self._write(METRICS, "", step, scalars)
+
+    def write_speed(self, step: int, scalars: dict[str, float]) -> None:
+        """Records how fast the run was until `step`."""
+        self._write(SPEED, "speed/", step, scalars)
+
+    def _write(self, file: str, prefix: str, step: int, scalars: dict[str, float]) -> None:
+        if self._events is None:
+            return
+        self._files[file].write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
-            self._events.add_scalar(name, value, step)
+            self._events.add_scalar(prefix + name, value, step)
 
     def close(self) -> None:
-        """Flushes and closes both."""
-        self._file.close()
-        self._events.close()
+        """Flushes and closes all."""
+        if self._events is not None:
+            for file in self._files.values():
+                file.close()
+            self._events.close()
+
+
+def _reopen(path: Path, resume_step: int) -> TextIO:
+    kept = [line for line in read_lines(path) if line["step"] <= resume_step]
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    write_atomically(path, lambda partial: partial.write_text(text))
+    return path.open("a", buffering=1)
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:

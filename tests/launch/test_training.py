@@ -39,6 +39,9 @@ def test_a_run_leaves_what_its_summary_says(finished):
     assert {"loss", "gradient_norm", "learning_rate"} < set(tiny.curve(finished)[0])
     assert sorted(path.name for path in (finished / "checkpoints").iterdir()) == ["4", "6"]
     assert list((finished / "tensorboard").glob("events*"))
+    speeds = [json.loads(line) for line in (finished / "speed.jsonl").read_text().splitlines()]
+    assert 0 < len(speeds) <= 6
+    assert all({"images_per_second", "input_wait_fraction"} < set(record) for record in speeds)
     assert json.loads((finished / "config.json").read_text())["train"]["steps"] == 6
     assert "Total" in (finished / "parameters.txt").read_text()
     for step in (3, 6):
