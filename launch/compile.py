@@ -1,0 +1,138 @@
+"""Compiles a config for a TPU slice that is not there: memory, work, traffic, what batch fits.
+
+    python -m launch.compile --config=configs/rin/imagenet256.py --slice=v5e-8
+    python -m launch.compile --config=configs/rin/imagenet256.py --slice=v5e-8 --search
+    python -m launch.compile --slice=v5e-8 --table=docs/slices.md
+
+The train step, at config.train.batch_size, and the sampler, at config.train.grid_size, without the
+decoder of latents. It needs libtpu (pip install -e '.[tpu]') and no TPU. --search halves the batch
+until the train step fits, or doubles it until it does not.
+
+--table adds the configs that a table in Markdown does not have yet, each on the smallest slice of
+the family, from --slice up, that holds its train step; with --config, that one alone.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from diffusion_jax.sharding import make_mesh, round_up
+from diffusion_jax.slices import slice_devices
+from launch import cli
+from launch.build import build
+from launch.programs import Excess, Program, compile_for, for_tpu, trace_sampler, trace_train
+from launch.slice_table import add_rows
+
+TRIES = 6
+_GIB = 2**30
+
+
+def describe(program: Program | Excess) -> str:
+    """What one program needs, a line for each limit of the chip."""
+    if isinstance(program, Excess):
+        return (
+            f"does not fit: needs {program.needed / _GIB:.2f} GiB a chip or more, and there are "
+            f"{program.available / _GIB:.2f}"
+        )
+    kinds = {}
+    for found in program.collectives:
+        count, size = kinds.get(found.name, (0, 0))
+        kinds[found.name] = count + found.times, size + found.times * found.size
+    moved = [f"{n} {name} of {size / 1e6:,.1f} MB" for name, (n, size) in sorted(kinds.items())]
+    parts = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in program.memory.items())
+    bounds = ", ".join(f"{name} {1e3 * value:.3g}" for name, value in program.bounds.items())
+    each = program.flops / program.chips
+    return f"""compiled in {program.seconds:.0f} s
+  HBM a chip     {program.needed / _GIB:.2f} of {program.chip.hbm / _GIB:.0f} GiB: {parts}
+  FLOPs          {program.flops / 1e12:,.3f} T, {each / 1e12:,.3f} T a chip
+  collectives    {"; ".join(moved) or "none"}
+  time at least  {1e3 * program.bound:.3g} ms: {bounds}"""
+
+
+def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
+    """Prints what the config, of the file `name`, needs on a slice.
+
+    Raises:
+      UserError: for a config that cannot work, an unknown slice, or without libtpu.
+    """
+    devices = slice_devices(slice_name)
+    mesh = make_mesh(**config.mesh, devices=devices)
+    config = for_tpu(config)
+    experiment = build(config)
+    axes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
+    print(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
+
+    def attempt(batch_size: int) -> Program | Excess:
+        result = compile_for(trace_train(config, experiment, mesh, batch_size), mesh)
+        print(
+            f"train step, batch {batch_size}, {batch_size / len(devices):g} a chip: "
+            f"{describe(result)}",
+            flush=True,
+        )
+        return result
+
+    if search:
+        smallest = round_up(1, mesh) * config.train.accumulate
+        found = largest_batch(attempt, config.train.batch_size, smallest)
+        print(f"largest batch that fits, in {TRIES} tries: {found or 'none'}", flush=True)
+    else:
+        attempt(config.train.batch_size)
+    count = round_up(config.train.grid_size, mesh)
+    result = compile_for(trace_sampler(config, experiment, mesh, count), mesh)
+    print(f"sampler, {count} samples, {config.sampling.steps} steps: {describe(result)}")
+
+
+def largest_batch(
+    attempt: Callable[[int], Program | Excess], batch_size: int, smallest: int
+) -> int | None:
+    """The largest of batch_size times a power of two, a multiple of `smallest`, that fits.
+
+    What a program needs shrinks no faster than its batch, so that batches between are not tried.
+
+    Args:
+      attempt: batch size -> what compiling gives; called `TRIES` times at most.
+    """
+    fits, refused = None, False
+    for _ in range(TRIES):
+        result = attempt(batch_size)
+        if isinstance(result, Excess):
+            if fits:
+                break
+            refused, halvings = True, 1
+            while result.needed / 2**halvings > result.available:
+                halvings += 1
+            batch_size, rest = divmod(batch_size, 2**halvings)
+            if rest or not batch_size or batch_size % smallest:
+                break
+        else:
+            fits, batch_size = batch_size, 2 * batch_size
+            if refused:
+                break
+    return fits
+
+
+if __name__ == "__main__":
+    CONFIG = cli.define_config()
+    SLICE = flags.DEFINE_string("slice", None, "As v5e-8, v6e-16, v4-8 or v5p-8.")
+    SEARCH = flags.DEFINE_bool("search", False, "Look for the largest batch that fits.")
+    TABLE = flags.DEFINE_string("table", None, "Markdown file to add rows to.")
+    flags.mark_flag_as_required("slice")
+    flags.register_validator(
+        "config",
+        lambda config: config or flags.FLAGS["table"].value,
+        message="give a config, or --table",
+    )
+
+    def command() -> None:
+        jax.config.update("jax_platforms", "cpu")  # a TPU that is there is left to others
+        name = cli.config_name() if CONFIG.value else None
+        if TABLE.value:
+            only = {name: CONFIG.value} if name else None
+            add_rows(Path(TABLE.value), SLICE.value, only)
+        else:
+            main(CONFIG.value, name, SLICE.value, SEARCH.value)
+
+    cli.run(command, __doc__)
