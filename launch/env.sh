@@ -1,5 +1,6 @@
 # Sourced by the other scripts: goes to the repository root and activates .venv, which it makes and
 # fills if it is not there, or if pyproject.toml has changed since.
+# shellcheck shell=bash
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -26,4 +27,5 @@ if [ "$(cat .venv/.installed 2>/dev/null)" != "$(cksum <pyproject.toml)" ]; then
   fi
   cksum <pyproject.toml >.venv/.installed
 fi
+# shellcheck source=/dev/null
 . .venv/bin/activate
