@@ -26,6 +26,7 @@ from diffusion_jax.sharding import Mesh
 from diffusion_jax.tables import Table
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
 from diffusion_jax.training.state import TrainState, create_state
+from diffusion_jax.training.step import make_train_step
 from diffussm_jax import DiffuSSM
 from rin_jax import RIN
 
@@ -75,6 +76,20 @@ class Experiment:
         """The state before the first step."""
         params = self.init_params(jax.random.key(seed))
         return create_state(params, make_optimizer(self.optimizer, total_steps))
+
+    def train_step(self, config: ConfigDict, state: TrainState, mesh: Mesh) -> Callable:
+        """`diffusion_jax.training.step.make_train_step` of this network, as its config says."""
+        return make_train_step(
+            self.denoiser,
+            self.objective,
+            make_optimizer(self.optimizer, config.train.steps),
+            state,
+            mesh,
+            seed=config.seed,
+            ema_decay=config.ema_decay,
+            accumulate=config.train.accumulate,
+            conditioning_frames=self.conditioning_frames,
+        )
 
     def sampler(self, mesh: Mesh, seed: int) -> Callable[..., np.ndarray]:
         """(params, indices, condition) -> uint8 images, latents decoded; see `make_sampler`.

@@ -17,8 +17,6 @@ from diffusion_jax.collectives import Collective, collectives
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.sampling import make_sampler
 from diffusion_jax.sharding import Mesh, by_example, check_batch, of_state
-from diffusion_jax.training.optimizers import make_optimizer
-from diffusion_jax.training.step import make_train_step
 from diffussm_jax.convolution import choose_form
 from launch.build import Experiment, build
 from launch.describe import in_program
@@ -97,19 +95,8 @@ def trace_train(
       UserError: if the batch does not divide over the mesh.
     """
     check_batch(batch_size, config.train.accumulate, mesh)
-    total = config.train.steps
-    state = jax.eval_shape(lambda: experiment.init_state(config.seed, total))
-    step = make_train_step(
-        experiment.denoiser,
-        experiment.objective,
-        make_optimizer(experiment.optimizer, total),
-        state,
-        mesh,
-        seed=config.seed,
-        ema_decay=config.ema_decay,
-        accumulate=config.train.accumulate,
-        conditioning_frames=experiment.conditioning_frames,
-    )
+    state = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
+    step = experiment.train_step(config, state, mesh)
     name, dtype = ("images", jnp.uint8)
     if experiment.autoencoder is not None:
         name, dtype = ("moments", jnp.float32)

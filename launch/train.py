@@ -24,11 +24,10 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.metrics import MetricWriter, read_lines
 from diffusion_jax.sharding import Mesh, check_batch, make_mesh, of_state
 from diffusion_jax.training.loop import train
-from diffusion_jax.training.optimizers import learning_rate, make_optimizer
+from diffusion_jax.training.optimizers import learning_rate
 from diffusion_jax.training.preemption import listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
-from diffusion_jax.training.step import make_train_step
 from launch import cli, distributed
 from launch.build import Experiment, build, build_source
 from launch.describe import step_flops
@@ -62,7 +61,6 @@ def run(
     open_workdir(workdir, config, source, name)
 
     total = config.train.steps
-    optimizer = make_optimizer(experiment.optimizer, total)
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
     folder = Checkpoints(workdir / "checkpoints", keep, keep_every)
     with contextlib.closing(folder) as checkpoints:
@@ -73,17 +71,7 @@ def run(
             f"{count / 1e6:.2f}M parameters, {len(source):,} examples, "
             f"batch {config.train.batch_size} on {mesh.size} device(s), step {start} of {total}"
         )
-        train_step = make_train_step(
-            experiment.denoiser,
-            experiment.objective,
-            optimizer,
-            state,
-            mesh,
-            seed=config.seed,
-            ema_decay=config.ema_decay,
-            accumulate=config.train.accumulate,
-            conditioning_frames=experiment.conditioning_frames,
-        )
+        train_step = experiment.train_step(config, state, mesh)
         parts, owned = (1, (0,)) if jax.process_count() == 1 else hosts.parts_of(mesh)
         stream = Stream(
             source,
