@@ -4,6 +4,7 @@ Every process runs the same program on its own devices of one mesh. What is comp
 on how many there are: parts of a batch are told apart by their place in it, not by their process.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -75,3 +76,23 @@ def to_host(tree: Any) -> Any:
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def in_batches(
+    function: Callable[[jax.Array], Any], rows: np.ndarray, size: int, mesh: Mesh
+) -> Any:
+    """Results of `function` for `size` rows at a time, the last batch filled up.
+
+    Args:
+      function: a global array (size, ...), split by example -> a tree of arrays like it.
+      rows: (N, ...), N >= 1, whole on every process.
+
+    Returns:
+      The same tree of NumPy arrays (N, ...), whole on every process.
+    """
+    parts = []
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size]
+        filled = np.resize(part, (size, *part.shape[1:]))
+        parts.append(to_host(function(put(filled, mesh))))
+    return jax.tree.map(lambda *results: np.concatenate(results)[: len(rows)], *parts)

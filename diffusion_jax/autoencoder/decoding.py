@@ -1,5 +1,6 @@
 """From latents to images, a few at a time: decoding takes far more memory than sampling."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -38,11 +39,6 @@ def make_decoder(
 
     def decode_all(latents: np.ndarray) -> np.ndarray:
         batch = min(round_up(len(latents), mesh), at_once * round_up(1, mesh))
-        parts = []
-        for start in range(0, len(latents), batch):
-            part = latents[start : start + batch]
-            padded = np.resize(part, (batch, *part.shape[1:]))
-            parts.append(hosts.to_host(decode(params, hosts.put(padded, mesh)))[: len(part)])
-        return np.concatenate(parts)
+        return hosts.in_batches(functools.partial(decode, params), latents, batch, mesh)
 
     return decode_all

@@ -1,5 +1,6 @@
 """From images to Inception's features, a batch at a time over the devices of a mesh."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -49,12 +50,7 @@ def make_extractor(
 
     def extract_all(images: np.ndarray) -> Features:
         images = _checked(np.asarray(images))
-        parts = []
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            filled = np.resize(part, (batch, *part.shape[1:]))
-            parts.append(hosts.to_host(extract(params, hosts.put(filled, mesh))))
-        return jax.tree.map(lambda *rows: np.concatenate(rows)[: len(images)], *parts)
+        return hosts.in_batches(functools.partial(extract, params), images, batch, mesh)
 
     return extract_all
 

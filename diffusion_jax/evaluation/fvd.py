@@ -4,6 +4,7 @@ Follows frechet_video_distance of google-research: frames are resized to 224 x 2
 aspect, by TensorFlow 1's bilinear interpolation, then brought to [-1, 1].
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -49,12 +50,7 @@ def make_video_extractor(
 
     def extract(videos: np.ndarray) -> np.ndarray:
         clips = windows(videos)
-        parts = []
-        for start in range(0, len(clips), batch):
-            part = clips[start : start + batch]
-            padded = np.resize(part, (batch, *part.shape[1:]))
-            parts.append(hosts.to_host(features(params, hosts.put(padded, mesh)))[: len(part)])
-        return np.concatenate(parts)
+        return hosts.in_batches(functools.partial(features, params), clips, batch, mesh)
 
     return extract
 
