@@ -123,7 +123,7 @@ def test_a_complete_directory_is_left_alone_and_a_deleted_shard_made_anew(tmp_pa
 
 
 def test_bad_records_are_skipped_and_listed(tmp_path):
-    with pytest.raises(BadRecord, match=r"5\.png: truncated"):
+    with pytest.raises(BadRecord, match=r"[59]\.png: truncated"):
         write(tmp_path, Images(bad=(5, 9)), workers=2)
     manifest = write(tmp_path, Images(bad=(5, 9)), on_bad_record="skip")
     train = manifest["splits"]["train"]
