@@ -6,11 +6,9 @@
 One layer on one example of `dim` channels in float32: the bidirectional state space layer (kernels,
 convolution, skip), by FFT and in chunks, and attention in heads of 64 channels
 (jax.nn.dot_product_attention, without projections). Forward, and gradient of inputs and parameters;
-the median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json and OUT.png (the
-picture wants matplotlib, of the extra `notebooks`).
+the median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json and OUT.png.
 """
 
-import importlib.util
 import json
 import os
 import statistics
@@ -141,8 +139,6 @@ def main(options: flags.FlagValues) -> None:
         check_at_least("--lengths", length, 1)
     if options.dim < HEAD or options.dim % HEAD:
         raise UserError(f"--dim is {options.dim}: give a multiple of {HEAD}, a head of attention")
-    if not importlib.util.find_spec("matplotlib"):
-        raise UserError("matplotlib is not installed: pip install -e '.[notebooks]'")
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     records = run(lengths, options.dim, options.seconds)

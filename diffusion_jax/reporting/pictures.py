@@ -1,0 +1,49 @@
+"""Pictures of a run, each with the words that go with it; the report shows them all."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from diffusion_jax.files import write_atomically
+
+FOLDER = "pictures"  # of a run directory
+SECTIONS = ("samples", "inside")  # of the report: what was drawn, and what the network does
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What a picture shows.
+
+    Attributes:
+      file: its name in the folder, a .png or .gif.
+      section: one of `SECTIONS`.
+      title: a few words.
+      caption: what to see in it, in plain text.
+      step: of the checkpoint that it is of.
+      command: that made it.
+    """
+
+    file: str
+    section: str
+    title: str
+    caption: str
+    step: int
+    command: str
+
+
+def save_picture(workdir: Path, picture: Picture, write: Callable[[Path], None]) -> Path:
+    """Writes a picture by `write(path)`, and then its words, over an older one of the name."""
+    path = workdir / FOLDER / picture.file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, write)
+    text = json.dumps(dataclasses.asdict(picture), indent=1) + "\n"
+    words = path.with_name(picture.file + ".json")
+    write_atomically(words, lambda partial: partial.write_text(text))
+    return path
+
+
+def read_pictures(workdir: Path) -> list[Picture]:
+    """All pictures of a run, by name."""
+    words = sorted((workdir / FOLDER).glob("*.json"))
+    return [Picture(**json.loads(path.read_text())) for path in words]
