@@ -1,5 +1,7 @@
 """How fast a run is, for its operators: measured between records, and never part of its curve."""
 
+import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -41,12 +43,23 @@ class Speedometer:
             "tflops_per_second_per_chip": flops / 1e12,
             "input_wait_fraction": self._waited / elapsed,
             "checkpoint_seconds": self.checkpoint_seconds,
+            **_peak_memory(),
         }
         if self._peak:
             found["mfu"] = flops / self._peak
         self._start, self._steps, self._waited = time.perf_counter(), 0, 0.0
         self.checkpoint_seconds = 0.0
         return found
+
+
+def _peak_memory() -> dict[str, int]:
+    """Most bytes that a device of this process held so far, where devices tell, and the process."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    if peaks := [of["peak_bytes_in_use"] for of in stats if "peak_bytes_in_use" in of]:
+        found["device_peak_bytes"] = max(peaks)
+    return found
 
 
 def profiled(train_step: Callable, first: int, last: int, folder: Path) -> Callable:
