@@ -1,5 +1,6 @@
 """What the commands share: flags of a config, errors as one line, a bar."""
 
+import functools
 import re
 import shlex
 import sys
@@ -26,11 +27,12 @@ def config_name() -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def run(main: Callable[[], None], usage: str) -> None:
+def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
     """Parses the flags and runs `main`. A user's mistake ends in one line and exit status 2.
 
     Args:
       usage: what --help prints before the flags.
+      positional: a flag that may be given without its name.
     """
 
     def checked(_) -> None:
@@ -41,7 +43,7 @@ def run(main: Callable[[], None], usage: str) -> None:
             _fail(str(error))
 
     sys.modules["__main__"].__doc__ = usage
-    app.run(checked, flags_parser=_parse)
+    app.run(checked, flags_parser=functools.partial(_parse, positional))
 
 
 def command() -> str:
@@ -68,7 +70,7 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm:
     )
 
 
-def _parse(arguments: list[str]) -> list[str]:
+def _parse(positional: str, arguments: list[str]) -> list[str]:
     for argument in arguments:
         name, _, path = argument.partition("=")
         if name == "--config" and not Path(path).is_file():
@@ -81,6 +83,8 @@ def _parse(arguments: list[str]) -> list[str]:
         _fail(_unknown_field(error))
     except (flags.Error, TypeError, ValueError, OSError) as error:
         _fail(" ".join(str(error).split()))
+    if positional and len(rest) == 2:
+        flags.FLAGS[positional].value = rest.pop()
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: options are given as --name=value")
     return rest

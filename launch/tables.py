@@ -7,7 +7,6 @@ run, and one for each evaluation (results.json, written by launch.evaluate). Pub
 are without trailing zeros; compare only rows of like numbers of samples.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from absl import flags
@@ -49,17 +48,23 @@ def tables(results: dict[str, Result]) -> str:
                 ours = _take(left, {row.config}, row.guidance)
                 lines += ours or [{"model": f"ours, {row.config}"}]
         lines += _take(left, {row.config for row in rows if row.config})
-        parts.append(f"## {title}\n\n{_markdown(lines)}")
+        parts.append(f"## {title}\n\n{_markdown(_cells(lines))}")
     if left:
         lines = [_ours(result, where) for where, result in left.items()]
-        parts.append(f"## Others\n\n{_markdown(lines)}")
+        parts.append(f"## Others\n\n{_markdown(_cells(lines))}")
     return "\n\n".join(parts)
 
 
 def beside_published(result: Result) -> str:
     """The published rows of a result's config, and the result below them."""
-    rows = [row for rows in RESULTS.values() for row in rows if row.config == result.config]
-    return _markdown([*map(_published, rows), _ours(result, "")])
+    return _markdown(compare(result.config, {"": result}))
+
+
+def compare(config: str, results: dict[str, Result]) -> list[list[str]]:
+    """Titles, the published rows of a config, and ours, by where they were found, below them."""
+    rows = [row for rows in RESULTS.values() for row in rows if row.config == config]
+    ours = [_ours(result, where) for where, result in results.items()]
+    return _cells([*map(_published, rows), *ours])
 
 
 def _take(left: dict[str, Result], configs: set[str], guidance: float | None = None) -> list[Line]:
@@ -106,12 +111,15 @@ def _count(number: int | None) -> str:
     return f"{number / 1e6:.4g}M" if number >= 1e6 else f"{number:,}"
 
 
-def _markdown(lines: Iterable[Line]) -> str:
-    """A table of the columns that have a value somewhere."""
-    lines = list(lines)
+def _cells(lines: list[Line]) -> list[list[str]]:
+    """Titles and rows, of the columns that have a value somewhere."""
     titles = [title for title in _TITLES if any(line.get(title) for line in lines)]
-    rows = [titles, ["---"] * len(titles), *([line.get(t, "") for t in titles] for line in lines)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    return [titles, *([line.get(title, "") for title in titles] for line in lines)]
+
+
+def _markdown(table: list[list[str]]) -> str:
+    titles, *rows = table
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows))
 
 
 def main(path: Path) -> None:

@@ -33,6 +33,7 @@ from launch.build import Experiment, build, build_source
 from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
+from launch.report import write_report
 from launch.workdir import open_workdir
 
 
@@ -42,11 +43,13 @@ def run(
     mesh: Mesh | None = None,
     name: str = "",
     profile_steps: tuple[int, int] | None = None,
+    command: str = "",
 ) -> None:
     """Trains as `config`, of the file `name`, says, in `workdir`, on `mesh` or the config's.
 
-    On SIGTERM it saves after the step and returns. `profile_steps`, the first and the last counted
-    from where it starts, are traced into `workdir`/profile.
+    On SIGTERM it saves after the step and returns; at the end it writes the report, which hands on
+    `command`, what was called. `profile_steps`, the first and the last counted from where it
+    starts, are traced into `workdir`/profile.
     """
     experiment = build(config)
     mesh = mesh or make_mesh(**config.mesh)
@@ -58,7 +61,9 @@ def run(
         callbacks.append((every, draw_grid))
     if every := config.train.eval_every:
         callbacks.append((every, make_evaluator(config, experiment, mesh, workdir)))
-    open_workdir(workdir, config, source, name)
+    kind = jax.devices()[0].device_kind
+    about = {"config": name, "command": command, "devices": f"{mesh.size} x {kind}"}
+    open_workdir(workdir, config, source, about)
 
     total = config.train.steps
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
@@ -83,7 +88,7 @@ def run(
             owned=owned,
         )
         size = config.train.batch_size
-        chip = CHIPS.get(jax.devices()[0].device_kind)
+        chip = CHIPS.get(kind)
         speed = Speedometer(size, step_flops(experiment, size), chip and chip.flops)
         if profile_steps:
             train_step = profiled(train_step, *profile_steps, workdir / "profile")
@@ -106,8 +111,10 @@ def run(
             )
     if (stopped := int(state.step)) < total:
         cli.say(f"Stopped by SIGTERM after step {stopped}, saved: the same command continues.")
-    else:
+        return
+    if hosts.is_main():
         cli.say(_summary(workdir, total, len(stream.skipped)))
+        write_report(workdir)
 
 
 def _initial_state(
@@ -149,6 +156,7 @@ def _summary(workdir: Path, total: int, skipped: int) -> str:
     loss = f", loss {losses[-1]:.4f}" if losses else ""
     bad = f"; {skipped} bad records were skipped" if skipped else ""
     return f"""Done: {total} steps{loss}{bad}. In {workdir}:
+  report.html     all of it on one page
   checkpoints/    the state at the last steps, float32 parameters and their EMA
   grids/          samples of the EMA
   metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/
@@ -170,6 +178,12 @@ if __name__ == "__main__":
     def main() -> None:
         distributed.initialize(flags.FLAGS)
         steps = parse_profile_steps(PROFILE.value) if PROFILE.value else None
-        run(CONFIG.value, Path(WORKDIR.value), name=cli.config_name(), profile_steps=steps)
+        run(
+            CONFIG.value,
+            Path(WORKDIR.value),
+            name=cli.config_name(),
+            profile_steps=steps,
+            command=cli.command(),
+        )
 
     cli.run(main, __doc__)

@@ -21,11 +21,11 @@ _MAY_CHANGE = (
 _MUST_STAY = ("train.batch_size", "train.accumulate")
 
 
-def open_workdir(workdir: Path, config: ConfigDict, source: Source, name: str) -> None:
+def open_workdir(workdir: Path, config: ConfigDict, source: Source, about: dict[str, str]) -> None:
     """Makes the run directory and writes config.json and data.json, or checks that they are these.
 
     Args:
-      name: of the config's file, as 'rin/cifar10', for run.json.
+      about: what run.json says, see `read_run`.
 
     Raises:
       UserError: if it cannot be written, or holds a run of another config or on other data.
@@ -45,7 +45,7 @@ def open_workdir(workdir: Path, config: ConfigDict, source: Source, name: str) -
         files = {
             "config.json": config.to_json(indent=2),
             "data.json": json.dumps(data, indent=2),
-            "run.json": json.dumps({"config": name}, indent=2),
+            "run.json": json.dumps(about, indent=2),
         }
         hosts.wait_for_all("compared")
         for file, text in files.items() if hosts.is_main() else ():
@@ -73,13 +73,17 @@ def read_workdir(workdir: Path) -> ConfigDict:
 
 
 def read_run(workdir: Path) -> dict[str, str]:
-    """{'config': name of the file that a run's config is from, '' where it was not written}."""
+    """What was run last: 'config', the name of its file, 'command' and 'devices'.
+
+    Each is '' where it was not written.
+    """
     path = workdir / "run.json"
-    return json.loads(path.read_text()) if path.exists() else {"config": ""}
+    written = json.loads(path.read_text()) if path.exists() else {}
+    return {"config": "", "command": "", "devices": ""} | written
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
-    old, new = _flatten(old), _flatten(new)
+    old, new = flatten(old), flatten(new)
     differing = [
         f"{name} is {new.get(name)} here and {old.get(name)} there"
         for name in sorted(set(old) | set(new))
@@ -105,11 +109,12 @@ def _check_same_data(workdir: Path, old: dict, new: dict) -> None:
         )
 
 
-def _flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
+    """{'train.steps': value} of a config's sections."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
+            flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

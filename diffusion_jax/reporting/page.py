@@ -1,0 +1,65 @@
+"""The page of a run report: one file, with nothing outside of it."""
+
+import base64
+import io
+from pathlib import Path
+from typing import NamedTuple
+
+import jinja2
+from markupsafe import Markup, escape
+from PIL import Image
+
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
+_LARGE = 300_000  # bytes of a PNG that stands in the page as it is
+_WIDEST = 1024  # pixels of a larger one
+_SMALL = 400  # pixels: narrower pictures are shown twice as wide
+
+
+class Inline(NamedTuple):
+    """A picture in the page.
+
+    Attributes:
+      uri: of its data.
+      width, height: CSS pixels to show it at, if there is room.
+      enlarged: whether these are more than it has.
+    """
+
+    uri: str
+    width: int
+    height: int
+    enlarged: bool
+
+
+def inline(path: Path) -> Inline:
+    """A .png, smaller if it is large, or a .gif as it is."""
+    data, kind = path.read_bytes(), path.suffix[1:]
+    with Image.open(io.BytesIO(data)) as image:
+        width, height = image.size
+        if kind == "png" and len(data) > _LARGE:
+            image = image.convert("RGB")
+            image.thumbnail((_WIDEST, height))
+            (width, height), written = image.size, io.BytesIO()
+            image.save(written, "webp", quality=85)
+            data, kind = written.getvalue(), "webp"
+    factor = 2 if width < _SMALL else 1
+    uri = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    return Inline(uri, factor * width, factor * height, factor > 1)
+
+
+def render(**content) -> str:
+    """The page, of what report.html.j2 names. All text in it is escaped, but for SVG."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"breakable": _breakable, "arguments": _arguments}
+    return environment.from_string(_TEMPLATE.read_text()).render(**content)
+
+
+def _arguments(command: str) -> Markup:
+    """A command, which a narrow page breaks between its arguments."""
+    return Markup(" ").join(Markup("<span>{}</span>").format(part) for part in command.split(" "))
+
+
+def _breakable(text: object) -> Markup:
+    """A field or its value, which a narrow page breaks after dots and underscores."""
+    return Markup(escape(text).replace(".", Markup(".<wbr>")).replace("_", Markup("_<wbr>")))
