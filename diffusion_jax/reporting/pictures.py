@@ -44,6 +44,8 @@ def save_picture(workdir: Path, picture: Picture, write: Callable[[Path], None])
 
 
 def read_pictures(workdir: Path) -> list[Picture]:
-    """All pictures of a run, by name."""
+    """All pictures of a run, by name; one that was deleted is none, though its words stayed."""
     words = sorted((workdir / FOLDER).glob("*.json"))
-    return [Picture(**json.loads(path.read_text())) for path in words]
+    return [
+        Picture(**json.loads(path.read_text())) for path in words if path.with_suffix("").exists()
+    ]
