@@ -1,7 +1,7 @@
 """Makes one page of a run, WORKDIR/report.html, which needs no other file and no network.
 
     python -m launch.report --workdir=runs/digits
-    python launch/report.py runs/digits
+    python -m launch.report runs/digits
 
 Config, curves, samples, results beside the paper's, speed, memory and how to continue: whatever the
 run has by now. launch.train writes it when it ends. Data and devices are not needed.
