@@ -71,3 +71,8 @@ def diffussm_flags() -> list[str]:
 def curve(workdir: Path) -> list[dict]:
     """All records of a run."""
     return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(workdir: Path) -> list[float]:
+    """The loss of every record."""
+    return [record["loss"] for record in curve(workdir)]

@@ -12,10 +12,6 @@ from launch.build import build
 from launch.sample import sample
 
 
-def losses(workdir):
-    return [record["loss"] for record in tiny.curve(workdir)]
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of six steps on one device."""
@@ -27,13 +23,13 @@ def finished(tmp_path_factory):
 @pytest.mark.parametrize("fsdp, tensor", [(1, 1), (4, 1), (2, 2)])
 def test_every_mesh_gives_the_curve_of_one_device(finished, tmp_path, fsdp, tensor):
     train.run(tiny.diffussm(mesh__fsdp=fsdp, mesh__tensor=tensor), tmp_path)
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+    np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_a_run_continues_on_another_mesh(finished, tmp_path):
     train.run(tiny.diffussm(train__steps=3, mesh__fsdp=4), tmp_path)
     train.run(tiny.diffussm(mesh__fsdp=2, mesh__tensor=2), tmp_path)
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+    np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def draw(workdir, out, **changes):
@@ -108,7 +104,7 @@ def test_rin_may_train_on_a_table(tmp_path):
     config.objective.schedule = table
     config.sampling.schedule = table
     train.run(config, tmp_path)
-    assert np.isfinite(losses(tmp_path)).all()
+    assert np.isfinite(tiny.losses(tmp_path)).all()
 
 
 def test_a_mesh_that_does_not_fit_is_refused(tmp_path):

@@ -1,52 +1,11 @@
 """Several processes of one run compute what one does: batches, curve, samples."""
 
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-
-ROOT = Path(__file__).parents[2]
-
-
-def start(count: int, devices: int, *arguments: str) -> list[subprocess.Popen]:
-    """`count` processes of a command, of so many devices each, joined over loopback."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)}
-    command = [sys.executable, "-m", *arguments]
-    joined = [f"--coordinator=127.0.0.1:{port}", f"--num_hosts={count}"] if count > 1 else []
-    return [
-        subprocess.Popen(
-            [*command, *joined, *([f"--host={host}"] if joined else [])],
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for host in range(count)
-    ]
-
-
-def finish(processes: list[subprocess.Popen]) -> list[str]:
-    """What each printed; all must have succeeded."""
-    outputs = [process.communicate(timeout=600) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors
-    return [printed for printed, _ in outputs]
-
-
-def flags(model: str, **changes: object) -> list[str]:
-    config = tiny.flags() if model == "rin" else tiny.diffussm_flags()
-    return ["launch.train", *config, *(f"--config.{name}={v}" for name, v in changes.items())]
+from processes import await_records, finish, start, training
 
 
 @pytest.fixture(scope="module", params=["rin", "diffussm"])
@@ -58,7 +17,7 @@ def model(request):
 def alone(model, tmp_path_factory):
     """A run of six steps, one process of eight devices."""
     workdir = tmp_path_factory.mktemp("alone")
-    finish(start(1, 8, *flags(model), f"--workdir={workdir}"))
+    finish(start(1, 8, *training(model), f"--workdir={workdir}"))
     return workdir
 
 
@@ -73,14 +32,11 @@ def alone(model, tmp_path_factory):
 def test_processes_share_the_curve_and_the_samples_of_one(
     model, alone, tmp_path, count, devices, fsdp, tensor
 ):
-    mesh = {"mesh.fsdp": fsdp, "mesh.tensor": tensor if model == "diffussm" else 1}
-    printed = finish(start(count, devices, *flags(model, **mesh), f"--workdir={tmp_path}"))
+    mesh = {"mesh__fsdp": fsdp, "mesh__tensor": tensor if model == "diffussm" else 1}
+    printed = finish(start(count, devices, *training(model, **mesh), f"--workdir={tmp_path}"))
     assert "Done: 6 steps" in printed[0]
     assert all("Done" not in text for text in printed[1:])  # one of them speaks
-    ours, theirs = (
-        [record["loss"] for record in tiny.curve(workdir)] for workdir in (tmp_path, alone)
-    )
-    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(alone), rtol=1e-5)
     drawn = []
     for workdir, processes in ((tmp_path, (count, devices)), (alone, (1, 8))):
         out = f"--out={workdir / 'samples'}"
@@ -90,19 +46,10 @@ def test_processes_share_the_curve_and_the_samples_of_one(
     assert np.abs(drawn[0] - drawn[1]).max() <= 1  # grey levels
 
 
-def await_records(workdir: Path, count: int, processes: list[subprocess.Popen]) -> None:
-    path, deadline = workdir / "metrics.jsonl", time.monotonic() + 300
-    while not path.exists() or path.read_bytes().count(b"\n") < count:
-        for process in processes:
-            assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_sigterm_saves_and_the_run_continues_on_its_curve(tmp_path, count):
     """Whoever is told: all processes stop after the same step."""
-    long = flags("rin", **{"train.steps": 400, "train.checkpoint_every": 400})
+    long = training(train__steps=400, train__checkpoint_every=400)
     arguments = (*long, f"--workdir={tmp_path}")
     processes = start(count, 8 // count, *arguments)
     await_records(tmp_path, 3, processes)
@@ -112,7 +59,7 @@ def test_sigterm_saves_and_the_run_continues_on_its_curve(tmp_path, count):
     stopped = tiny.curve(tmp_path)
     (saved,) = (tmp_path / "checkpoints").iterdir()
     assert stopped[-1]["step"] == int(saved.name) < 400
-    short = flags("rin", **{"train.steps": int(saved.name) + 3, "train.checkpoint_every": 400})
+    short = training(train__steps=int(saved.name) + 3, train__checkpoint_every=400)
     finish(start(count, 8 // count, *short, f"--workdir={tmp_path}"))
     continued = tiny.curve(tmp_path)
     assert continued[: len(stopped)] == stopped
@@ -129,7 +76,7 @@ def test_sigterm_saves_and_the_run_continues_on_its_curve(tmp_path, count):
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(tmp_path, arguments, message):
-    (process,) = start(1, 1, *flags("rin"), f"--workdir={tmp_path}", *arguments)
+    (process,) = start(1, 1, *training(), f"--workdir={tmp_path}", *arguments)
     _, errors = process.communicate(timeout=100)
     assert process.returncode == 2
     assert message in errors

@@ -2,28 +2,18 @@
 
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
+from processes import check_kills
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
 from diffusion_jax.training.loop import Diverged
 from launch import train
-
-ROOT = Path(__file__).parents[2]
-
-
-def losses(workdir: Path) -> list[float]:
-    return [record["loss"] for record in tiny.curve(workdir)]
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +41,12 @@ def test_a_run_leaves_what_its_summary_says(finished):
 
 def test_one_device_gives_the_curve_of_eight(finished, tmp_path):
     train.run(tiny.config(), tmp_path, make_mesh(1))
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+    np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_accumulation_is_the_large_batch(finished, tmp_path):
     train.run(tiny.config(train__accumulate=2), tmp_path)
-    np.testing.assert_allclose(losses(tmp_path), losses(finished), rtol=1e-5)
+    np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_a_continued_run_is_the_uninterrupted_one_bit_for_bit(finished, tmp_path):
@@ -125,49 +115,11 @@ def test_a_batch_that_does_not_fit_the_devices_is_refused(tmp_path):
         train.run(tiny.config(train__batch_size=12), tmp_path)
 
 
-def start(workdir: Path, steps: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "launch.train", *tiny.flags(), f"--workdir={workdir}"]
-    command.append(f"--config.train.steps={steps}")
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-
-
-def kill_after(process: subprocess.Popen, workdir: Path, records: int, delay: float) -> None:
-    """SIGKILL, `delay` seconds after that many records are written."""
-    path = workdir / "metrics.jsonl"
-    deadline = time.monotonic() + 300
-    while not path.exists() or path.read_bytes().count(b"\n") < records:
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    time.sleep(delay)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-
-
-def check_kills(tmp_path: Path, kills: int, steps: int, seed: int) -> None:
-    """Kills a run again and again at random moments; its curve is the uninterrupted one's."""
-    random.seed(seed)
-    for _ in range(kills):
-        workdir = tmp_path / "killed"
-        last = tiny.curve(workdir)[-1]["step"] if workdir.exists() else 0
-        kill_after(
-            start(workdir, steps),
-            workdir,
-            records=min(last + random.randint(1, 10), steps - 5),
-            delay=random.uniform(0, 0.3),
-        )
-    for workdir in (tmp_path / "killed", tmp_path / "whole"):
-        process = start(workdir, steps)
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors.decode()
-    assert len(tiny.curve(tmp_path / "whole")) == steps
-    assert tiny.curve(tmp_path / "killed") == tiny.curve(tmp_path / "whole")
-
-
 def test_a_killed_run_continues_on_its_curve_bit_for_bit(tmp_path):
-    check_kills(tmp_path, kills=1, steps=30, seed=0)
+    check_kills(tmp_path, hosts=1, kills=1, steps=30, seed=0)
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(tmp_path):
-    check_kills(tmp_path, kills=20, steps=300, seed=int(os.environ.get("KILL_SEED", 1)))
+@pytest.mark.parametrize("hosts", [1, 2])
+def test_twenty_kills_change_nothing(tmp_path, hosts):
+    check_kills(tmp_path, hosts, kills=20, steps=300, seed=int(os.environ.get("KILL_SEED", 1)))
