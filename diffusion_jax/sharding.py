@@ -91,6 +91,8 @@ def of_state(tree: Any, mesh: Mesh) -> Any:
 
 def _tensor_axes(name: str, shape: tuple[int, ...], mesh: Mesh) -> list[str | None]:
     """'tensor' or None for each dimension; a dimension that it does not divide is not split."""
+    if mesh.shape["tensor"] == 1:  # all are left to 'fsdp'
+        return [None] * len(shape)
     for pattern, trailing in TENSOR_RULES:
         if re.search(rf"(^|/){pattern}$", name):
             axes = [None] * (len(shape) - len(trailing)) + list(trailing)
