@@ -10,9 +10,8 @@ from ml_collections import ConfigDict
 from configs.diffussm import digits
 from diffusion_jax.collectives import Collective, collectives
 from diffusion_jax.sharding import make_mesh
-from diffusion_jax.training.optimizers import make_optimizer
-from diffusion_jax.training.step import make_train_step
 from launch.build import build
+from launch.programs import trace_train
 
 # Sizes that tell arrays apart: of activations alone is some dimension a multiple of 11 or 13.
 POSITIONS, BATCH = 11, 8 * 13
@@ -27,23 +26,9 @@ def config(form: str) -> ConfigDict:
 
 def compiled(form: str, fsdp: int, tensor: int) -> str:
     """HLO of the train step on eight devices."""
-    experiment = build(config(form))
+    made = config(form)
     mesh = make_mesh(fsdp=fsdp, tensor=tensor)
-    state = jax.eval_shape(lambda: experiment.init_state(0, 10))
-    step = make_train_step(
-        experiment.denoiser,
-        experiment.objective,
-        make_optimizer(experiment.optimizer, 10),
-        state,
-        mesh,
-        seed=0,
-        ema_decay=0.9,
-    )
-    batch = {
-        "images": jax.ShapeDtypeStruct((BATCH, 2, POSITIONS, 1), jnp.uint8),
-        "labels": jax.ShapeDtypeStruct((BATCH,), jnp.int32),
-    }
-    return step.lower(state, batch).compile().as_text()
+    return trace_train(made, build(made), mesh, BATCH).lower().compile().as_text()
 
 
 def is_activation(shapes: str) -> bool:
