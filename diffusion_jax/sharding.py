@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device_mesh
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from diffusion_jax.errors import UserError, check_at_least
@@ -43,18 +45,32 @@ def make_mesh(
       devices: other ones than jax's, as of a slice to compile for.
 
     Raises:
-      UserError: if fsdp x tensor does not divide their number.
+      UserError: if fsdp x tensor does not divide their number, or that of a TPU slice.
     """
     devices = (devices or jax.devices())[:count]
     check_at_least("mesh.fsdp", fsdp, 1)
     check_at_least("mesh.tensor", tensor, 1)
-    if len(devices) % (fsdp * tensor):
+    return Mesh(arrange(devices, fsdp, tensor), (*BATCH, "tensor"), (AxisType.Auto,) * 3)
+
+
+def arrange(devices: Sequence[jax.Device], fsdp: int, tensor: int) -> np.ndarray:
+    """The devices as (data, fsdp, tensor), neighbours in the last ones.
+
+    Of several TPU slices only 'data' goes from one to another: nothing but sums of gradients takes
+    the slow network between them. Elsewhere devices come host by host, and stay in that order.
+    """
+    is_tpu = devices[0].platform == "tpu"
+    slices = len({getattr(device, "slice_index", 0) for device in devices}) if is_tpu else 1
+    of_each = len(devices) // slices
+    if of_each % (fsdp * tensor):
         raise UserError(
             f"mesh.fsdp is {fsdp} and mesh.tensor {tensor}: their product must divide the number "
-            f"of devices, {len(devices)}"
+            f"of devices{' of each slice' if slices > 1 else ''}, {of_each}"
         )
-    shape = (len(devices) // (fsdp * tensor), fsdp, tensor)
-    return jax.make_mesh(shape, (*BATCH, "tensor"), (AxisType.Auto,) * 3, devices=devices)
+    shape = (of_each // (fsdp * tensor), fsdp, tensor)
+    if slices == 1:
+        return create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    return create_hybrid_device_mesh(shape, (slices, 1, 1), devices, allow_split_physical_axes=True)
 
 
 def by_example(mesh: Mesh) -> NamedSharding:

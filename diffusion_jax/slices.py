@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 
 import jax
 from jax.experimental import topologies
@@ -30,7 +31,12 @@ _ENVIRONMENT = {
 
 
 def larger(name: str) -> list[str]:
-    """The slice and all larger ones of its family, smallest first."""
+    """The slice and all larger ones of its family, smallest first.
+
+    Raises:
+      UserError: if it is not one of `SLICES`.
+    """
+    check_choice("--slice", name, SLICES)
     family = [other for other in SLICES if other.split("-")[0] == name.split("-")[0]]
     return family[family.index(name) :]
 
@@ -38,9 +44,14 @@ def larger(name: str) -> list[str]:
 def slice_devices(name: str) -> list[jax.Device]:
     """One device per chip of the slice 'v5e-8', to compile for; nothing can be run on them.
 
+    Args:
+      name: one of `SLICES`, or several of one kind, as '2xv5e-8'.
+
     Raises:
-      UserError: if the slice is not one of `SLICES`, or libtpu is not installed.
+      UserError: if there is no such slice, or libtpu is not installed.
     """
+    found = re.fullmatch(r"(?:([1-9]\d*)x)?(.*)", name)
+    count, name = int(found[1] or 1), found[2]
     check_choice("--slice", name, SLICES)
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
@@ -49,4 +60,5 @@ def slice_devices(name: str) -> list[jax.Device]:
     for variable, value in _ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     cores = {"chip_config_name": "megacore"} if name.startswith(("v4", "v5p")) else {}
-    return topologies.get_topology_desc(SLICES[name], "tpu", **cores).devices
+    topology = topologies.get_topology_desc(SLICES[name], "tpu", num_slices=count, **cores)
+    return topology.devices

@@ -2,11 +2,13 @@
 
     python -m launch.compile --config=configs/rin/imagenet256.py --slice=v5e-8
     python -m launch.compile --config=configs/rin/imagenet256.py --slice=v5e-8 --search
+    python -m launch.compile --config=configs/rin/imagenet256.py --slice=2xv5e-8
     python -m launch.compile --slice=v5e-8 --table=docs/slices.md
 
 The train step, at config.train.batch_size, and the sampler, at config.train.grid_size, without the
 decoder of latents. It needs libtpu (pip install -e '.[tpu]') and no TPU. --search halves the batch
-until the train step fits, or doubles it until it does not.
+until the train step fits, or doubles it until it does not. 2xv5e-8 are two slices of v5e-8; what
+they send to each other is not counted.
 
 --table adds the configs that a table in Markdown does not have yet, each on the smallest slice of
 the family, from --slice up, that holds its train step; with --config, that one alone.
@@ -116,7 +118,7 @@ def largest_batch(
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    SLICE = flags.DEFINE_string("slice", None, "As v5e-8, v6e-16, v4-8 or v5p-8.")
+    SLICE = flags.DEFINE_string("slice", None, "As v5e-8, v6e-16, v4-8, v5p-8, or 2xv5e-8.")
     SEARCH = flags.DEFINE_bool("search", False, "Look for the largest batch that fits.")
     TABLE = flags.DEFINE_string("table", None, "Markdown file to add rows to.")
     flags.mark_flag_as_required("slice")

@@ -138,7 +138,7 @@ def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:
     """Compiles for the devices of the mesh, which need not be there."""
     start = time.perf_counter()
     try:
-        with _uncached():
+        with uncached():
             compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if not re.search("RESOURCE_EXHAUSTED.*HBM", str(error), re.I | re.S):
@@ -163,7 +163,7 @@ def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:
 
 
 @contextlib.contextmanager
-def _uncached() -> Iterator[None]:
+def uncached() -> Iterator[None]:
     """Without jax's cache on disk: of absent devices it writes programs, and cannot read them."""
     before = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
