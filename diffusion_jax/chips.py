@@ -23,9 +23,13 @@ def _chip(teraflops: float, gib: float, gb_per_second: float, link_gb_per_second
     return Chip(teraflops * 1e12, gib * 2**30, gb_per_second * 1e9, link_gb_per_second * 1e9)
 
 
-# By jax's device_kind. TPUs: cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}; links of v4: 6 of 50 GB/s,
-# arXiv 2304.01433. GPUs: NVIDIA's data sheets of A100, H100 and H200, without sparsity; links are
-# half of NVLink's bidirectional rate, of a bridge between PCIe cards.
+# By jax's device_kind.
+# TPUs: docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, HBM rates and links in Gbps by their older
+# editions, which round less. Links of v4: 6 of 50 GB/s, arXiv 2304.01433; its page has 1.1 PB/s for
+# the all-reduce of 4096 chips, 269 GB/s each.
+# GPUs: NVIDIA's data sheets of A100 (1758950-r4), H100 and H200, and for H100 PCIe its product
+# brief (PB-11133). FLOPs are half of those with sparsity; links half of NVLink's bidirectional
+# rate, of a bridge between PCIe cards.
 CHIPS = {
     "TPU v4": _chip(275, 32, 1200, 300),
     "TPU v5 lite": _chip(197, 16, 819, 200),
