@@ -50,7 +50,8 @@ def make_mesh(
     devices = (devices or jax.devices())[:count]
     check_at_least("mesh.fsdp", fsdp, 1)
     check_at_least("mesh.tensor", tensor, 1)
-    return Mesh(arrange(devices, fsdp, tensor), (*BATCH, "tensor"), (AxisType.Auto,) * 3)
+    arranged = arrange(devices, fsdp, tensor)
+    return Mesh(arranged, (*BATCH, "tensor"), axis_types=(AxisType.Auto,) * 3)
 
 
 def arrange(devices: Sequence[jax.Device], fsdp: int, tensor: int) -> np.ndarray:

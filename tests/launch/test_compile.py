@@ -95,7 +95,8 @@ def test_published_train_steps(module, fsdp, batch_size, slice_name):
 
 @with_libtpu
 def test_slices_have_their_chips():
-    for name, chips in {"v4-8": 4, "v5e-1": 1, "v5e-8": 8, "v5p-8": 4, "v6e-16": 16}.items():
+    chips_of = {"v4-8": 4, "v5e-1": 1, "v5e-8": 8, "2xv5e-8": 16, "v5p-8": 4, "v6e-16": 16}
+    for name, chips in chips_of.items():
         devices = slice_devices(name)
         assert len(devices) == chips
         assert devices[0].device_kind in CHIPS
@@ -107,8 +108,9 @@ def test_slices_of_a_family_grow():
 
 
 def test_an_unknown_slice_names_the_nearest():
-    with pytest.raises(UserError, match=r"--slice is 'v5e-9': did you mean v5e-8"):
-        slice_devices("v5e-9")
+    for name in ("v5e-9", "2xv5e-9"):
+        with pytest.raises(UserError, match=r"--slice is 'v5e-9': did you mean v5e-8"):
+            slice_devices(name)
 
 
 def test_without_libtpu(monkeypatch):
