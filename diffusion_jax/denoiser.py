@@ -35,14 +35,17 @@ class NoiseLevel(NamedTuple):
 
     @property
     def alpha(self) -> jax.Array:
+        """(B,) sqrt(gamma)."""
         return jnp.sqrt(self.gamma)
 
     @property
     def sigma_squared(self) -> jax.Array:
+        """(B,) the power of the noise."""
         return 1 - self.gamma if self.noise_power is None else self.noise_power
 
     @property
     def sigma(self) -> jax.Array:
+        """(B,) sqrt(1 - gamma)."""
         return jnp.sqrt(self.sigma_squared)
 
 

@@ -59,7 +59,11 @@ def _check_divides(patch: int, **sides: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Images(_Geometry):
-    """Images (B, H, W, C), square or not, in patches of `patch_size` squared."""
+    """Images (B, H, W, C), square or not, in patches of `patch_size` squared.
+
+    Raises:
+      UserError: on construction, for a size below 1 or a patch that does not divide the sides.
+    """
 
     height: int
     width: int
@@ -72,21 +76,26 @@ class Images(_Geometry):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
+        """(H, W, C)."""
         return (self.height, self.width, self.channels)
 
     @property
     def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
         return (self.height // self.patch_size, self.width // self.patch_size)
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
+        """(patch_size, patch_size, C)."""
         return (self.patch_size, self.patch_size, self.channels)
 
     def to_patches(self, x: jax.Array) -> jax.Array:
+        """(B, H, W, C) -> (B, rows columns, P), row by row."""
         p = self.patch_size
         return rearrange(x, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
 
     def from_patches(self, patches: jax.Array) -> jax.Array:
+        """(B, rows columns, P) -> (B, H, W, C)."""
         h, w = self.grid
         p = self.patch_size
         return rearrange(patches, "b (h w) (p q c) -> b (h p) (w q) c", h=h, w=w, p=p, q=p)
@@ -98,6 +107,10 @@ class Video(_Geometry):
 
     The noisy part has `frames - conditioning_frames` frames. A part whose length
     `frames_per_patch` does not divide is padded with zero frames at its end, which are cut again.
+
+    Raises:
+      UserError: on construction, for a size below 1, a patch that does not divide the
+        sides, or no frame to generate.
     """
 
     frames: int
@@ -119,6 +132,7 @@ class Video(_Geometry):
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
+        """(T, H, W, C) of the noisy frames."""
         noisy = self.frames - self.conditioning_frames
         return (noisy, self.height, self.width, self.channels)
 
@@ -128,23 +142,28 @@ class Video(_Geometry):
 
     @property
     def grid(self) -> tuple[int, int, int]:
+        """(times, rows, columns) of the noisy patches."""
         return self._grid(self.frames - self.conditioning_frames)
 
     @property
     def data_grid(self) -> tuple[int, int, int]:
+        """(times, rows, columns) with the patches of the conditioning frames."""
         times, *space = self.grid
         return (times + self._grid(self.conditioning_frames)[0], *space)
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
+        """(frames_per_patch, patch_size, patch_size, C)."""
         return (self.frames_per_patch, self.patch_size, self.patch_size, self.channels)
 
     def to_patches(self, x: jax.Array) -> jax.Array:
+        """(B, T, H, W, C) -> (B, times rows columns, P)."""
         s, p = self.frames_per_patch, self.patch_size
         x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % s), (0, 0), (0, 0), (0, 0)))
         return rearrange(x, "b (t s) (h p) (w q) c -> b (t h w) (s p q c)", s=s, p=p, q=p)
 
     def from_patches(self, patches: jax.Array) -> jax.Array:
+        """(B, times rows columns, P) -> (B, T, H, W, C), T the noisy frames."""
         t, h, w = self.grid
         s, p = self.frames_per_patch, self.patch_size
         x = rearrange(
@@ -155,27 +174,36 @@ class Video(_Geometry):
 
 @dataclasses.dataclass(frozen=True)
 class Tokens(_Geometry):
-    """Token sets and sequences (B, N, C): points, features, signals."""
+    """Token sets and sequences (B, N, C): points, features, signals.
+
+    Raises:
+      UserError: on construction, for a size below 1.
+    """
 
     count: int
     channels: int
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
+        """(N, C)."""
         return (self.count, self.channels)
 
     @property
     def grid(self) -> tuple[int]:
+        """(N,)."""
         return (self.count,)
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
+        """(C,)."""
         return (self.channels,)
 
     def to_patches(self, x: jax.Array) -> jax.Array:
+        """(B, N, C), as it is."""
         return x
 
     def from_patches(self, patches: jax.Array) -> jax.Array:
+        """(B, N, C), as it is."""
         return patches
 
 

@@ -52,7 +52,15 @@ NO_GUIDANCE = Guidance()
 
 
 def guide(denoise: Denoise, guidance: Guidance) -> Denoise:
-    """Wraps `denoise(x_t, noise, condition, carry)`; the noise must be one level for the batch."""
+    """Wraps a denoising pass.
+
+    Args:
+      denoise: (x_t (B, ..., C), noise of (B,) values that are all the same, condition, carry) ->
+        `Prediction`.
+
+    Returns:
+      The same function, guided.
+    """
     if guidance.weight == 0:
         return denoise
     low, high = guidance.interval

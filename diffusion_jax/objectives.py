@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax import process, variational
-from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.errors import UserError, check_choice, check_rate
 from diffusion_jax.schedules import Schedule, noise_level
 from diffusion_jax.tables import Table
@@ -76,6 +76,7 @@ class Objective:
 
     @property
     def clip(self) -> float | None:
+        """Where x0 is clipped, None where it is not."""
         return self.input_scale if self.clip_x0 else None
 
     @property
@@ -120,8 +121,14 @@ def denoise(
     condition: Condition,
     carry: Any,
     **kwargs: Any,
-):
+) -> Prediction:
     """One pass of the network, which alone sees the normalised input.
+
+    Args:
+      x_t: (B, ..., C) noisy data, float32 or wider.
+      noise: of (B,) values.
+      carry: of the pass before, or the initial one.
+      **kwargs: to `denoiser.apply`: train, rngs.
 
     Returns:
       A `Prediction`; its output has 2C channels if the objective learns variances, else C.

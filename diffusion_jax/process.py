@@ -26,25 +26,25 @@ def _amplitudes(noise: NoiseLevel, like: jax.Array) -> tuple[jax.Array, jax.Arra
 
 
 def diffuse(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """A draw of q(x_t | x_0) from its noise."""
+    """alpha x0 + sigma eps: a draw of q(x_t | x_0), all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x0)
     return alpha * x0 + sigma * eps
 
 
 def x0_from_eps(x_t: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """(x_t - sigma eps) / alpha."""
+    """(x_t - sigma eps) / alpha, all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x_t)
     return (x_t - sigma * eps) / alpha
 
 
 def eps_from_x0(x_t: jax.Array, x0: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """(x_t - alpha x0) / sigma."""
+    """(x_t - alpha x0) / sigma, all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x_t)
     return (x_t - alpha * x0) / sigma
 
 
 def velocity(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """alpha eps - sigma x0."""
+    """v = alpha eps - sigma x0, all (B, ...) (arXiv 2202.00512)."""
     alpha, sigma = _amplitudes(noise, x0)
     return alpha * eps - sigma * x0
 
@@ -107,7 +107,7 @@ def transition(now: NoiseLevel, next: NoiseLevel) -> Transition:
 
 
 def posterior_mean(x0: jax.Array, x_t: jax.Array, step: Transition) -> jax.Array:
-    """Mean of q(x_next | x_t, x_0) (arXiv 2006.11239, eq. 7)."""
+    """Mean of q(x_next | x_t, x_0), all (B, ...) (arXiv 2006.11239, eq. 7)."""
     variance = step.now.sigma_squared
     of_x0 = step.beta * step.next.alpha / variance
     of_x_t = step.now.alpha / step.next.alpha * step.next.sigma_squared / variance
@@ -126,18 +126,21 @@ def learned_log_variance(spread: jax.Array, step: Transition) -> jax.Array:
 
 
 def unit_variance(x_t: jax.Array) -> jax.Array:
-    """x_t / std(x_t) per example: what the network alone sees where the input scale is not 1."""
+    """x_t / std(x_t) of each example (arXiv 2301.10972); x_t is (B, ...)."""
     return x_t / jnp.std(x_t, axis=tuple(range(1, x_t.ndim)), keepdims=True)
 
 
 def to_model_range(images: jax.Array, scale: float) -> jax.Array:
-    """uint8 or [0, 1] float images -> [-scale, scale] float32 or wider (scale is the paper's b)."""
+    """Images of any shape, uint8 or floats in [0, 1], to [-scale, scale], float32 or wider.
+
+    scale is b of arXiv 2301.10972.
+    """
     if images.dtype == jnp.uint8:
         images = images.astype(jnp.float32) / 255
     return (images * 2 - 1) * scale
 
 
 def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
-    """[-scale, scale] -> uint8, rounding to nearest."""
+    """Floats of any shape in [-scale, scale] -> uint8, rounded to nearest."""
     unit = jnp.clip(x0 / scale / 2 + 0.5, 0, 1)
     return jnp.round(unit * 255).astype(jnp.uint8)

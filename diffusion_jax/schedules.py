@@ -1,6 +1,6 @@
 """gamma(t): the signal power at time t in [0, 1], 1 at t = 0 (arXiv 2301.10972, section 2.2).
 
-A schedule is such a function, or a `Table` of discrete steps.
+A schedule is such a function, elementwise and in the dtype of t, or a `Table` of discrete steps.
 """
 
 import functools

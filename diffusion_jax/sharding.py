@@ -140,7 +140,10 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
 
 
 def gathered(param: jax.Array) -> jax.Array:
-    """Asks for the whole of a parameter on every device: for a table that is indexed by example."""
+    """Asks for the whole of a parameter, of any shape, on every device.
+
+    For a table that is indexed by example. Outside of `within` it does nothing.
+    """
     if jax.sharding.get_abstract_mesh().empty:
         return param
     return jax.lax.with_sharding_constraint(param, PartitionSpec())

@@ -51,7 +51,7 @@ class Table:
         return np.log(variance)
 
     def index(self, t: jax.Array) -> jax.Array:
-        """Time in [0, 1) -> int32 step floor(t S)."""
+        """Times in [0, 1), of any shape -> int32 steps floor(t S)."""
         return jnp.minimum(jnp.floor(t * len(self)).astype(jnp.int32), len(self) - 1)
 
     def level(self, index: jax.Array, dtype: jnp.dtype) -> NoiseLevel:

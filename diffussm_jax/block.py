@@ -18,7 +18,9 @@ READINGS = ("flops", "parameters")
 glorot = nn.initializers.glorot_uniform()
 
 
-def glorot_of_each(inputs: tuple[int, ...], outputs: tuple[int, ...]):
+def glorot_of_each(
+    inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> nn.initializers.Initializer:
     """Xavier-uniform for each matrix of a stack (M, ...), of these input and output axes."""
     return nn.initializers.variance_scaling(1.0, "fan_avg", "uniform", inputs, outputs, (0,))
 
@@ -66,6 +68,9 @@ class DiffuSSMBlock(nn.Module):
           x: (B, J, D).
           condition: (B, E) embedding for adaLN-Zero: with it a new block is the identity. None
             leaves scale, shift and gate out.
+
+        Returns:
+          (B, J, D), of the dtype of `x`.
 
         Raises:
           UserError: if `expansion` does not divide 2D.
@@ -132,7 +137,7 @@ def modulation(condition: jax.Array, parts: int, dim: int, dtype: jnp.dtype) -> 
 
 
 def normalise(x: jax.Array) -> jax.Array:
-    """LayerNorm without scale or shift, epsilon 1e-6, in float32 or wider."""
+    """LayerNorm of (..., D) without scale or shift, epsilon 1e-6, in float32 or wider."""
     x = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
     x = x - x.mean(-1, keepdims=True)
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)

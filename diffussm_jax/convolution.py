@@ -145,7 +145,15 @@ def _matmul(equation: str, *operands: jax.Array) -> jax.Array:
 
 
 def convolve_recurrent(u: Input, forward: Modes, backward: Modes) -> tuple[jax.Array, jax.Array]:
-    """By the recurrence x = exp(rate) x + u, y = Re(weight x): slow, the oracle of the others."""
+    """By the recurrence x = exp(rate) x + u, y = Re(weight x): slow, the oracle of the others.
+
+    Args:
+      u: (B, H, L), or a pair of them.
+      forward, backward: modes of shape (H, M).
+
+    Returns:
+      (forward, backward), each (B, H, L).
+    """
     outputs = []
     for u_BHL, modes, reverse in zip(_each(u), (forward, backward), (False, True), strict=True):
         decay = jnp.exp(jax.lax.complex(modes.rate_re, modes.rate_im))[None]

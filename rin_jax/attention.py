@@ -13,7 +13,12 @@ glorot = nn.initializers.glorot_uniform()  # on 3-D kernels the same fans as Ker
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm, epsilon 1e-6, with statistics in float32 or wider whatever the compute dtype."""
+    """LayerNorm, epsilon 1e-6, whose statistics are taken in `param_dtype`.
+
+    Attributes:
+      dtype: of the output; parameters are `param_dtype`, float32 or wider.
+      scale_init: of the scale; the bias starts at 0.
+    """
 
     dtype: Dtype
     param_dtype: Dtype
@@ -113,7 +118,12 @@ class FeedForward(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Drops a whole residual branch per example, scaling the kept ones by 1 / (1 - rate)."""
+    """Drops a whole residual branch per example (stochastic depth, arXiv 1603.09382).
+
+    Attributes:
+      rate: probability of being dropped; kept branches are scaled by 1 / (1 - rate).
+      train: false drops none; true needs the rng 'dropout'.
+    """
 
     rate: float
     train: bool

@@ -41,7 +41,12 @@ class CrossAttention(nn.Module):
 
 
 class ProcessLayer(nn.Module):
-    """z += MHA(LN(z)); z += MLP(LN(z)), the only layer with dropout and drop-path."""
+    """z += MHA(LN(z)); z += MLP(LN(z)), the only layer with dropout and drop-path.
+
+    Attributes:
+      heads, mlp_ratio: of the attention and of the MLP.
+      dropout, drop_path: rates, when `train`; then the rng 'dropout' is needed.
+    """
 
     heads: int
     mlp_ratio: int
@@ -52,7 +57,7 @@ class ProcessLayer(nn.Module):
     param_dtype: Dtype
 
     @nn.compact
-    def __call__(self, z: jax.Array, _=None) -> tuple[jax.Array, None]:
+    def __call__(self, z: jax.Array, _: None = None) -> tuple[jax.Array, None]:
         """(B, M, D) -> (B, M, D), in the (carry, output) form that `nn.scan` asks for."""
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         drop_path = DropPath(self.drop_path, self.train)
@@ -66,11 +71,15 @@ class ProcessLayer(nn.Module):
 
 
 class Block(nn.Module):
-    """Read, process K times, write. A block with K = 0 only reads.
+    """Read, process K times, write (arXiv 2212.11972). A block with K = 0 only reads.
 
     Attributes:
       layers: K.
       latent_heads, read_write_heads: heads of the process and of the cross-attentions.
+      latent_mlp_ratio, interface_mlp_ratio: of the MLPs; 0 leaves that of the cross-attention out.
+      normalize_source: LayerNorm on the keys and values of the cross-attentions.
+      dropout, drop_path: rates of the process, when `train`; then the rng 'dropout' is needed.
+      dtype, param_dtype: of the matmuls and of the parameters.
     """
 
     layers: int
@@ -86,10 +95,17 @@ class Block(nn.Module):
     param_dtype: Dtype
 
     @nn.compact
-    def __call__(self, carry, read_only):
-        """((B, M, D), (B, N, E)), (B, R, E) or None -> ((B, M, D), (B, N, E)), None.
+    def __call__(
+        self, carry: tuple[jax.Array, jax.Array], read_only: jax.Array | None = None
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+        """Applies the block, in the (carry, output) form that `nn.scan` asks for.
 
-        `read_only` tokens are read after the interface's and never written.
+        Args:
+          carry: (latents (B, M, D), interface (B, N, E)), of `dtype`.
+          read_only: (B, R, E) tokens that are read after the interface's and never written.
+
+        Returns:
+          (latents, interface), like those given, and None.
         """
         latents, interface = carry
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)

@@ -31,7 +31,13 @@ class TimeEmbedding(nn.Module):
 
 
 class SelfConditioning(nn.Module):
-    """LN0(previous + MLP(LN(previous))): adds nothing until LN0's scale and bias have left zero."""
+    """LN0(previous + MLP(LN(previous))): adds nothing until LN0's scale and bias have left zero.
+
+    Latent self-conditioning (arXiv 2212.11972).
+
+    Attributes:
+      mlp_ratio: hidden width of the MLP over its input's.
+    """
 
     mlp_ratio: int
     dtype: Dtype

@@ -41,7 +41,7 @@ _LEAVES = {
 
 
 def model_from_official(
-    arguments: Mapping[str, Any], num_classes: int = 0, condition_tokens: int = 1, **overrides
+    arguments: Mapping[str, Any], num_classes: int = 0, condition_tokens: int = 1, **overrides: Any
 ) -> RIN:
     """Our network for the arguments of the official ImageTapeDenoiser or VideoTapeDenoiser.
 

@@ -1,7 +1,8 @@
 """Sine-cosine codes of positions and of the noise level."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jax import numpy as jnp
 
 
 def _rates(dim: int) -> tuple[np.ndarray, np.ndarray]:
@@ -10,7 +11,7 @@ def _rates(dim: int) -> tuple[np.ndarray, np.ndarray]:
     return rates[0::2], rates[1::2]
 
 
-def scalar_code(value, dim: int):
+def scalar_code(value: jax.Array, dim: int) -> jax.Array:
     """Sines, then cosines (not interleaved), of scalars.
 
     Args:

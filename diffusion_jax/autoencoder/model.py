@@ -108,7 +108,7 @@ class Autoencoder(nn.Module):
         """f, the side of an image over the side of its latents."""
         return 2 ** (len(self.block_channels) - 1)
 
-    def setup(self):
+    def setup(self) -> None:
         sizes = (self.block_channels, self.layers_per_block)
         compute = (self.groups, self.dtype)
         self.encoder = Encoder(*sizes, 2 * self.latent_channels, *compute)

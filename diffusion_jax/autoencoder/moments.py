@@ -34,10 +34,10 @@ def unpack(packed: jax.Array) -> Moments:
 
 
 def to_latents(z: jax.Array) -> jax.Array:
-    """What the diffusion sees of a z."""
+    """What the diffusion sees of a z, (..., C): SCALE z."""
     return SCALE * z
 
 
 def from_latents(latents: jax.Array) -> jax.Array:
-    """The z that `Autoencoder.decode` takes."""
+    """The z that `Autoencoder.decode` takes, (..., C): latents / SCALE."""
     return latents / SCALE

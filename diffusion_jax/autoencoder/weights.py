@@ -53,7 +53,7 @@ class Pretrained(NamedTuple):
     sha256: str
 
 
-def load_safetensors(path: str | Path, **overrides) -> Pretrained:
+def load_safetensors(path: str | Path, **overrides: Any) -> Pretrained:
     """The autoencoder of a file, its sizes read off the shapes of the tensors.
 
     Args:
@@ -69,7 +69,7 @@ def load_safetensors(path: str | Path, **overrides) -> Pretrained:
     return Pretrained(model, params_from_diffusers(tensors, model), sha256(path))
 
 
-def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides) -> Autoencoder:
+def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides: Any) -> Autoencoder:
     """Our network for diffusers' tensors, sizes read off their biases; shapes do not tell groups.
 
     Args:

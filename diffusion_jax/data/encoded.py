@@ -31,7 +31,9 @@ class Records(Protocol):
         """Where it lies, for messages."""
         ...
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        ...
 
 
 class _Encoded:
@@ -42,6 +44,7 @@ class _Encoded:
         return len(self._records)
 
     def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
         return self._records.fingerprint()
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> Example:

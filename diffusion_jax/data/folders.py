@@ -98,7 +98,11 @@ class ImageFolder(RecordFolder):
 
 
 def visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of (files, folders), without hidden ones and Thumbs.db."""
+    """Sorted names of (files, folders), without hidden ones and Thumbs.db.
+
+    Raises:
+      UserError: if the folder cannot be read.
+    """
     files, folders = [], []
     try:
         with os.scandir(folder) as entries:

@@ -118,4 +118,5 @@ def writing() -> Iterator[None]:
 
 
 def write_json(path: Path, content: dict) -> None:
+    """Writes `content`, atomically."""
     write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=1)))

@@ -27,21 +27,21 @@ FEWEST_FRAMES = 9  # strides leave 2 of them, a window of the head
 
 
 def convolution(x: jax.Array, channels: int, side: int, name: str, stride: int = 1) -> jax.Array:
-    """Convolution with a cubic kernel, SAME, in full float32: TF32 and bfloat16 move the features.
+    """(B, T, H, W, C) -> (..., channels) by a cubic kernel, SAME, in full float32.
 
-    Call it within a compact module.
+    TF32 and bfloat16 would move the features. Call it within a compact module.
     """
     precision = jax.lax.Precision.HIGHEST
     return nn.Conv(channels, (side,) * 3, stride, precision=precision, name=name)(x)
 
 
 def unit(x: jax.Array, channels: int, side: int, name: str, stride: int = 1) -> jax.Array:
-    """Convolution, batch norm folded into its kernel and bias, ReLU."""
+    """`convolution`, batch norm folded into its kernel and bias, and ReLU."""
     return nn.relu(convolution(x, channels, side, name, stride))
 
 
 def max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, ...]) -> jax.Array:
-    """Max pool, SAME: what it pads is never the maximum."""
+    """Max pool of (B, T, H, W, C), SAME: what it pads is never the maximum."""
     return nn.max_pool(x, window, strides, padding="SAME")
 
 

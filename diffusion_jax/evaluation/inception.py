@@ -150,33 +150,37 @@ def conv(
     strides: int = 1,
     padding: str = "SAME",
 ) -> jax.Array:
-    """Convolution with the batch norm after it, and ReLU; called inside a compact method."""
+    """(B, H, W, C) -> (..., channels): convolution, batch norm folded in, ReLU.
+
+    Called inside a compact method.
+    """
     return nn.relu(
         nn.Conv(channels, (rows, columns), strides, padding, precision=EXACT, name=name)(x)
     )
 
 
 def chain(x: jax.Array, name: str, *convs: tuple) -> jax.Array:
-    """Convolutions one after the other, from their channels on; `name`_1, `name`_2, ..."""
+    """`conv` after `conv`, given from their channels on; `name`_1, `name`_2, ..."""
     for i, arguments in enumerate(convs, start=1):
         x = conv(x, f"{name}_{i}", *arguments)
     return x
 
 
 def concatenate(*branches: jax.Array) -> jax.Array:
+    """Channels of all branches, (B, H, W, C) each."""
     return jnp.concatenate(branches, axis=-1)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """3 x 3 at every position; where it reaches over the edge, of what is inside."""
+    """Of (B, H, W, C), 3 x 3 at every position; over the edge, of what is inside."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """3 x 3 at every position."""
+    """Of (B, H, W, C), 3 x 3 at every position."""
     return nn.max_pool(x, (3, 3), (1, 1), "SAME")
 
 
 def max_pool_half(x: jax.Array) -> jax.Array:
-    """3 x 3 at every other position."""
+    """Of (B, H, W, C), 3 x 3 at every other position."""
     return nn.max_pool(x, (3, 3), (2, 2))
