@@ -1,9 +1,11 @@
 """One DiffuSSM block (arXiv 2311.18257, section 4): hourglass, bidirectional SSM, gated fusion.
 
-U_l  = act(W_up_k act(W0 I_j))                    l = j M + k
-Y    = BiSSM(U)
-I'_j[k] = act(W_down_k Y_l)                       2D / M channels each
-O_j  = W3(act(W2 I'_j) * act(W1 I_j))
+On normalised, modulated input I:
+
+    U_l  = act(W_up_k act(W0 I_j))                    l = j M + k
+    Y    = BiSSM(U)
+    I'_j[k] = act(W_down_k Y_l)                       2D / M channels each
+    O_j  = W3(act(W2 I'_j) * act(W1 I_j))
 """
 
 import jax

@@ -1,8 +1,10 @@
 """DiffuSSM (arXiv 2311.18257), the denoiser: raster tokens through attention-free blocks.
 
-x = W_in [M consecutive tokens]                   (B, J, D), J = L / M
-x = block(x, time + class)                        29 times
-output = W_out modulate(LayerNorm(x))             M tokens of C, or 2C, channels each
+One pass:
+
+    x = W_in [M consecutive tokens]                   (B, J, D), J = L / M
+    x = block(x, time + class)                        29 times
+    output = W_out modulate(LayerNorm(x))             M tokens of C, or 2C, channels each
 """
 
 import jax

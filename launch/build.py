@@ -206,10 +206,10 @@ def build_source(config: ConfigDict, experiment: Experiment) -> Source:
 
 def build_denoiser(section: ConfigDict) -> Any:
     """The `model` section."""
-    fields = dict(section)
+    # A list is a tuple that was written as JSON.
+    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
     name = fields.pop("name")
     check_choice("model.name", name, MODELS)
-    check_choice("model.dtype", fields["dtype"], DTYPES)
     geometry = dict(fields["geometry"])
     kind = geometry.pop("kind")
     check_choice("model.geometry.kind", kind, GEOMETRIES)
@@ -219,9 +219,9 @@ def build_denoiser(section: ConfigDict) -> Any:
             f"model.geometry of kind {kind!r} has fields {sorted(names)}, not {geometry}"
         )
     fields["geometry"] = GEOMETRIES[kind](**geometry)
-    fields["dtype"] = jnp.dtype(fields["dtype"])
-    if name == "rin":
-        fields["process_layers"] = tuple(fields["process_layers"])
+    if "dtype" in fields:
+        check_choice("model.dtype", fields["dtype"], DTYPES)
+        fields["dtype"] = jnp.dtype(fields["dtype"])
     return MODELS[name](**fields)
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import constrain
 
 Dtype = jnp.dtype
@@ -55,12 +56,20 @@ class MultiHeadAttention(nn.Module):
       heads: number of heads.
       width: total key (and value) width before rounding down to a multiple of `heads`.
       dtype: compute dtype; parameters are `param_dtype`.
+
+    Raises:
+      UserError: on construction, for more heads than channels.
     """
 
     heads: int
     width: int
     dtype: Dtype
     param_dtype: Dtype
+
+    def __post_init__(self):
+        if not 1 <= self.heads <= self.width:
+            raise UserError(f"heads is {self.heads}: give 1 to {self.width}, the attention's width")
+        super().__post_init__()
 
     @nn.compact
     def __call__(self, query: jax.Array, source: jax.Array) -> jax.Array:

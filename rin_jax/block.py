@@ -70,7 +70,7 @@ class ProcessLayer(nn.Module):
         return z + drop_path(mlp(z)), None
 
 
-class Block(nn.Module):
+class RINBlock(nn.Module):
     """Read, process K times, write (arXiv 2212.11972). A block with K = 0 only reads.
 
     Attributes:
@@ -87,12 +87,12 @@ class Block(nn.Module):
     latent_mlp_ratio: int
     read_write_heads: int
     interface_mlp_ratio: int
-    normalize_source: bool
-    dropout: float
-    drop_path: float
-    train: bool
-    dtype: Dtype
-    param_dtype: Dtype
+    normalize_source: bool = False
+    dropout: float = 0.0
+    drop_path: float = 0.0
+    train: bool = False
+    dtype: Dtype = jnp.float32
+    param_dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(

@@ -1,9 +1,11 @@
 """RIN: Recurrent Interface Network (arXiv 2212.11972), the denoiser.
 
-interface X = LN(patches) + positions            latents Z = learned rows, time, class
-Z = Z + LN0(Zprev + MLP(LN(Zprev)))              latent self-conditioning
-B times: read X into Z, process Z, write Z to X
-output = unpatchify(Dense(LN(X)))
+One pass:
+
+    interface X = LN(patches) + positions            latents Z = learned rows, time, class
+    Z = Z + LN0(Zprev + MLP(LN(Zprev)))              latent self-conditioning
+    B times: read X into Z, process Z, write Z to X
+    output = unpatchify(Dense(LN(X)))
 """
 
 import itertools
@@ -20,7 +22,7 @@ from diffusion_jax.geometry import Geometry
 from diffusion_jax.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
 from rin_jax.attention import Dense, Dtype, LayerNorm, glorot
-from rin_jax.block import Block
+from rin_jax.block import RINBlock
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
 from rin_jax.positions import position_table
 
@@ -143,7 +145,7 @@ class RIN(nn.Module):
 
         runs = [(layers, len(list(run))) for layers, run in itertools.groupby(self.process_layers)]
         for i, (layers, count) in enumerate(runs):
-            blocks = stack(Block, count, self.remat)(
+            blocks = stack(RINBlock, count, self.remat)(
                 layers,
                 self.latent_heads,
                 self.latent_mlp_ratio,

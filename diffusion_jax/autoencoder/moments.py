@@ -1,7 +1,9 @@
 """What the autoencoder says of an image, and the latents that a diffusion sees.
 
-q(z | image) = N(mean, exp(log_variance))         of each latent on its own
-latents = SCALE z                                 about unit variance
+Where
+
+    q(z | image) = N(mean, exp(log_variance))         of each latent on its own
+    latents = SCALE z                                 about unit variance
 """
 
 from typing import NamedTuple
