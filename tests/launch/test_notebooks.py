@@ -38,12 +38,13 @@ def variables(request, tmp_path) -> dict[str, str]:
     return given | {"CHANGES": json.dumps(changes)}
 
 
-@pytest.mark.parametrize(
-    "path, variables",
-    [(path, path.stem) for path in NOTEBOOKS],
-    ids=[path.stem for path in NOTEBOOKS],
-    indirect=["variables"],
-)
+def marked(path: Path):
+    """rin's cells are diffussm's, with another config; table_row compiles Inception."""
+    slow = [pytest.mark.slow] if path.stem in ("rin", "table_row") else []
+    return pytest.param(path, path.stem, id=path.stem, marks=slow)
+
+
+@pytest.mark.parametrize("path, variables", [*map(marked, NOTEBOOKS)], indirect=["variables"])
 def test_a_notebook_runs_from_top_to_bottom(path, variables, tmp_path):
     command = [sys.executable, "-c", EXECUTE, str(path)]
     environment = {**os.environ, **variables}
