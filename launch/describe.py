@@ -4,9 +4,9 @@
     python -m launch.describe --all > docs/costs.md
 
 Parameters by part, and multiply-adds (M: millions, G: billions) of one example, forward, without
-guidance, counted in the traced program: those of matrix products, and half the operations of FFTs
-(1.25 n log2 n for a real one of length n). What a batch shares, as convolution kernels do, is
-listed apart.
+guidance, counted in the traced program: those of matrix products and convolutions, and half the
+operations of FFTs (1.25 n log2 n for a real one of length n). What a batch shares, as DiffuSSM's
+kernels, is listed apart.
 """
 
 import importlib
@@ -60,6 +60,8 @@ def in_program(program: core.Jaxpr) -> dict[str, float]:
         match equation.primitive.name:
             case "dot_general":
                 total["matmul"] += times * _of_matmul(equation)
+            case "conv_general_dilated":
+                total["matmul"] += times * _of_convolution(equation)
             case "fft":
                 total["fft"] += times * _of_fft(equation)
     return total
@@ -84,6 +86,13 @@ def _of_matmul(equation: core.JaxprEqn) -> int:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval
     return math.prod(equation.outvars[0].aval.shape) * math.prod(left.shape[i] for i in contracted)
+
+
+def _of_convolution(equation: core.JaxprEqn) -> int:
+    """Of a direct one, that multiplies what it pads too."""
+    kernel = equation.invars[1].aval.shape
+    outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    return math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
 
 
 def _of_fft(equation: core.JaxprEqn) -> float:

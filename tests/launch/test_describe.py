@@ -1,5 +1,7 @@
 """Counts of a config are those of the paper's formulas, and stand beside the printed ones."""
 
+import jax
+import jax.numpy as jnp
 import tiny
 
 from configs.diffussm import imagenet256
@@ -25,6 +27,17 @@ def test_fft_of_one_more_example():
     experiment = build(tiny.diffussm(model__layers=1))
     one, two = (describe.multiply_adds(experiment, batch)["fft"] for batch in (1, 2))
     assert two - one == 16 * 3 * 1.25 * 128 * 7
+
+
+def test_a_convolution_counts_as_the_matmul_that_it_is():
+    """As of another's network: 3 x 3 kernels, 8 channels to 16, at 5 x 5 places of 2 images."""
+    arguments = jnp.ones((2, 5, 5, 8)), jnp.ones((3, 3, 8, 16))
+    program = jax.make_jaxpr(
+        lambda x, kernel: jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+    )(*arguments)
+    assert describe.in_program(program.jaxpr)["matmul"] == 2 * 5 * 5 * 16 * 3 * 3 * 8
 
 
 def test_the_papers_figures_stand_beside_ours(capsys):
