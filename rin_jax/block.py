@@ -76,7 +76,8 @@ class RINBlock(nn.Module):
     Attributes:
       layers: K.
       latent_heads, read_write_heads: heads of the process and of the cross-attentions.
-      latent_mlp_ratio, interface_mlp_ratio: of the MLPs; 0 leaves that of the cross-attention out.
+      latent_mlp_ratio: of the MLPs on the latents, at least 1.
+      interface_mlp_ratio: of the MLP after the write; 0 leaves it out.
       normalize_source: LayerNorm on the keys and values of the cross-attentions.
       dropout, drop_path: rates of the process, when `train`; then the rng 'dropout' is needed.
       dtype, param_dtype: of the matmuls and of the parameters.
