@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from diffusion_jax import process
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.errors import UserError, check_at_least
 
@@ -24,7 +25,7 @@ class Guidance:
     """How strongly, and at which noise levels, to guide.
 
     Attributes:
-      weight: w; 0 is no guidance, and costs no second pass.
+      weight: w; 0 is no guidance, and costs no second pass. Or (B,), one for each sample.
       interval: (low, high): guide where low <= gamma <= high (arXiv 2404.07724).
       channels: guide the first so many of the data's channels, 0 for all; DiT's results guide 3 of
         the 4 latent channels. The rest, and variances, are those of the conditional pass.
@@ -34,7 +35,7 @@ class Guidance:
         0 channels.
     """
 
-    weight: float = 0.0
+    weight: float | jax.Array = 0.0
     interval: tuple[float, float] = (0.0, 1.0)
     channels: int = 0
 
@@ -61,7 +62,7 @@ def guide(denoise: Denoise, guidance: Guidance) -> Denoise:
     Returns:
       The same function, guided.
     """
-    if guidance.weight == 0:
+    if isinstance(guidance.weight, int | float) and guidance.weight == 0:
         return denoise
     low, high = guidance.interval
 
@@ -71,8 +72,10 @@ def guide(denoise: Denoise, guidance: Guidance) -> Denoise:
 
         def extrapolate():
             unconditional = denoise(x_t, noise, condition.dropped(), carry).output[..., :channels]
-            w = guidance.weight
             output, rest = jnp.split(conditional.output, [channels], axis=-1)
+            w = guidance.weight
+            if isinstance(w, jax.Array):
+                w = process.expand(w, output).astype(output.dtype)
             return jnp.concatenate([(1 + w) * output - w * unconditional, rest], axis=-1)
 
         if (low, high) == (0.0, 1.0):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diffusion_jax import process
 from diffusion_jax.denoiser import Condition, NoiseLevel
@@ -155,24 +156,29 @@ def generate(
     clip: float | None,
     *,
     trajectory: bool = False,
+    order: np.ndarray | None = None,
+    edit: Callable[[jax.Array, jax.Array, Transition], jax.Array] | None = None,
 ) -> tuple[jax.Array, Trajectory | None]:
     """Runs the reverse process from x_1 = `x` as one scan that carries the denoiser's latents.
 
     Args:
       denoise: (x_t, noise of (B,) values, condition, carry) -> Prediction; see
         `diffusion_jax.objectives.denoise`.
-      x: (B, ...) standard normal.
+      x: (B, ...) standard normal, or at the noise level of the first step of `order`.
       carry: the denoiser's initial carry.
-      noise: step index -> (B, ...) standard normal; called by the DDPM samplers only.
+      noise: number of the visit -> (B, ...) standard normal; called by the DDPM samplers only.
       prediction: what the network's output stands for.
       clip: clips x0 to [-clip, clip] at every step, None does not.
       trajectory: also return every step's state.
+      order: (V,) the steps k to visit, one after the other; None for all T, once.
+      edit: (x, number of the visit, step) -> x, after each step; see `diffusion_jax.editing`.
 
     Returns:
       (the last x0 estimate, trajectory or None).
     """
     denoise = guide(denoise, sampling.guidance)
     decay = sampling.carry_decay
+    order = np.arange(sampling.steps) if order is None else order
 
     def estimate(x, level: NoiseLevel, carry):
         """(x0, eps, variance channels or an empty array, the next pass's carry)."""
@@ -185,21 +191,23 @@ def generate(
 
     def one_step(state, inputs):
         x, carry, x0_previous, previous = state
-        k, step = inputs
+        visit, k, follows, step = inputs
         x0, eps, spread, carry = estimate(x, step.now, carry)
         match sampling.sampler:
             case "ddim":
                 x = ddim_step(x0, eps, step.next)
             case "dpmpp_2m":
-                x = dpmpp_2m_step(x, x0, x0_previous, step, previous, k == 0)
+                x = dpmpp_2m_step(x, x0, x0_previous, step, previous, ~follows)
             case "heun":
                 x, x0, carry = correct(x, x0, eps, carry, k, step)
             case "ddpm":
-                x = ddpm_step(x, eps, step, noise(k), step.beta)
+                x = ddpm_step(x, eps, step, noise(visit), step.beta)
             case "ddpm_small":
-                x = ddpm_step(x, eps, step, noise(k), small_variance(step))
+                x = ddpm_step(x, eps, step, noise(visit), small_variance(step))
             case "ddpm_learned":
-                x = ddpm_step(x, eps, step, noise(k), learned_variance(spread, step))
+                x = ddpm_step(x, eps, step, noise(visit), learned_variance(spread, step))
+        if edit is not None:
+            x = edit(x, visit, step)
         state = (x, carry, x0, step.now)
         return state, Trajectory(x, x0, carry) if trajectory else None
 
@@ -212,8 +220,10 @@ def generate(
 
         return jax.lax.cond(k == sampling.steps - 1, lambda: (euler, x0, carry), second_pass)
 
-    steps = transitions(sampling, x.dtype)
+    steps = jax.tree.map(lambda values: values[order], transitions(sampling, x.dtype))
     first = jax.tree.map(lambda values: values[0], steps.now)
     state = (x, carry, jnp.zeros_like(x), first)
-    (_, _, x0, _), states = jax.lax.scan(one_step, state, (jnp.arange(sampling.steps), steps))
+    follows = jnp.asarray(np.append(False, np.diff(order) == 1))  # the step before it
+    inputs = (jnp.arange(len(order)), jnp.asarray(order), follows, steps)
+    (_, _, x0, _), states = jax.lax.scan(one_step, state, inputs)
     return x0, states

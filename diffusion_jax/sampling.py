@@ -1,13 +1,16 @@
 """From parameters and sample indices to images."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diffusion_jax import objectives, process, samplers
 from diffusion_jax.denoiser import Condition
+from diffusion_jax.editing import Given, make_edit, slerp
 from diffusion_jax.sharding import Mesh, by_example, within
 
 
@@ -31,45 +34,78 @@ def make_sampler(
     *,
     seed: int,
     latents: bool = False,
-) -> Callable[[Any, jax.Array, Condition], jax.Array]:
+    order: np.ndarray | None = None,
+    watched: Sequence[int] = (),
+) -> Callable[[Any, jax.Array, Condition, Given], jax.Array]:
     """One jitted program for the whole reverse process.
 
     Args:
       shape: shape of one sample.
       seed: with a sample's index, decides all of its noise.
       latents: the samples are latents, not images.
+      order: of the steps, by `diffusion_jax.editing.visits`; None for all, once.
+      watched: numbers of visits to look at, instead of the samples.
 
     Returns:
-      (params, indices (B,) int32, condition) -> (B, *shape) uint8 images, or float32 latents. The
+      (params, indices (B,) int32, condition, given) -> (B, *shape) uint8 images, or float32
+      latents; with `watched` (B, len(watched), 2, *shape), x_t and the estimate of x_0 from it. The
       parameters stay as they are sharded; B must be a multiple of the examples' parts of the mesh.
+      Indices may repeat: they share their noise.
     """
+    order = np.arange(sampling.steps) if order is None else order
 
     def denoise(params):
         return lambda *args: objectives.denoise(denoiser, params, objective, *args)
 
-    def run(params, indices: jax.Array, condition: Condition):
+    def run(params, indices: jax.Array, condition: Condition, given: Given):
         keys = sample_keys(seed, indices)
 
-        def noise(step):
-            return _normal(keys, shape, step + 1)
+        def noise(visit):
+            return _normal(keys, shape, visit + 1)
 
-        x0, _ = samplers.generate(
+        def noise_of_edits(draw):
+            return _normal(keys, shape, len(order) + 1 + draw)
+
+        start = _normal(keys, shape, 0)
+        if given.other is not None:
+            others = _normal(sample_keys(seed, given.other), shape, 0)
+            start = slerp(start, others, given.fraction)
+        steps = samplers.transitions(sampling, start.dtype)
+        if order[0] > 0:
+            level = jax.tree.map(lambda values: values[order[0]], steps.now)
+            start = process.diffuse(given.images, start, level)
+        edits = given.redraw is not None or (np.diff(order) < 1).any()
+        x0, states = samplers.generate(
             denoise(params),
-            _normal(keys, shape, 0),
+            start,
             condition,
             denoiser.initial_carry(indices.shape[0]),
             noise,
-            sampling,
+            _guided(sampling, given.guidance),
             objective.prediction,
             objective.clip,
+            trajectory=bool(watched),
+            order=order,
+            edit=make_edit(given, noise_of_edits, order, steps) if edits else None,
         )
+        if watched:
+            before = jnp.concatenate([start[None], states.x[:-1]])
+            places = np.asarray(watched)
+            x0 = jnp.moveaxis(jnp.stack([before[places], states.x0[places]], axis=1), 2, 0)
         return x0 if latents else process.to_uint8(x0, objective.input_scale)
 
     return jax.jit(
         within(mesh, run),
-        in_shardings=(None, by_example(mesh), by_example(mesh)),
+        in_shardings=(None, by_example(mesh), by_example(mesh), by_example(mesh)),
         out_shardings=by_example(mesh),
     )
+
+
+def _guided(sampling: samplers.Sampling, weights: jax.Array | None) -> samplers.Sampling:
+    if weights is None:
+        return sampling
+    guidance = dataclasses.replace(sampling.guidance, weight=weights)
+    return dataclasses.replace(sampling, guidance=guidance)
 
 
 def _normal(keys: jax.Array, shape: tuple[int, ...], draw: int | jax.Array) -> jax.Array:

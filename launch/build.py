@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,6 +15,7 @@ from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.editing import Given
 from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.guidance import Guidance
@@ -34,6 +35,7 @@ GEOMETRIES = {"images": Images, "video": Video}
 MODELS = {"rin": RIN, "diffussm": DiffuSSM}
 DTYPES = ("float32", "bfloat16")
 AUTOENCODERS = ("none", "stable_diffusion")
+NOTHING = Given()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +93,14 @@ class Experiment:
             conditioning_frames=self.conditioning_frames,
         )
 
-    def sampler(self, mesh: Mesh, seed: int) -> Callable[..., np.ndarray]:
-        """(params, indices, condition) -> uint8 images, latents decoded; see `make_sampler`.
+    def sampler(
+        self,
+        mesh: Mesh,
+        seed: int,
+        order: np.ndarray | None = None,
+        watched: Sequence[int] = (),
+    ) -> Callable[..., np.ndarray]:
+        """(params, indices, condition, given) -> uint8 images, latents decoded; see `make_sampler`.
 
         Raises:
           UserError: if the weights of the autoencoder cannot be read or do not fit.
@@ -105,27 +113,38 @@ class Experiment:
             mesh,
             seed=seed,
             latents=self.autoencoder is not None,
+            order=order,
+            watched=watched,
         )
 
-        def drawn(params, indices: np.ndarray, condition: Condition) -> np.ndarray:
-            return hosts.to_host(run(params, *hosts.put((indices, condition), mesh)))
+        def drawn(
+            params, indices: np.ndarray, condition: Condition, given: Given = NOTHING
+        ) -> np.ndarray:
+            return hosts.to_host(run(params, *hosts.put((indices, condition, given), mesh)))
 
         if self.autoencoder is None:
             return drawn
-        decode = make_decoder(self._pretrained, mesh)
-        return lambda *arguments: decode(drawn(*arguments))
+        decode = make_decoder(self.pretrained, mesh)
+
+        def decoded(*arguments) -> np.ndarray:
+            latents = drawn(*arguments)
+            images = decode(latents.reshape(-1, *self.sample_shape))
+            return images.reshape(*latents.shape[:-3], *images.shape[1:])
+
+        return decoded
 
     @property
     def image_shape(self) -> tuple[int, ...]:
         """Of what is looked at: of a sample, once decoded. Raises as `sampler`."""
         if self.autoencoder is None:
             return self.sample_shape
-        model = self._pretrained.model
+        model = self.pretrained.model
         sides = (model.factor * side for side in self.sample_shape[:2])
         return (*sides, model.image_channels)
 
     @functools.cached_property
-    def _pretrained(self) -> Pretrained:
+    def pretrained(self) -> Pretrained:
+        """The autoencoder and its weights. Raises as `sampler`."""
         if not self.autoencoder:
             raise UserError(
                 "autoencoder.weights is empty, and samples are latents: give the safetensors file "
