@@ -1,70 +1,54 @@
 """Draws samples from the EMA weights of a run, in batches; a stopped command continues.
 
+    python -m launch.sample --pretrained                # digits, before any training
     python -m launch.sample --workdir=runs/digits --num=100
     python -m launch.sample --workdir=runs/digits --num=20 --labels=7 --sampler=ddim --steps=50
-    python -m launch.sample --workdir=runs/digits --num=100 --nocarry     # latents not carried
+    python -m launch.sample --workdir=runs/digits --num=100 --nocarry   # latents not carried
 
-Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png. A sample depends on --seed and its index
-alone, not on the batch size or the number of devices.
+Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png; videos also as samples.gif and, with
+PyAV, samples.mp4. A sample depends on --seed and its index alone, not on the batch size or the
+number of devices.
+
+One picture instead, written to pictures/ in the run directory, or in --out:
+
+    python -m launch.sample --pretrained --show=classes       # a column for each class
+    python -m launch.sample --pretrained --show=sweep         # the same, each row from one noise
+    python -m launch.sample --pretrained --show=interpolate   # from one sample's noise to another's
+    python -m launch.sample --pretrained --show=trajectory    # x_t and the estimate of x_0, by step
+    python -m launch.sample --pretrained --show=guidance      # one noise, the guidance growing
+    python -m launch.sample --pretrained --show=steps         # quality by sampler and steps
+
+Samples that begin with something given: images of which a part is drawn anew (RePaint), or all
+from a noise level on (SDEdit), and clips that a video model continues, window after window:
+
+    python -m launch.sample --workdir=runs/mine --images=photos --mask=centre
+    python -m launch.sample --workdir=runs/mine --images=cat.png --mask=cat_mask.png --num=8
+    python -m launch.sample --pretrained --noise_level=0.6 --labels=3     # ten real digits, as 3
+    python -m launch.sample --workdir=runs/clips --frames=clip.mp4 --extend=4 --num=8
 """
 
+import hashlib
 import json
-import shutil
-import zipfile
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax import hosts
-from diffusion_jax.checkpoints import abstract_like, restore_newest
+from diffusion_jax import hosts, process
+from diffusion_jax.data.arrays import Arrays
+from diffusion_jax.editing import Given
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.files import write_atomically
-from diffusion_jax.reporting.grids import save_grid
-from diffusion_jax.sampling import random_labels
-from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
-from launch import cli, distributed
-from launch.build import Experiment, build, build_source
+from diffusion_jax.sharding import Mesh, round_up
+from launch import cli, distributed, given, sample_files
+from launch.drawing import Run, open_run, parse_labels
+from launch.given import Edit, read_edit, read_frames
 from launch.grid import grid_columns, make_condition
+from launch.pretrained import unpack_pretrained
+from launch.show import KINDS, show, show_edit
 from launch.workdir import read_workdir
 
-
-def restore_ema(folder: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
-    """(EMA parameters, step) of the newest checkpoint in a folder that is whole.
-
-    Raises:
-      UserError: if the run has none.
-    """
-    shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
-    state = restore_newest(folder, abstract_like(shapes, of_state(shapes, mesh)))
-    if state is None:
-        raise UserError(f"{folder} has no checkpoint yet: train for longer")
-    return state.ema, int(state.step)
-
-
-def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:
-    """(num,) int32 labels: the given ones in turn, or uniform draws keyed by sample index.
-
-    Raises:
-      UserError: for labels that are no classes of the model.
-    """
-    if not text:
-        return (
-            np.asarray(random_labels(seed, jnp.arange(num), num_classes)) if num_classes else None
-        )
-    if not num_classes:
-        raise UserError(f"--labels is {text}: this model has no classes; leave the flag out")
-    try:
-        labels = [int(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UserError(f"--labels is {text!r}: give numbers with commas, as 3,1,4") from error
-    for label in labels:
-        if not 0 <= label < num_classes:
-            raise UserError(f"--labels has {label}: the classes are 0 to {num_classes - 1}")
-    return np.resize(np.array(labels, np.int32), num)
+NUM = 64
 
 
 def sample(
@@ -74,6 +58,9 @@ def sample(
     request: dict,
     mesh: Mesh | None = None,
     checkpoints: str = "checkpoints",
+    edit: Edit | None = None,
+    frames: Arrays | None = None,
+    windows: int = 1,
 ) -> Path:
     """Draws what `request` asks for; returns the folder of samples.npz and grid.png.
 
@@ -83,105 +70,56 @@ def sample(
       request: num, labels, seed, batch_size.
       mesh: to sample on, None for the config's.
       checkpoints: folder in `workdir` whose newest checkpoint is sampled: this, or 'best'.
+      edit: images to draw anew, None for new ones.
+      frames: what videos continue, None for the run's data; sample i has example i mod N.
+      windows: to draw of each video, one continuing the other.
     """
-    check_at_least("--num", request["num"], 1)
-    check_at_least("--batch_size", request["batch_size"], 1)
-    experiment = build(config)
     num, seed = request["num"], request["seed"]
+    check_at_least("--num", num, 1)
+    run = open_run(config, workdir, seed, request["batch_size"], mesh, checkpoints, frames)
+    experiment, everyone = run.experiment, np.arange(num)
     labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
-    source = build_source(config, experiment) if experiment.conditioning_frames else None
-    mesh = mesh or make_mesh(**config.mesh)
-    params, step = restore_ema(workdir / checkpoints, config, experiment, mesh)
-    record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": step}
+    if edit and edit.labels is not None and not request["labels"]:
+        labels = edit.labels[everyone % len(edit.labels)]
+    record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": run.step}
     del record["batch_size"]
-    out = out or workdir / "samples" / _name(record)
-    is_done = _is_done(out, record)
+    if edit or frames or windows > 1:
+        parts = [part.fingerprint() for part in (edit, frames) if part]
+        record["given"] = hashlib.sha256(f"{parts} {windows}".encode()).hexdigest()
+    out = out or workdir / "samples" / sample_files.folder_name(record)
+    is_done = sample_files.is_done(out, record)
     hosts.wait_for_all("begun")
     if is_done:
         return out
-    parts = out / "parts"
-    sampler = experiment.sampler(mesh, seed)
-    batch = round_up(min(request["batch_size"], num), mesh)
-    done = sum(len(np.load(part, mmap_mode="r")) for part in sorted(parts.glob("*.npy")))
+    sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling.steps))
+    give = edit.giver(experiment, run.mesh) if edit else lambda indices: Given()
+    batch = round_up(min(run.batch_size, num), run.mesh)
+    done = sum(len(part) for part in sample_files.drawn_parts(out))
     with cli.progress(num, "images", initial=done) as bar:
         for start in range(done, num, batch):
             indices = np.arange(start, start + batch, dtype=np.int32)
             wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
-            condition = make_condition(experiment, source, indices, wanted)
-            images = sampler(params, indices, condition)[: num - start]
+            condition = make_condition(experiment, run.source, indices, wanted)
+            images = sampler(run.params, indices, condition, give(indices))
+            images = edit.keep(images, indices) if edit else images
+            images = run.extended(sampler, images, indices, condition, windows)[: num - start]
             if hosts.is_main():
-                _save_part(parts / f"{start:09d}.npy", images)
+                sample_files.save_part(out, start, images)
             bar.update(len(images))
     if hosts.is_main():
-        _finish(out, experiment, labels)
+        columns = grid_columns(experiment.num_classes)
+        sample_files.finish(out, labels, columns, _frames_before(run, num))
     hosts.wait_for_all("sampled")
     return out
 
 
-def _finish(out: Path, experiment: Experiment, labels: np.ndarray | None) -> None:
-    """Makes samples.npz and grid.png of the parts."""
-    parts = out / "parts"
-    arrays = [np.load(part, mmap_mode="r") for part in sorted(parts.glob("*.npy"))]
-    columns = grid_columns(experiment.num_classes)
-    shown = 10 * columns
-    first = np.concatenate([array[:shown] for array in arrays[:shown]])[:shown]
-    save_grid(out / "grid.png", first, columns)
-    _save_samples(out / "samples.npz", arrays, labels)
-    shutil.rmtree(parts)
-
-
-def _name(record: dict) -> str:
-    sampling = record["sampling"]
-    name = f"step{record['step']}_{sampling['sampler']}{sampling['steps']}_n{record['num']}"
-    name += f"_seed{record['seed']}"
-    if sampling["guidance"]:
-        name += f"_w{sampling['guidance']:g}"
-    if sampling["carry_decay"]:
-        name += "_nocarry"
-    return name + ("_labels" + record["labels"].replace(",", "-")[:60] if record["labels"] else "")
-
-
-def _is_done(out: Path, record: dict) -> bool:
-    """Whether the request is answered already; if not, makes its folder, or finds it begun."""
-    path = out / "request.json"
-    text = json.dumps(record, indent=2) + "\n"
-    try:
-        if path.exists() and path.read_text() != text:
-            raise UserError(f"{out} holds samples of another request: choose another --out")
-        if (out / "samples.npz").exists():
-            return True
-        (out / "parts").mkdir(parents=True, exist_ok=True)
-        if hosts.is_main():
-            write_atomically(path, lambda partial: partial.write_text(text))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
-    return False
-
-
-def _save_part(path: Path, images: np.ndarray) -> None:
-    def write(partial: Path) -> None:
-        with partial.open("wb") as file:
-            np.save(file, images)
-
-    write_atomically(path, write)
-
-
-def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | None) -> None:
-    """Writes the .npz, one array in memory at a time."""
-    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
-
-    def write(partial: Path) -> None:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
-            with archive.open("arr_0.npy", "w", force_zip64=True) as file:
-                header = dict(descr="|u1", fortran_order=False, shape=shape)
-                np.lib.format.write_array_header_1_0(file, header)
-                for array in arrays:
-                    file.write(np.ascontiguousarray(array))
-            if labels is not None:
-                with archive.open("labels.npy", "w") as file:
-                    np.lib.format.write_array(file, labels)
-
-    write_atomically(path, write)
+def _frames_before(run: Run, num: int) -> np.ndarray | None:
+    """The given frames, uint8, of the videos that are played."""
+    indices = np.arange(min(num, sample_files.PLAYED))
+    frames = make_condition(run.experiment, run.source, indices, None).frames
+    if frames is None:
+        return None
+    return np.asarray(process.to_uint8(frames, run.experiment.objective.input_scale))
 
 
 def override(config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
@@ -199,12 +137,12 @@ def override(config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
     return config
 
 
-def from_flags(workdir: Path, config: ConfigDict, options: flags.FlagValues) -> Path:
-    """`sample` of what the flags ask for."""
+def from_flags(workdir: Path, config: ConfigDict, options: flags.FlagValues, **begun) -> Path:
+    """`sample` of what the flags ask for; `begun` are its edit, frames and windows."""
     request = {name: options[name].value for name in ("num", "labels", "seed", "batch_size")}
     checkpoints = "best" if options.best else "checkpoints"
     out = Path(options.out) if options.out else None
-    return sample(config, workdir, out, request, checkpoints=checkpoints)
+    return sample(config, workdir, out, request, checkpoints=checkpoints, **begun)
 
 
 def read_request(out: Path) -> dict:
@@ -230,15 +168,36 @@ def define_flags(num: int) -> None:
 
 
 def main(options: flags.FlagValues) -> None:
-    """Samples as the flags say."""
+    """Samples, or shows, as the flags say."""
     distributed.initialize(options)
-    workdir = Path(options.workdir)
-    out = from_flags(workdir, override(read_workdir(workdir), options), options)
-    cli.say(f"{options.num} samples: {out / 'samples.npz'}, {out / 'grid.png'}")
+    if options.pretrained:
+        workdir = unpack_pretrained(Path(options.workdir or "runs/pretrained"))
+    elif options.workdir:
+        workdir = Path(options.workdir)
+    else:
+        raise UserError("give --workdir, a run of launch.train, or --pretrained")
+    config = override(read_workdir(workdir), options)
+    if options.show:
+        path = show(config, workdir, options)
+        cli.say(f"Written: {path}")
+        return
+    given.check_windows(options.extend, config)
+    edit = read_edit(config, options.num, options)
+    frames = read_frames(options.frames, config) if options.frames else None
+    begun = dict(edit=edit, frames=frames, windows=options.extend)
+    out = from_flags(workdir, config, options, **begun)
+    files = ["samples.npz", "grid.png", "samples.gif", "samples.mp4"]
+    written = [str(out / name) for name in files if (out / name).exists()]
+    if edit:
+        written.append(str(show_edit(edit, workdir, out, read_request(out)["step"])))
+    cli.say(f"{options.num} samples: {', '.join(written)}")
 
 
 if __name__ == "__main__":
-    define_flags(num=64)
-    flags.adopt_module_key_flags(distributed)  # for --help
-    flags.mark_flag_as_required("workdir")
+    define_flags(num=NUM)
+    flags.DEFINE_bool("pretrained", False, "Sample the run of digits that comes with this package.")
+    flags.DEFINE_enum("show", None, KINDS, "Draw this picture instead; --num are its rows.")
+    given.define_flags()
+    for module in (distributed, given):
+        flags.adopt_module_key_flags(module)  # for --help
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -1,21 +1,24 @@
 """Pictures of samples."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from diffusion_jax.files import write_atomically
 
-SHORTEST_SIDE = 32  # smaller images are enlarged by whole factors, to be seen at all
+LETTER = 13  # pixels
+SHORTEST_SIDE = 32  # pixels, to be seen at all
 
 
-def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
+def image_grid(images: np.ndarray, columns: int, shortest_side: int = SHORTEST_SIDE) -> np.ndarray:
     """Tiles images row by row.
 
     Args:
       images: (N, H, W, C) uint8 images, or (N, T, H, W, C) videos, a row of frames each.
       columns: of the grid; a video takes a whole row.
+      shortest_side: of a tile, pixels; smaller images are enlarged by whole factors.
 
     Returns:
       (rows, columns, 3) uint8 pixels, a white line between tiles.
@@ -23,7 +26,7 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     if images.ndim == 5:
         columns = images.shape[1]
         images = images.reshape(-1, *images.shape[2:])
-    factor = -(-SHORTEST_SIDE // min(images.shape[1:3]))
+    factor = -(-shortest_side // min(images.shape[1:3]))
     images = images.repeat(factor, axis=1).repeat(factor, axis=2)
     count, height, width, channels = images.shape
     rows = -(-count // columns)
@@ -32,6 +35,34 @@ def image_grid(images: np.ndarray, columns: int) -> np.ndarray:
     grid = tiles.reshape(rows, columns, height + 2, width + 2, channels).swapaxes(1, 2)
     grid = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
     return np.broadcast_to(grid, (*grid.shape[:2], 3)) if channels == 1 else grid
+
+
+def headed_grid(
+    rows: np.ndarray, heads: Sequence[str] = (), names: Sequence[str] = ()
+) -> np.ndarray:
+    """`image_grid` with words, of larger tiles.
+
+    Args:
+      rows: (rows, columns, H, W, C) uint8.
+      heads: over the columns, () for none.
+      names: of the rows, beside them; () for none.
+
+    Returns:
+      (height, width, 3) uint8 pixels.
+    """
+    grid = image_grid(rows.reshape(-1, *rows.shape[2:]), rows.shape[1], shortest_side=48)
+    height, width = grid.shape[0] // rows.shape[0], grid.shape[1] // rows.shape[1]
+    font = ImageFont.load_default(LETTER)
+    top = LETTER + 8 if heads else 0
+    left = int(max(font.getlength(name) for name in names)) + 8 if names else 0
+    image = Image.new("RGB", (left + grid.shape[1], top + grid.shape[0]), "white")
+    image.paste(Image.fromarray(np.ascontiguousarray(grid)), (left, top))
+    draw = ImageDraw.Draw(image)
+    for column, head in enumerate(heads):
+        draw.text((left + (column + 0.5) * width, top / 2), head, "black", font, "mm")
+    for row, name in enumerate(names):
+        draw.text((left - 4, top + (row + 0.5) * height), name, "black", font, "rm")
+    return np.asarray(image)
 
 
 def save_grid(path: Path, images: np.ndarray, columns: int) -> None:

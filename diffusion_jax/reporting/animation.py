@@ -1,0 +1,52 @@
+"""Videos that play side by side: GIF by Pillow, MP4 by PyAV (the extra `video`)."""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from diffusion_jax.files import write_atomically
+from diffusion_jax.reporting.grids import image_grid
+
+RATE = 8  # frames per second
+
+
+def video_grid(videos: np.ndarray) -> np.ndarray:
+    """Tiles videos (N, T, H, W, C) uint8 about as wide as high: (T, rows, columns, 3) uint8."""
+    columns = math.ceil(math.sqrt(len(videos)))
+    return np.stack([image_grid(frames, columns) for frames in videos.swapaxes(0, 1)])
+
+
+def save_gif(path: Path, videos: np.ndarray) -> None:
+    """Writes `video_grid` as a GIF that plays for ever, atomically."""
+    first, *rest = (Image.fromarray(frame) for frame in video_grid(videos))
+    options = dict(format="gif", save_all=True, append_images=rest, duration=1000 // RATE, loop=0)
+    write_atomically(path, lambda partial: first.save(partial, **options))
+
+
+def can_write_mp4() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
+
+
+def save_mp4(path: Path, videos: np.ndarray) -> None:
+    """Writes `video_grid` as H.264, a white row or column added where a side is odd."""
+    import av  # imported here: it is an extra
+
+    frames = video_grid(videos)
+    odd = [(0, side % 2) for side in frames.shape[1:3]]
+    frames = np.pad(frames, ((0, 0), *odd, (0, 0)), constant_values=255)
+
+    def write(partial: Path) -> None:
+        with av.open(str(partial), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=RATE, options={"crf": "16"})
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = "yuv420p"
+            for frame in frames:
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+
+    write_atomically(path, write)

@@ -1,0 +1,149 @@
+"""A run that is sampled: its EMA, and samples of any indices, labels and gifts in batches."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from diffusion_jax import process
+from diffusion_jax.checkpoints import abstract_like, restore_newest
+from diffusion_jax.data.sources import Source
+from diffusion_jax.editing import Given
+from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.sampling import random_labels
+from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
+from launch.build import Experiment, build, build_source
+from launch.grid import make_condition
+
+NEXT_WINDOW = 2**20  # between the indices whose noise a video's windows have: more than the videos
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run to be sampled.
+
+    Attributes:
+      step: of the checkpoint that `params`, the EMA, are of.
+      source: of the frames that videos continue, None where there are none.
+      seed: decides all noise, with the samples' indices.
+      batch_size: samples at a time.
+    """
+
+    config: ConfigDict
+    experiment: Experiment
+    params: Any
+    step: int
+    mesh: Mesh
+    source: Source | None
+    seed: int
+    batch_size: int
+
+    def draw(
+        self,
+        indices: np.ndarray,
+        labels: np.ndarray | None,
+        given: Given = Given(),  # noqa: B008
+        watched: Sequence[int] = (),
+    ) -> np.ndarray:
+        """uint8 samples; see `diffusion_jax.sampling.make_sampler`.
+
+        Args:
+          indices: (N,) of the samples, which decide their noise; equal ones share it.
+          labels: (N,), None for a model without classes.
+        """
+        sampler = self.experiment.sampler(self.mesh, self.seed, watched=watched)
+        batch = round_up(min(self.batch_size, len(indices)), self.mesh)
+        parts = []
+        for start in range(0, len(indices), batch):
+            rows = np.minimum(np.arange(start, start + batch), len(indices) - 1)
+            wanted = None if labels is None else labels[rows]
+            which = indices[rows].astype(np.int32)
+            condition = make_condition(self.experiment, self.source, which, wanted)
+            part = jax.tree.map(lambda values, rows=rows: values[rows], given)
+            parts.append(sampler(self.params, which, condition, part))
+        return np.concatenate(parts)[: len(indices)]
+
+    def extended(
+        self, sampler, videos: np.ndarray, indices: np.ndarray, condition, windows: int
+    ) -> np.ndarray:
+        """Videos (B, T, H, W, C) uint8 and `windows` - 1 more of as many frames after them.
+
+        Each window continues the last frames of what there is, with noise of its own.
+        """
+        scale, drawn = self.experiment.objective.input_scale, [videos]
+        for window in range(1, windows):
+            latest = np.asarray(process.to_model_range(drawn[-1], scale))
+            frames = np.concatenate([condition.frames, latest], axis=1)
+            condition = condition._replace(frames=frames[:, -self.experiment.conditioning_frames :])
+            drawn.append(sampler(self.params, indices + window * NEXT_WINDOW, condition))
+        return np.concatenate(drawn, axis=1)
+
+
+def open_run(
+    config: ConfigDict,
+    workdir: Path,
+    seed: int,
+    batch_size: int,
+    mesh: Mesh | None = None,
+    checkpoints: str = "checkpoints",
+    frames: Source | None = None,
+) -> Run:
+    """The newest checkpoint of a run.
+
+    Args:
+      config: of the run, with the sampling section to use.
+      mesh: to sample on, None for the config's.
+      checkpoints: folder in `workdir` to take it from: this, or 'best'.
+      frames: what videos continue, None for the run's data.
+
+    Raises:
+      UserError: if the run has none, or the config does not fit it.
+    """
+    check_at_least("--batch_size", batch_size, 1)
+    experiment = build(config)
+    source = frames
+    if source is None and experiment.conditioning_frames:
+        source = build_source(config, experiment)
+    mesh = mesh or make_mesh(**config.mesh)
+    params, step = restore_ema(workdir / checkpoints, config, experiment, mesh)
+    return Run(config, experiment, params, step, mesh, source, seed, batch_size)
+
+
+def restore_ema(folder: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
+    """(EMA parameters, step) of the newest checkpoint in a folder that is whole.
+
+    Raises:
+      UserError: if the run has none.
+    """
+    shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
+    state = restore_newest(folder, abstract_like(shapes, of_state(shapes, mesh)))
+    if state is None:
+        raise UserError(f"{folder} has no checkpoint yet: train for longer")
+    return state.ema, int(state.step)
+
+
+def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:
+    """(num,) int32 labels: the given ones in turn, or uniform draws keyed by sample index.
+
+    Raises:
+      UserError: for labels that are no classes of the model.
+    """
+    if not text:
+        return (
+            np.asarray(random_labels(seed, jnp.arange(num), num_classes)) if num_classes else None
+        )
+    if not num_classes:
+        raise UserError(f"--labels is {text}: this model has no classes; leave the flag out")
+    try:
+        labels = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--labels is {text!r}: give numbers with commas, as 3,1,4") from error
+    for label in labels:
+        if not 0 <= label < num_classes:
+            raise UserError(f"--labels has {label}: the classes are 0 to {num_classes - 1}")
+    return np.resize(np.array(labels, np.int32), num)

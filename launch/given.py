@@ -1,0 +1,244 @@
+"""What the user gives samples: images to keep a part of or to vary, frames to continue."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from diffusion_jax import process
+from diffusion_jax.autoencoder.moments import to_latents, unpack
+from diffusion_jax.data.arrays import Arrays, npz
+from diffusion_jax.data.clips import decode_window
+from diffusion_jax.data.crops import CROPS
+from diffusion_jax.data.folders import IMAGES, has_suffix, visible
+from diffusion_jax.data.images import decode_image, pixels
+from diffusion_jax.data.records import decoding, naming
+from diffusion_jax.data.sources import DataConfig, Source, open_source
+from diffusion_jax.editing import Given, visits
+from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.sharding import Mesh
+from launch.build import Experiment, build, build_source
+from launch.encode_latents import make_encoder
+
+SIDES = ("left", "right", "top", "bottom", "centre")
+LAST = 1 - 1e-9  # the last window of a clip
+OWN = 10  # examples of the run's data, where no images are given
+SHOWN, MOST_FILLS = 10, 4  # given images in a picture, and draws of each
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+    """Images to draw anew, all of them or a part; sample i is of image i mod N.
+
+    Attributes:
+      images: (N, H, W, C) uint8.
+      labels: (N,) int32 of them, or None.
+      redraw: (H, W) bool, where they are drawn anew.
+      noise_level, resample: see `diffusion_jax.editing.visits`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    redraw: np.ndarray
+    noise_level: float
+    resample: int
+
+    @property
+    def is_inpainting(self) -> bool:
+        return not self.redraw.all()
+
+    def order(self, steps: int) -> np.ndarray:
+        """See `visits`."""
+        return visits(steps, self.noise_level, self.resample if self.is_inpainting else 1)
+
+    def fingerprint(self) -> str:
+        """Of all that it asks for."""
+        digest = hashlib.sha256(f"{self.noise_level} {self.resample}".encode())
+        digest.update(np.packbits(self.redraw))
+        return digest.hexdigest() + Arrays(self.images, None).fingerprint()
+
+    def giver(self, experiment: Experiment, mesh: Mesh) -> Callable[[np.ndarray], Given]:
+        """Sample indices (B,) -> what these samples are given, for latents the means."""
+        redraw, encode = self.redraw, None
+        if experiment.autoencoder is not None:
+            encode = make_encoder(experiment.pretrained, mesh)
+            factor = experiment.pretrained.model.factor
+            height, width, _ = experiment.sample_shape
+            # A latent is kept where all of its pixels are.
+            redraw = redraw.reshape(height, factor, width, factor).any(axis=(1, 3))
+
+        def give(indices: np.ndarray) -> Given:
+            images = self.images[indices % len(self.images)]
+            if encode is None:
+                x0 = process.to_model_range(images, experiment.objective.input_scale)
+            else:
+                x0 = to_latents(unpack(encode(images)[0]).mean)
+            x0 = np.asarray(x0, np.float32)
+            if not self.is_inpainting:
+                return Given(images=x0)
+            return Given(images=x0, redraw=np.broadcast_to(redraw[..., None], (*x0.shape[:3], 1)))
+
+        return give
+
+    def keep(self, drawn: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """The drawn images, with the pixels of the given ones wherever these are kept."""
+        return np.where(self.redraw[..., None], drawn, self.images[indices % len(self.images)])
+
+    def rows(self, drawn: np.ndarray) -> tuple[np.ndarray, list[str]]:
+        """Rows (R, columns, H, W, C) of given, kept and drawn images, and their names."""
+        columns = min(SHOWN, len(self.images), len(drawn))
+        images = self.images[:columns]
+        fills = max(1, min(MOST_FILLS, len(drawn) // len(self.images)))
+        starts = [fill * len(self.images) for fill in range(fills)]
+        rows = [images, *(drawn[start : start + columns] for start in starts)]
+        names = ["given", *["drawn"] * fills]
+        if self.is_inpainting:
+            rows.insert(1, np.where(self.redraw[..., None], np.uint8(128), images))
+            names.insert(1, "kept")
+        return np.stack(rows), names
+
+
+def read_edit(config: ConfigDict, num: int, options: flags.FlagValues) -> Edit | None:
+    """What --images, --mask and --noise_level ask for, None if they are not there.
+
+    Raises:
+      UserError: for images or a mask that cannot be read or do not fit the model, or no task.
+    """
+    if not options.mask and options.noise_level is None:
+        if options.images:
+            raise UserError("--images wants --mask, to inpaint, or --noise_level, to vary them")
+        return None
+    experiment = build(config)
+    if len(experiment.sample_shape) != 3:
+        raise UserError("--mask and --noise_level are for images, and this run draws videos")
+    shape = experiment.image_shape
+    images, labels = _read_images(options.images, config, experiment, num)
+    if labels is not None and experiment.num_classes <= labels.max():
+        labels = None  # of another data set, or of a model without classes
+    redraw = parse_mask(options.mask, shape[:2])
+    level = 1.0 if options.noise_level is None else options.noise_level
+    edit = Edit(images, labels, redraw, level, options.resample)
+    edit.order(config.sampling.steps)  # raises
+    return edit
+
+
+def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool, where to draw anew: a name of `SIDES`, or white in a picture of that size.
+
+    '' is everywhere.
+
+    Raises:
+      UserError: for another word, a picture of another size, or without white.
+    """
+    height, width = shape
+    redraw = np.zeros(shape, bool)
+    regions = {
+        "": np.s_[:],
+        "left": np.s_[:, : width // 2],
+        "right": np.s_[:, width // 2 :],
+        "top": np.s_[: height // 2],
+        "bottom": np.s_[height // 2 :],
+        "centre": np.s_[height // 4 : height - height // 4, width // 4 : width - width // 4],
+    }
+    if text in regions:
+        redraw[regions[text]] = True
+        return redraw
+    if not Path(text).is_file():
+        raise UserError(f"--mask is {text!r}: give {', '.join(SIDES)}, or a picture")
+    with naming(text):
+        found = pixels(decode_image(Path(text).read_bytes(), 1))[..., 0]
+    if found.shape != shape:
+        raise UserError(f"--mask {text} is {found.shape} and images are {shape}: give that size")
+    if not (found > 127).any():
+        raise UserError(f"--mask {text} has no white, where to draw: is it the wrong way round?")
+    return found > 127
+
+
+def _read_images(
+    path: str | None, config: ConfigDict, experiment: Experiment, num: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The first `num` images (N, H, W, C) uint8 at a path, and labels, if there are any."""
+    shape = experiment.image_shape
+    if not path:
+        if experiment.autoencoder is not None:
+            raise UserError("--images is wanted: the data of this run are latents")
+        return _read(build_source(config, experiment), min(num, OWN))
+    if Path(path).is_dir():
+        folder = DataConfig("folder", path, crop=config.data.crop)
+        return _read(open_source(folder, shape, num_classes=0), num)
+    if has_suffix(path, IMAGES):
+        with naming(path), decoding():
+            image = decode_image(Path(path).read_bytes(), shape[-1])
+            return pixels(CROPS[config.data.crop](image, *shape[:2]))[None], None
+    found = npz(path, shape)
+    return found.images[:num], None if found.labels is None else found.labels[:num]
+
+
+def _read(source: Source, num: int) -> tuple[np.ndarray, np.ndarray | None]:
+    examples = [source.read(index) for index in range(min(num, len(source)))]
+    labels = [example.get("labels") for example in examples]
+    known = None if labels[0] is None else np.array(labels, np.int32)
+    return np.stack([example["images"] for example in examples]), known
+
+
+def read_frames(path: str, config: ConfigDict) -> Arrays:
+    """The last frames of given clips, as many as the model continues: (N, frames, H, W, C).
+
+    Args:
+      path: a clip, a folder of frames, a folder of clips, or an .npz with 'images' or `arr_0`
+        uint8 (N, T, H, W, C).
+
+    Raises:
+      UserError: for clips that cannot be read or are too short, or a model that continues none.
+    """
+    experiment = build(config)
+    count = experiment.conditioning_frames
+    if not count:
+        raise UserError("--frames is given, and this run's model continues no frames")
+    shape = (count, *experiment.sample_shape[1:])
+    if path.endswith(".npz"):
+        videos = npz(path).images
+        if videos.shape[2:] != shape[1:] or videos.shape[1] < count:
+            raise UserError(
+                f"{path}: videos have shape {videos.shape[1:]}, and the model continues {count} "
+                f"frames of {shape[1:]}"
+            )
+        return Arrays(videos[:, -count:], None)
+    crop, stride = config.data.crop, config.data.frame_stride
+    is_folder = Path(path).is_dir()
+    if is_folder and not has_suffix(next(iter(visible(Path(path))[0]), ""), IMAGES):
+        clips = open_source(DataConfig("clips", path, crop=crop, frame_stride=stride), shape, 0)
+        every = [clips.read(index, at=LAST)["images"] for index in range(len(clips))]
+        return Arrays(np.stack(every), None)
+    if not is_folder and not Path(path).is_file():
+        raise UserError(f"--frames is {path!r}: there is no such file or folder")
+    with naming(path):
+        frames = decode_window(Path(path), shape[-1], count, stride, LAST)
+        clip = [pixels(CROPS[crop](frame, *shape[1:3])) for frame in frames]
+    return Arrays(np.stack(clip)[None], None)
+
+
+def check_windows(windows: int, config: ConfigDict) -> None:
+    """Raises `UserError` for an --extend that cannot be done."""
+    check_at_least("--extend", windows, 1)
+    if windows > 1 and not build(config).conditioning_frames:
+        raise UserError(f"--extend is {windows}: this run's model continues no frames")
+
+
+def define_flags() -> None:
+    """Of `read_edit`, `read_frames` and `check_windows`."""
+    flags.DEFINE_string(
+        "images", None, "Given images: .npz, file or folder; else ten of the run's own data."
+    )
+    sides = ", ".join(SIDES)
+    flags.DEFINE_string("mask", "", f"Draw this part of them anew: {sides}, or white in a PNG.")
+    flags.DEFINE_float(
+        "noise_level", None, "Draw them anew from this time: 0.1 a little, 1 all.", 0.0, 1.0
+    )
+    flags.DEFINE_integer("resample", 10, "Passes of inpainting; more fit the kept part better.")
+    flags.DEFINE_string("frames", None, "Clips for a video model to continue: .npz, file, folder.")
+    flags.DEFINE_integer("extend", 1, "Windows to draw of a video, each continuing the one before.")

@@ -1,0 +1,108 @@
+"""The folder of a request for samples: parts while it is being drawn, then samples.npz, grid.png.
+
+Videos also become samples.gif, and samples.mp4 where PyAV is installed.
+"""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from diffusion_jax import hosts
+from diffusion_jax.errors import UserError
+from diffusion_jax.files import write_atomically
+from diffusion_jax.reporting.animation import can_write_mp4, save_gif, save_mp4
+from diffusion_jax.reporting.grids import save_grid
+
+PLAYED = 16  # videos side by side
+
+
+def folder_name(record: dict) -> str:
+    """Of a request."""
+    sampling = record["sampling"]
+    name = f"step{record['step']}_{sampling['sampler']}{sampling['steps']}_n{record['num']}"
+    name += f"_seed{record['seed']}"
+    if sampling["guidance"]:
+        name += f"_w{sampling['guidance']:g}"
+    if sampling["carry_decay"]:
+        name += "_nocarry"
+    name += "_labels" + record["labels"].replace(",", "-")[:60] if record["labels"] else ""
+    return name + (f"_{record['given'][:12]}" if "given" in record else "")
+
+
+def is_done(out: Path, record: dict) -> bool:
+    """Whether the request is answered already; if not, makes its folder, or finds it begun.
+
+    Raises:
+      UserError: for a folder of another request, or one that cannot be written.
+    """
+    path = out / "request.json"
+    text = json.dumps(record, indent=2) + "\n"
+    try:
+        if path.exists() and path.read_text() != text:
+            raise UserError(f"{out} holds samples of another request: choose another --out")
+        if (out / "samples.npz").exists():
+            return True
+        (out / "parts").mkdir(parents=True, exist_ok=True)
+        if hosts.is_main():
+            write_atomically(path, lambda partial: partial.write_text(text))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
+    return False
+
+
+def drawn_parts(out: Path) -> list[np.ndarray]:
+    """The parts so far, in order, on disk."""
+    return [np.load(part, mmap_mode="r") for part in sorted((out / "parts").glob("*.npy"))]
+
+
+def save_part(out: Path, start: int, images: np.ndarray) -> None:
+    """Writes the samples from index `start` on."""
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            np.save(file, images)
+
+    write_atomically(out / "parts" / f"{start:09d}.npy", write)
+
+
+def finish(
+    out: Path, labels: np.ndarray | None, columns: int, before: np.ndarray | None = None
+) -> None:
+    """Makes all files of the parts; a grid has ten rows at most.
+
+    Args:
+      before: (N, frames, H, W, C) uint8, played before the first videos; None for nothing.
+    """
+    arrays = drawn_parts(out)
+    shown = 10 * columns
+    first = np.concatenate([array[:shown] for array in arrays[:shown]])[:shown]
+    save_grid(out / "grid.png", first, columns)
+    if first.ndim == 5:
+        videos = first[:PLAYED]
+        videos = videos if before is None else np.concatenate([before, videos], axis=1)
+        save_gif(out / "samples.gif", videos)
+        if can_write_mp4():
+            save_mp4(out / "samples.mp4", videos)
+    _save_samples(out / "samples.npz", arrays, labels)
+    shutil.rmtree(out / "parts")
+
+
+def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | None) -> None:
+    """Writes the .npz, one array in memory at a time."""
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+
+    def write(partial: Path) -> None:
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+            with archive.open("arr_0.npy", "w", force_zip64=True) as file:
+                header = dict(descr="|u1", fortran_order=False, shape=shape)
+                np.lib.format.write_array_header_1_0(file, header)
+                for array in arrays:
+                    file.write(np.ascontiguousarray(array))
+            if labels is not None:
+                with archive.open("labels.npy", "w") as file:
+                    np.lib.format.write_array(file, labels)
+
+    write_atomically(path, write)
