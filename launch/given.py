@@ -28,6 +28,7 @@ SIDES = ("left", "right", "top", "bottom", "centre")
 LAST = 1 - 1e-9  # the last window of a clip
 OWN = 10  # examples of the run's data, where no images are given
 SHOWN, MOST_FILLS = 10, 4  # given images in a picture, and draws of each
+HIDDEN = (214, 120, 90)  # the colour of what is not kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,17 +90,19 @@ class Edit:
         return np.where(self.redraw[..., None], drawn, self.images[indices % len(self.images)])
 
     def rows(self, drawn: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Rows (R, columns, H, W, C) of given, kept and drawn images, and their names."""
+        """Rows (R, columns, H, W, 3) of given, kept and drawn images, and their names."""
         columns = min(SHOWN, len(self.images), len(drawn))
         images = self.images[:columns]
         fills = max(1, min(MOST_FILLS, len(drawn) // len(self.images)))
         starts = [fill * len(self.images) for fill in range(fills)]
         rows = [images, *(drawn[start : start + columns] for start in starts)]
         names = ["given", *["drawn"] * fills]
+        rows = np.broadcast_to(np.stack(rows), (len(rows), *images.shape[:3], 3))
         if self.is_inpainting:
-            rows.insert(1, np.where(self.redraw[..., None], np.uint8(128), images))
+            kept = np.where(self.redraw[..., None], np.uint8(HIDDEN), rows[0])
+            rows = np.insert(rows, 1, kept, axis=0)
             names.insert(1, "kept")
-        return np.stack(rows), names
+        return rows, names
 
 
 def read_edit(config: ConfigDict, num: int, options: flags.FlagValues) -> Edit | None:

@@ -142,7 +142,7 @@ def guidance(run: Run, text: str, num: int) -> Shown:
     rows = _table(run, indices, labels, num, Given(guidance=np.tile(WEIGHTS, num)))
     caption = (
         "A column for each guidance weight w, 0 for none; a row has one class and one noise. "
-        "Guidance makes samples plainer for their class, and less varied."
+        "Guidance makes samples plainer and less varied; too much of it distorts them."
     )
     return Shown("Guidance", caption, rows, [f"w {weight:g}" for weight in WEIGHTS])
 

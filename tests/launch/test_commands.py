@@ -43,4 +43,6 @@ def test_help_teaches_by_example():
     result = run("launch.sample", "--help")
     assert result.returncode == 0
     assert "python -m launch.sample --workdir=runs/digits --num=100" in result.stdout
-    assert "--guidance" in result.stdout
+    assert "python -m launch.sample --pretrained --show=sweep" in result.stdout
+    for flag in ("--guidance", "--show", "--mask", "--frames"):
+        assert flag in result.stdout

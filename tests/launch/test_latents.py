@@ -19,6 +19,7 @@ from diffusion_jax.sharding import make_mesh
 from diffusion_jax.training.step import split_batch
 from launch import encode_latents, train
 from launch.build import build
+from launch.given import Edit
 from launch.sample import sample
 
 MODEL = Autoencoder(block_channels=(32, 32), layers_per_block=1)  # f = 2
@@ -156,6 +157,16 @@ def test_training_and_sampling(encoded, weights, tmp_path):
     with np.load(out / "samples.npz") as archive:
         assert archive["arr_0"].shape == (5, SIDE, SIDE, 3)
         assert archive["arr_0"].std() > 0
+    given = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), np.uint8)
+    redraw = np.zeros((SIDE, SIDE), bool)
+    redraw[3:8, 5:9] = True
+    edit = Edit(given, None, redraw, noise_level=1.0, resample=1)
+    arguments = (tmp_path / "eight", tmp_path / "inpainted", request)
+    out = sample(config(encoded, weights), *arguments, edit=edit)
+    with np.load(out / "samples.npz") as archive:
+        drawn, expected = archive["arr_0"], given[np.arange(5) % 2]
+    np.testing.assert_array_equal(drawn[:, ~redraw], expected[:, ~redraw])
+    assert (drawn[:, redraw] != expected[:, redraw]).mean() > 0.9
 
 
 @pytest.mark.parametrize(

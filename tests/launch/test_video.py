@@ -1,19 +1,31 @@
 """Videos go through the same commands: a run that continues two given frames."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 import tiny
 from PIL import Image
 
+from diffusion_jax import process
+from diffusion_jax.denoiser import Condition
+from diffusion_jax.errors import UserError
 from launch import train
+from launch.drawing import NEXT_WINDOW, open_run
+from launch.given import check_windows, read_edit, read_frames
 from launch.sample import sample
 
+REQUEST = dict(num=3, labels="", seed=0, batch_size=3)
 
-def test_training_and_continuing_given_frames(tmp_path):
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
     videos = np.random.default_rng(0).integers(0, 256, (8, 5, 4, 4, 1), np.uint8)
-    np.savez(tmp_path / "videos.npz", images=videos)
+    path = tmp_path_factory.mktemp("data") / "videos.npz"
+    np.savez(path, images=videos)
     config = tiny.config(
         data__name="npz",
-        data__path=str(tmp_path / "videos.npz"),
+        data__path=str(path),
         model__num_classes=0,
         train__steps=2,
         train__batch_size=8,
@@ -28,11 +40,78 @@ def test_training_and_continuing_given_frames(tmp_path):
         frames_per_patch=2,
         conditioning_frames=2,
     )
-    train.run(config, tmp_path / "run")
-    request = dict(num=3, labels="", seed=0, batch_size=3)
-    out = sample(config, tmp_path / "run", None, request)
+    return config
+
+
+@pytest.fixture(scope="module")
+def run(config, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    train.run(config, workdir)
+    return workdir
+
+
+def test_training_and_continuing_given_frames(config, run):
+    out = sample(config, run, None, REQUEST)
     with np.load(out / "samples.npz") as archive:
         assert archive.files == ["arr_0"]
         assert archive["arr_0"].shape == (3, 3, 4, 4, 1)
     grid = np.asarray(Image.open(out / "grid.png"))
     assert grid.shape == (3 * 34, 3 * 34, 3)  # a row of frames for each sample
+    with Image.open(out / "samples.gif") as gif:
+        assert gif.n_frames == 5  # those given, then those drawn
+        assert gif.size == (2 * 34, 2 * 34)
+    assert (out / "samples.mp4").stat().st_size > 0
+
+
+def test_windows_continue_what_was_drawn(config, run, tmp_path):
+    clips = np.random.default_rng(1).integers(0, 256, (2, 9, 4, 4, 1), np.uint8)
+    np.savez(tmp_path / "clips.npz", images=clips)
+    frames = read_frames(str(tmp_path / "clips.npz"), config)
+    np.testing.assert_array_equal(frames.images, clips[:, -2:])
+    out = sample(config, run, tmp_path / "out", REQUEST, frames=frames, windows=2)
+    with np.load(out / "samples.npz") as archive:
+        drawn = archive["arr_0"]
+    assert drawn.shape == (3, 6, 4, 4, 1)
+    opened = open_run(config, run, seed=0, batch_size=8)
+    sampler = opened.experiment.sampler(opened.mesh, 0)
+    indices = np.arange(8, dtype=np.int32)
+    scale = opened.experiment.objective.input_scale
+    for first, given, offset in ((0, clips[[0, 1, 0], -2:], 0), (3, drawn[:, 1:3], NEXT_WINDOW)):
+        filled = np.resize(given, (8, *given.shape[1:]))
+        condition = Condition(frames=process.to_model_range(filled, scale))
+        expected = sampler(opened.params, indices + offset, condition)[:3]
+        found = drawn[:, first : first + 3].astype(int)
+        assert np.abs(found - expected).max() <= 1
+
+
+def test_frames_of_clips_and_folders(config, tmp_path):
+    clip = np.arange(6, dtype=np.uint8)[:, None, None] * 40 + np.zeros((6, 4, 4), np.uint8)
+    for index, frame in enumerate(clip):
+        path = tmp_path / "frames" / f"{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(frame).save(path)
+    (tmp_path / "clips").mkdir()
+    np.save(tmp_path / "clips" / "a.npy", clip[..., None])
+    np.save(tmp_path / "clips" / "b.npy", clip[::-1, ..., None])
+    one = read_frames(str(tmp_path / "frames"), config).images
+    np.testing.assert_array_equal(one, clip[None, -2:, ..., None])
+    both = read_frames(str(tmp_path / "clips"), config).images
+    np.testing.assert_array_equal(both[0], one[0])
+    np.testing.assert_array_equal(both[1, ..., 0], clip[1::-1])
+    single = read_frames(str(tmp_path / "clips" / "b.npy"), config).images
+    np.testing.assert_array_equal(single[0], both[1])
+
+
+def test_what_cannot_be_continued_is_refused(config, tmp_path):
+    np.savez(tmp_path / "short.npz", images=np.zeros((1, 1, 4, 4, 1), np.uint8))
+    with pytest.raises(UserError, match=r"the model continues 2 frames of \(4, 4, 1\)"):
+        read_frames(str(tmp_path / "short.npz"), config)
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        read_frames(str(tmp_path / "none.mp4"), config)
+    with pytest.raises(UserError, match="model continues no frames"):
+        read_frames("", tiny.config())
+    with pytest.raises(UserError, match="--extend is 2: this run's model continues no frames"):
+        check_windows(2, tiny.config())
+    options = SimpleNamespace(mask="left", noise_level=None, images="")
+    with pytest.raises(UserError, match="this run draws videos"):
+        read_edit(config, 4, options)
