@@ -35,6 +35,9 @@ class Given(NamedTuple):
     guidance: jax.Array | None = None
 
 
+NOTHING = Given()
+
+
 def visits(steps: int, noise_level: float = 1.0, resample: int = 1, jump: int = JUMP) -> np.ndarray:
     """The reverse steps, of 0..`steps`-1, in the order in which they are taken.
 

@@ -43,7 +43,8 @@ def make_sampler(
       shape: shape of one sample.
       seed: with a sample's index, decides all of its noise.
       latents: the samples are latents, not images.
-      order: of the steps, by `diffusion_jax.editing.visits`; None for all, once.
+      order: of the steps, by `diffusion_jax.editing.visits`, None for all, once; where it leaves
+        out the first, `given.images` are diffused to where it begins.
       watched: numbers of visits to look at, instead of the samples.
 
     Returns:

@@ -15,7 +15,7 @@ from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
-from diffusion_jax.editing import Given
+from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.guidance import Guidance
@@ -35,7 +35,6 @@ GEOMETRIES = {"images": Images, "video": Video}
 MODELS = {"rin": RIN, "diffussm": DiffuSSM}
 DTYPES = ("float32", "bfloat16")
 AUTOENCODERS = ("none", "stable_diffusion")
-NOTHING = Given()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from diffusion_jax import process
 from diffusion_jax.checkpoints import abstract_like, restore_newest
 from diffusion_jax.data.sources import Source
-from diffusion_jax.editing import Given
+from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
@@ -47,7 +47,7 @@ class Run:
         self,
         indices: np.ndarray,
         labels: np.ndarray | None,
-        given: Given = Given(),  # noqa: B008
+        given: Given = NOTHING,
         watched: Sequence[int] = (),
     ) -> np.ndarray:
         """uint8 samples; see `diffusion_jax.sampling.make_sampler`.

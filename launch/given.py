@@ -56,11 +56,14 @@ class Edit:
         """See `visits`."""
         return visits(steps, self.noise_level, self.resample if self.is_inpainting else 1)
 
-    def fingerprint(self) -> str:
-        """Of all that it asks for."""
-        digest = hashlib.sha256(f"{self.noise_level} {self.resample}".encode())
-        digest.update(np.packbits(self.redraw))
-        return digest.hexdigest() + Arrays(self.images, None).fingerprint()
+    def about(self) -> dict:
+        """All that it asks for, with fingerprints of arrays."""
+        return {
+            "images": Arrays(self.images, self.labels).fingerprint(),
+            "redraw": hashlib.sha256(np.packbits(self.redraw)).hexdigest(),
+            "noise_level": self.noise_level,
+            "resample": self.resample,
+        }
 
     def giver(self, experiment: Experiment, mesh: Mesh) -> Callable[[np.ndarray], Given]:
         """Sample indices (B,) -> what these samples are given, for latents the means."""

@@ -15,7 +15,7 @@ from diffusion_jax.checkpoints import abstract_like
 from diffusion_jax.chips import CHIPS, Chip
 from diffusion_jax.collectives import Collective, collectives
 from diffusion_jax.denoiser import Condition
-from diffusion_jax.editing import Given
+from diffusion_jax.editing import NOTHING
 from diffusion_jax.sampling import make_sampler
 from diffusion_jax.sharding import Mesh, by_example, check_batch, of_state
 from diffussm_jax.convolution import choose_form
@@ -132,7 +132,7 @@ def trace_sampler(
         if experiment.conditioning_frames
         else None,
     )
-    return sampler.trace(params, each(dtype=jnp.int32), condition, Given())
+    return sampler.trace(params, each(dtype=jnp.int32), condition, NOTHING)
 
 
 def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:

@@ -134,6 +134,8 @@ def plot(quality: Quality, path: Path) -> None:
     axes.set_xticks([tick for tick in ticks if tick % 5 == 0])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(lambda *_: "")
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter("{x:.3g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     figure.savefig(path, dpi=130, format="png")

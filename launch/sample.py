@@ -27,7 +27,6 @@ from a noise level on (SDEdit), and clips that a video model continues, window a
     python -m launch.sample --workdir=runs/clips --frames=clip.mp4 --extend=4 --num=8
 """
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax import hosts, process
 from diffusion_jax.data.arrays import Arrays
-from diffusion_jax.editing import Given
+from diffusion_jax.editing import NOTHING
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sharding import Mesh, round_up
 from launch import cli, distributed, given, sample_files
@@ -83,16 +82,17 @@ def sample(
         labels = edit.labels[everyone % len(edit.labels)]
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": run.step}
     del record["batch_size"]
-    if edit or frames or windows > 1:
-        parts = [part.fingerprint() for part in (edit, frames) if part]
-        record["given"] = hashlib.sha256(f"{parts} {windows}".encode()).hexdigest()
+    if edit:
+        record["edit"] = edit.about()
+    if frames or windows > 1:
+        record["frames"] = {"of": frames and frames.fingerprint(), "windows": windows}
     out = out or workdir / "samples" / sample_files.folder_name(record)
     is_done = sample_files.is_done(out, record)
     hosts.wait_for_all("begun")
     if is_done:
         return out
     sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling.steps))
-    give = edit.giver(experiment, run.mesh) if edit else lambda indices: Given()
+    give = edit.giver(experiment, run.mesh) if edit else lambda indices: NOTHING
     batch = round_up(min(run.batch_size, num), run.mesh)
     done = sum(len(part) for part in sample_files.drawn_parts(out))
     with cli.progress(num, "images", initial=done) as bar:

@@ -3,6 +3,7 @@
 Videos also become samples.gif, and samples.mp4 where PyAV is installed.
 """
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -29,7 +30,8 @@ def folder_name(record: dict) -> str:
     if sampling["carry_decay"]:
         name += "_nocarry"
     name += "_labels" + record["labels"].replace(",", "-")[:60] if record["labels"] else ""
-    return name + (f"_{record['given'][:12]}" if "given" in record else "")
+    begun = [record[part] for part in ("edit", "frames") if part in record]
+    return name + (f"_{hashlib.sha256(str(begun).encode()).hexdigest()[:12]}" if begun else "")
 
 
 def is_done(out: Path, record: dict) -> bool:

@@ -1,6 +1,6 @@
 """Pictures of what a run draws: by class, noise, guidance and step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from diffusion_jax import hosts
-from diffusion_jax.editing import Given
+from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.reporting.grids import headed_grid
 from diffusion_jax.reporting.pictures import FOLDER, Picture, save_picture
@@ -33,8 +33,8 @@ class Shown(NamedTuple):
     title: str
     caption: str
     rows: np.ndarray
-    heads: list[str]
-    names: list[str] = []  # noqa: RUF012
+    heads: Sequence[str]
+    names: Sequence[str] = ()
 
 
 def show(config: ConfigDict, workdir: Path, options: flags.FlagValues) -> Path:
@@ -62,8 +62,9 @@ def show(config: ConfigDict, workdir: Path, options: flags.FlagValues) -> Path:
 
 def checked(kind: str, config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
     """The config to draw a picture with. Raises `UserError` where there is none."""
-    if options.mask or options.noise_level is not None:
-        raise UserError("--show draws from noise alone: leave out --mask and --noise_level")
+    for name in ("images", "mask", "noise_level", "frames", "extend"):
+        if options[name].present:
+            raise UserError(f"--show draws from noise alone: leave out --{name}")
     if kind in NEED_CLASSES and not config.model.num_classes:
         raise UserError(f"--show={kind} compares classes, and this run's model has none")
     if kind == "guidance" and not config.objective.label_dropout:
@@ -88,7 +89,7 @@ def classes(run: Run, text: str, num: int) -> Shown:
     indices = np.arange(num * len(columns))
     rows = _table(run, indices, np.tile(columns, num), num)
     caption = "A column for each class. Every sample has noise of its own."
-    return Shown("Samples by class", caption, rows, _heads(columns))
+    return Shown("Samples by class", caption, rows, columns.astype(str))
 
 
 def sweep(run: Run, text: str, num: int) -> Shown:
@@ -100,7 +101,7 @@ def sweep(run: Run, text: str, num: int) -> Shown:
         "A column for each class. The samples of a row have the same noise, at the start and in "
         "every step: what they share is not of the class."
     )
-    return Shown("One noise, every class", caption, rows, _heads(columns))
+    return Shown("One noise, every class", caption, rows, columns.astype(str))
 
 
 def interpolate(run: Run, text: str, num: int) -> Shown:
@@ -184,19 +185,15 @@ def _row_labels(run: Run, text: str, rows: int, columns: int) -> np.ndarray | No
 
 
 def _table(
-    run: Run, indices: np.ndarray, labels: np.ndarray | None, rows: int, given: Given | None = None
+    run: Run, indices: np.ndarray, labels: np.ndarray | None, rows: int, given: Given = NOTHING
 ) -> np.ndarray:
-    images = _stills(run, run.draw(indices, labels, given or Given()))
+    images = _stills(run, run.draw(indices, labels, given))
     return images.reshape(rows, -1, *images.shape[1:])
 
 
 def _stills(run: Run, images: np.ndarray) -> np.ndarray:
     """The images; of videos, their last frames."""
     return images[..., -1, :, :, :] if len(run.experiment.sample_shape) == 4 else images
-
-
-def _heads(labels: np.ndarray) -> list[str]:
-    return [str(label) for label in labels]
 
 
 def _picture(name: str, title: str, caption: str, step: int) -> Picture:

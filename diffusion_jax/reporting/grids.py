@@ -53,8 +53,8 @@ def headed_grid(
     grid = image_grid(rows.reshape(-1, *rows.shape[2:]), rows.shape[1], shortest_side=48)
     height, width = grid.shape[0] // rows.shape[0], grid.shape[1] // rows.shape[1]
     font = ImageFont.load_default(LETTER)
-    top = LETTER + 8 if heads else 0
-    left = int(max(font.getlength(name) for name in names)) + 8 if names else 0
+    top = LETTER + 8 if len(heads) else 0
+    left = int(max(font.getlength(name) for name in names)) + 8 if len(names) else 0
     image = Image.new("RGB", (left + grid.shape[1], top + grid.shape[0]), "white")
     image.paste(Image.fromarray(np.ascontiguousarray(grid)), (left, top))
     draw = ImageDraw.Draw(image)

@@ -23,9 +23,9 @@ def exact(x, noise, condition, carry):
     return Prediction(jnp.einsum("ij,bjc->bic", matrix, x), carry)
 
 
-def inpaint(order: np.ndarray, count: int = 4000, known: float = 1.5) -> np.ndarray:
+def inpaint(schedule: str, order: np.ndarray, count: int = 4000, known: float = 1.5) -> np.ndarray:
     """(count,) draws of the first number, the second being `known`."""
-    sampling = samplers.Sampling(make_schedule("cosine_simple"), "ddpm_small", STEPS)
+    sampling = samplers.Sampling(make_schedule(schedule), "ddpm_small", STEPS)
     given = Given(
         images=jnp.full((count, 2, 1), known),
         redraw=jnp.broadcast_to(jnp.array([[True], [False]]), (count, 2, 1)),
@@ -55,9 +55,10 @@ def inpaint(order: np.ndarray, count: int = 4000, known: float = 1.5) -> np.ndar
     return np.asarray(run(jax.random.key(0)))[:, 0, 0]
 
 
-def test_resampling_brings_inpainting_to_the_conditional_distribution():
+@pytest.mark.parametrize("schedule", ["cosine_simple", "linear_betas"])
+def test_resampling_brings_inpainting_to_the_conditional_distribution(schedule):
     """N(0.8 known, 1 - 0.8^2); one pass knows too late what is kept."""
-    once, often = inpaint(visits(STEPS)), inpaint(visits(STEPS, resample=10))
+    once, often = (inpaint(schedule, visits(STEPS, resample=r)) for r in (1, 10))
     assert abs(often.mean() - 1.2) < 0.5 * abs(once.mean() - 1.2)
     assert abs(often.mean() - 1.2) < 0.1
     assert abs(often.std() - 0.6) < 0.06
