@@ -3,7 +3,7 @@
 import base64
 import io
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
@@ -46,7 +46,7 @@ def inline(path: Path) -> Inline:
     return Inline(uri, factor * width, factor * height, factor > 1)
 
 
-def render(**content) -> str:
+def render(**content: Any) -> str:
     """The page, of what report.html.j2 names. All text in it is escaped, but for SVG."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
