@@ -88,7 +88,9 @@ class MultiHeadAttention(nn.Module):
         logits_BxHxLxS = jnp.einsum(
             "blhk,bshk->bhls", q_BxLxHxK, k_BxSxHxK, preferred_element_type=self.param_dtype
         )
-        weights = jax.nn.softmax(logits_BxHxLxS / math.sqrt(head_dim)).astype(self.dtype)
+        weights = jax.nn.softmax(logits_BxHxLxS / math.sqrt(head_dim))
+        self.sow("intermediates", "weights", weights)  # kept for rin_jax.inspection alone
+        weights = weights.astype(self.dtype)
         mixed = constrain(jnp.einsum("bhls,bshk->blhk", weights, v_BxSxHxK))
         out_dim = query.shape[-1]
         kernel, bias = self._affine("out", (self.heads, head_dim, out_dim), (out_dim,))

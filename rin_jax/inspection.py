@@ -1,0 +1,93 @@
+"""What a RIN reads and remembers: its read attention, and how its latents move between passes."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from einops import reduce
+
+from diffusion_jax.denoiser import Condition, NoiseLevel
+from rin_jax.model import RIN
+
+
+class Inside(NamedTuple):
+    """Of one pass.
+
+    Attributes:
+      read: (blocks, B, M, S) float32 or wider, the share of each token in what each latent reads,
+        mean over the heads; sums to 1 over S. The data's tokens come first.
+      latents_before, latents: (B, M, D), before the first block, with what was carried, and after
+        the last.
+    """
+
+    read: jax.Array
+    latents_before: jax.Array
+    latents: jax.Array
+
+
+def look_inside(
+    model: RIN,
+    params: Any,
+    x_t: jax.Array,
+    noise: NoiseLevel,
+    condition: Condition,
+    carry: dict[str, jax.Array],
+) -> Inside:
+    """Runs one pass, arguments as of `RIN`, and returns what it computed on its way."""
+    _, state = model.apply(
+        {"params": params}, x_t, noise, condition, carry, mutable=["intermediates"]
+    )
+    sown = state["intermediates"]
+    runs = sum(name.startswith("blocks_") for name in sown)
+    weights = [sown[f"blocks_{i}"]["read"]["attention"]["weights"][0] for i in range(runs)]
+    read = jnp.concatenate(weights).mean(axis=2)
+    return Inside(read, sown["initial_latents"][0], sown["latents"][0])
+
+
+def read_maps(read: jax.Array, tokens: int) -> jax.Array:
+    """Mean over the latents, of the first `tokens` tokens: (..., M, S) -> (..., tokens).
+
+    In multiples of an even share: 1 everywhere where all tokens are read alike.
+    """
+    return read.mean(axis=-2)[..., :tokens] * read.shape[-1]
+
+
+def spread(shares: jax.Array) -> jax.Array:
+    """Effective number of tokens read, exp(entropy), over their number: (..., N) -> (...).
+
+    1 where all are read alike, 1/N where one alone is read. Shares need not sum to 1.
+    """
+    p = shares / shares.sum(axis=-1, keepdims=True)
+    entropy = jax.scipy.special.entr(p).sum(axis=-1)
+    return jnp.exp(entropy) / p.shape[-1]
+
+
+def detail(images: jax.Array, patch_size: int) -> jax.Array:
+    """Mean length of the gradient of brightness in each patch: (B, H, W, C) -> (B, N)."""
+    down, right = jnp.gradient(images.mean(axis=-1), axis=(1, 2))
+    length = jnp.sqrt(jnp.square(down) + jnp.square(right))
+    p = patch_size
+    return reduce(length, "b (h p) (w q) -> b (h w)", "mean", p=p, q=p)
+
+
+def correlation(maps: jax.Array, values: jax.Array) -> jax.Array:
+    """Pearson's, over the N tokens, of every map with every example's values.
+
+    (..., N), (B, N) -> (..., B); 0 where either is constant.
+    """
+    maps, values = (part - part.mean(axis=-1, keepdims=True) for part in (maps, values))
+    lengths = (jnp.linalg.norm(part, axis=-1) for part in (maps, values))
+    size = jnp.einsum("...,b->...b", *lengths)
+    product = jnp.einsum("...n,bn->...b", maps, values)
+    return jnp.where(size > 0, product / jnp.where(size > 0, size, 1), 0)
+
+
+def drift(before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """|after - before| / |after| and cos(after, before), over all numbers of all latents.
+
+    (..., M, D) -> two of (...).
+    """
+    axes = (-2, -1)
+    lengths = [jnp.linalg.norm(z, axis=axes) for z in (before, after)]
+    change = jnp.linalg.norm(after - before, axis=axes) / lengths[1]
+    return change, (before * after).sum(axis=axes) / (lengths[0] * lengths[1])
