@@ -62,14 +62,14 @@ def make_sampler(
         keys = sample_keys(seed, indices)
 
         def noise(visit):
-            return _normal(keys, shape, visit + 1)
+            return normal(keys, shape, visit + 1)
 
         def noise_of_edits(draw):
-            return _normal(keys, shape, len(order) + 1 + draw)
+            return normal(keys, shape, len(order) + 1 + draw)
 
-        start = _normal(keys, shape, 0)
+        start = normal(keys, shape, 0)
         if given.other is not None:
-            others = _normal(sample_keys(seed, given.other), shape, 0)
+            others = normal(sample_keys(seed, given.other), shape, 0)
             start = slerp(start, others, given.fraction)
         steps = samplers.transitions(sampling, start.dtype)
         if order[0] > 0:
@@ -109,7 +109,7 @@ def _guided(sampling: samplers.Sampling, weights: jax.Array | None) -> samplers.
     return dataclasses.replace(sampling, guidance=guidance)
 
 
-def _normal(keys: jax.Array, shape: tuple[int, ...], draw: int | jax.Array) -> jax.Array:
+def normal(keys: jax.Array, shape: tuple[int, ...], draw: int | jax.Array) -> jax.Array:
     """(B, *shape) standard normal: draw 0 is the start, draw k + 1 that of step k."""
 
     def one(key):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffusion_jax import hosts
+from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.sources import DataConfig, Source, open_source
@@ -131,6 +131,12 @@ class Experiment:
             return images.reshape(*latents.shape[:-3], *images.shape[1:])
 
         return decoded
+
+    def to_images(self, mesh: Mesh) -> Callable[[np.ndarray], np.ndarray]:
+        """x0 (B, ...) -> uint8 images, latents decoded. Raises as `sampler`."""
+        if self.autoencoder is None:
+            return lambda x0: np.asarray(process.to_uint8(x0, self.objective.input_scale))
+        return make_decoder(self._pretrained, mesh)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

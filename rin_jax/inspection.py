@@ -16,8 +16,8 @@ class Inside(NamedTuple):
     Attributes:
       read: (blocks, B, M, S) float32 or wider, the share of each token in what each latent reads,
         mean over the heads; sums to 1 over S. The data's tokens come first.
-      latents_before, latents: (B, M, D), before the first block, with what was carried, and after
-        the last.
+      latents_before, latents: (B, M, D) float32 or wider, before the first block, with
+        what was carried, and after the last.
     """
 
     read: jax.Array
@@ -40,8 +40,10 @@ def look_inside(
     sown = state["intermediates"]
     runs = sum(name.startswith("blocks_") for name in sown)
     weights = [sown[f"blocks_{i}"]["read"]["attention"]["weights"][0] for i in range(runs)]
-    read = jnp.concatenate(weights).mean(axis=2)
-    return Inside(read, sown["initial_latents"][0], sown["latents"][0])
+    before, after = (
+        sown[name][0].astype(model.param_dtype) for name in ("initial_latents", "latents")
+    )
+    return Inside(jnp.concatenate(weights).mean(axis=2), before, after)
 
 
 def read_maps(read: jax.Array, tokens: int) -> jax.Array:
