@@ -71,7 +71,8 @@ def draw_maps(
             ax.set_title(["x0", *column_names][column], fontsize=9)
         if place == 0:
             ax.set_ylabel(row_names[row], fontsize=9, rotation=0, ha="right", va="center")
-    figure.colorbar(heat, ax=axes, location="bottom", shrink=0.6, aspect=40, label=bar)
+    options = dict(location="bottom", shrink=0.6, aspect=40, extend="max")  # the top percent is cut
+    figure.colorbar(heat, ax=axes, label=bar, **options)
     _save(figure, path)
 
 
