@@ -136,7 +136,7 @@ class Experiment:
         """x0 (B, ...) -> uint8 images, latents decoded. Raises as `sampler`."""
         if self.autoencoder is None:
             return lambda x0: np.asarray(process.to_uint8(x0, self.objective.input_scale))
-        return make_decoder(self._pretrained, mesh)
+        return make_decoder(self.pretrained, mesh)
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -21,10 +21,10 @@ from diffusion_jax.sharding import make_mesh, round_up
 from diffussm_jax import DiffuSSM
 from launch import cli
 from launch.build import build
+from launch.drawing import parse_labels, restore_ema
 from launch.grid import make_condition
 from launch.inside_diffussm import WatchedDiffuSSM
 from launch.inside_rin import WatchedRIN
-from launch.sample import parse_labels, restore_ema
 from launch.workdir import read_workdir
 from rin_jax import RIN
 

@@ -15,10 +15,10 @@ from diffusion_jax.reporting.pictures import read_pictures
 from diffusion_jax.sharding import make_mesh
 from launch import train
 from launch.build import build
+from launch.drawing import restore_ema
 from launch.grid import make_condition
 from launch.inside_rin import WatchedRIN
 from launch.inspect import inspect
-from launch.sample import restore_ema
 from launch.workdir import read_workdir
 from rin_jax.inspection import drift
 
