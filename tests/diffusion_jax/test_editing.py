@@ -12,7 +12,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.schedules import make_schedule
 
 COVARIANCE = jnp.array([[1.0, 0.8], [0.8, 1.0]])
-STEPS = 50
+STEPS = 250
 
 
 def exact(x, noise, condition, carry):
@@ -25,7 +25,7 @@ def exact(x, noise, condition, carry):
 
 def inpaint(schedule: str, order: np.ndarray, count: int = 4000, known: float = 1.5) -> np.ndarray:
     """(count,) draws of the first number, the second being `known`."""
-    sampling = samplers.Sampling(make_schedule(schedule), "ddpm_small", STEPS)
+    sampling = samplers.Sampling(make_schedule(schedule, steps=1000), "ddpm_small", STEPS)
     given = Given(
         images=jnp.full((count, 2, 1), known),
         redraw=jnp.broadcast_to(jnp.array([[True], [False]]), (count, 2, 1)),
