@@ -17,6 +17,7 @@ from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
+from launch import cli
 from launch.build import Experiment, build, build_source
 from launch.grid import make_condition
 
@@ -59,13 +60,15 @@ class Run:
         sampler = self.experiment.sampler(self.mesh, self.seed, watched=watched)
         batch = round_up(min(self.batch_size, len(indices)), self.mesh)
         parts = []
-        for start in range(0, len(indices), batch):
-            rows = np.minimum(np.arange(start, start + batch), len(indices) - 1)
-            wanted = None if labels is None else labels[rows]
-            which = indices[rows].astype(np.int32)
-            condition = make_condition(self.experiment, self.source, which, wanted)
-            part = jax.tree.map(lambda values, rows=rows: values[rows], given)
-            parts.append(sampler(self.params, which, condition, part))
+        with cli.progress(len(indices), "images") as bar:
+            for start in range(0, len(indices), batch):
+                rows = np.minimum(np.arange(start, start + batch), len(indices) - 1)
+                wanted = None if labels is None else labels[rows]
+                which = indices[rows].astype(np.int32)
+                condition = make_condition(self.experiment, self.source, which, wanted)
+                part = jax.tree.map(lambda values, rows=rows: values[rows], given)
+                parts.append(sampler(self.params, which, condition, part))
+                bar.update(min(batch, len(indices) - start))
         return np.concatenate(parts)[: len(indices)]
 
     def extended(

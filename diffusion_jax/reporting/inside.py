@@ -99,6 +99,7 @@ def draw_curves(
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     axes[-1, 0].set_xlabel(x_name)
+    axes[-1, 0].locator_params(axis="x", integer=True)
     _save(figure, path)
 
 

@@ -46,3 +46,22 @@ def test_help_teaches_by_example():
     assert "python -m launch.sample --pretrained --show=sweep" in result.stdout
     for flag in ("--guidance", "--show", "--mask", "--frames"):
         assert flag in result.stdout
+
+
+COMMANDS = [
+    path.stem
+    for path in sorted((ROOT / "launch").glob("*.py"))
+    if "__main__" in path.read_text() and path.stem != "cli"
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_teaches_and_refuses(name):
+    shown = run(f"launch.{name}", "--help")
+    assert shown.returncode == 0
+    assert f"python -m launch.{name}" in shown.stdout
+    refused = run(f"launch.{name}", "--no_such_flag=1")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: ")
+    assert len(refused.stderr.splitlines()) == 1
