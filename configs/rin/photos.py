@@ -1,0 +1,36 @@
+"""A folder of images of your own at 64 x 64, not conditioned on anything; nobody published a row.
+
+    python -m launch.prepare --path=photos --size=64 --out=data/photos64
+    python -m launch.train --config=configs/rin/photos.py --workdir=runs/photos
+
+For one GPU, or a day of CPU. With classes, a sub-folder each: --config.model.num_classes=5.
+The recipe is that of digits.py at CIFAR-10's learning rate, run for its first steps only.
+"""
+
+from configs.base import images
+from configs.rin import digits
+
+
+def get_config():
+    """A larger network than digits.py's, patches of 4."""
+    config = digits.get_config()
+    config.data.update(name="tfds", path="data/photos64", flip=True)
+    config.model.geometry.update(images(64, channels=3, patch_size=4))
+    config.model.update(
+        num_latents=64,
+        process_layers=(2, 2, 2),
+        latent_dim=256,
+        latent_heads=8,
+        latent_mlp_ratio=4,
+        interface_dim=128,
+        read_write_heads=8,
+        num_classes=0,
+    )
+    config.ema_decay = 0.9995
+    config.optimizer.update(learning_rate=3e-3, warmup_steps=500)
+    config.train.update(
+        steps=50_000, batch_size=64, log_every=20, checkpoint_every=500, grid_every=1000
+    )
+    config.train.grid_size = 64
+    config.sampling.steps = 250
+    return config
