@@ -18,7 +18,7 @@ HEAD = """\
 
 The train step at the published global batch, compiled ahead of time for slices of {family}; nothing
 was run. HBM is what a chip needs, of {hbm:.0f} GiB; the time is a lower bound, of work, memory and
-links. fsdp is `--config.mesh.fsdp`: 8 (or all chips) where the state takes over half of a chip.
+links. fsdp is `--config.mesh.fsdp`: 8 where the state takes over an eighth of a chip.
 Made by `python -m launch.compile --slice={first} --table={file}`.
 
 | config | batch | slice | fsdp | HBM a chip | TFLOPs a step | ms at least | limit |
@@ -81,7 +81,7 @@ def _cells(config: ConfigDict, first: str) -> tuple[str, ...]:
 
 
 def _fsdp(experiment: Experiment, devices: list[jax.Device]) -> int:
-    """Parts of the parameters: one if the state takes at most half of a chip."""
+    """Parts of the parameters: one if the state takes at most an eighth of a chip."""
     state = jax.eval_shape(lambda: experiment.init_state(0, 1))
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return 1 if size <= CHIPS[devices[0].device_kind].hbm / 2 else min(8, len(devices))
+    return 1 if size <= CHIPS[devices[0].device_kind].hbm / 8 else min(8, len(devices))
