@@ -224,6 +224,11 @@ def _commands(workdir: Path, config: ConfigDict, train: str, finished: bool) -> 
     elif train:
         commands["Go on from where it stopped:"] = train
     commands["Draw samples:"] = f"python -m launch.sample {at} --num=64"
+    commands["Draw how samples come out of noise, for this page:"] = (
+        f"python -m launch.sample {at} --show=trajectory"
+    )
+    if config.model.geometry.kind == "images":
+        commands["Look inside the network, for this page:"] = f"python -m launch.inspect {at}"
     if config.data.name == "digits":
         commands["Score samples:"] = f"python -m launch.quickstart {at}"
     elif config.model.geometry.kind == "video":
