@@ -1,161 +1,179 @@
-"""Times DiffuSSM's sequence mixing beside dense attention, over the length of the sequence.
+"""Times what a config runs: train step, forward pass, reverse step, sequence layer, reading data.
 
-    python -m launch.benchmark --out=docs/long_sequences
-    python -m launch.benchmark --lengths=1024,4096 --dim=128 --out=/tmp/mine
+    python -m launch.benchmark --config=configs/rin/cifar10.py --config.train.batch_size=8
+    python -m launch.benchmark --config=configs/diffussm/imagenet256.py --phases=train,ssm \\
+      --config.train.batch_size=8 --vary=model.remat=none,dots,full --out=docs/benchmarks/xl_remat
+    python -m launch.benchmark --config=configs/rin/cifar10.py --vary=model.dtype=float32,bfloat16
 
-One layer on one example of `dim` channels in float32: the bidirectional state space layer (kernels,
-convolution, skip), by FFT and in chunks, and attention in heads of 64 channels
-(jax.nn.dot_product_attention, without projections). Forward, and gradient of inputs and parameters;
-the median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json and OUT.png.
+Each program is compiled, called twice, then timed for --seconds, waiting for its results: the
+median, with the lowest and highest. --vary takes the values of a field in turn, call by call, and
+adds how many times as fast as the first each is. Beside the times stand what the device reached in
+the same run on a large matmul and on a large copy: `of matmul` is the FLOPs of the model (nothing
+that is computed again) over the first, `of memory` the bytes that a sequence layer must move over
+the second. Writes OUT.json and OUT.md.
+
+launch.benchmark_length times sequence layers by length, launch.benchmark_peers other people's code,
+launch.benchmark_data the reading of images.
 """
 
 import json
 import os
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 from absl import flags
+from ml_collections import ConfigDict
 
-from diffusion_jax.errors import UserError, check_at_least
-from diffussm_jax import BidirectionalSSM
+from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.files import write_atomically
+from diffusion_jax.sharding import check_batch, make_mesh
 from launch import cli
+from launch.benchmark_phases import PHASES, Phase
+from launch.build import build
+from launch.timing import Ceilings, in_turn, measure_ceilings, ratios, spread
 
-HEAD = 64
-FORMS = {"FFT": "fft", "chunked": "chunked"}
+COLUMNS = (
+    *("program", "milliseconds", "times as fast", "images/s", "GFLOP/s"),
+    *("of matmul", "of memory", "GiB", "compiled in s"),
+)
+HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
-def mixers(length: int, dim: int) -> dict[str, tuple[Callable, tuple]]:
-    """Name -> (function, arguments) of each way to mix a sequence."""
-    u = jax.random.normal(jax.random.key(0), (1, length, dim))
+def variants(config: ConfigDict, vary: str | None) -> dict[str, ConfigDict]:
+    """{'' or 'full': config with that value of the field of 'model.remat=none,full'}.
+
+    Raises:
+      UserError: if `vary` is not so written, or the config has no such field.
+    """
+    if not vary:
+        return {"": config}
+    name, equals, values = vary.partition("=")
+    section, _, field = name.rpartition(".")
+    if not equals or name not in dict(_flat(config)):
+        raise UserError(f"--vary is {vary!r}: give a field of the config, as model.remat=none,full")
     made = {}
-    for name, form in FORMS.items():
-        layer = BidirectionalSSM(form=form)
-        params = jax.jit(layer.init)(jax.random.key(1), u[:, :16])
-        made[name] = (layer.apply, (params, u))
-    heads = u.reshape(1, length, -1, HEAD)
-    made["attention"] = (jax.nn.dot_product_attention, (heads, heads, heads))
+    for value in values.split(","):
+        kind = type(dict(_flat(config))[name])
+        made[value] = config.copy_and_resolve_references()
+        made[value].update_from_flattened_dict({f"{section}.{field}": kind(value)})
     return made
 
 
-def measure(function: Callable, arguments: tuple, seconds: float) -> dict[str, float] | None:
-    """Milliseconds per call: median, lowest and highest; None where it does not fit in memory."""
-    compiled = jax.jit(function).lower(*arguments).compile()
-    memory = compiled.memory_analysis()
-    needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
-    if needed > 0.6 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
-        return None
-    jax.block_until_ready(compiled(*arguments))
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 3 or (time.perf_counter() < end and len(times) < 200):
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(*arguments))
-        times.append(1e3 * (time.perf_counter() - start))
-    return dict(median=statistics.median(times), lowest=min(times), highest=max(times))
+def _flat(config: ConfigDict, prefix: str = ""):
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
-def gradient(function: Callable, count: int) -> Callable:
-    """The gradient of the sum of squares in all `count` arguments."""
+def record(name: str, value: str, phase: Phase, taken: list[float], ceilings: Ceilings) -> dict:
+    """What was measured of one program, for the JSON."""
+    time = spread(taken)
+    return {
+        "phase": name,
+        "value": value,
+        "milliseconds": {k: 1e3 * v for k, v in time._asdict().items()},
+        "images_per_second": phase.examples / time.median,
+        "gflops": phase.flops / time.median / 1e9,
+        "of_matmul": phase.flops / time.median / ceilings.flops[phase.dtype],
+        "of_memory": phase.moved and phase.moved / time.median / ceilings.bandwidth,
+        "memory": phase.memory,
+        "compile_seconds": phase.compile_seconds,
+    }
 
-    def loss(*arguments):
-        return jnp.square(function(*arguments)).sum()
 
-    return jax.grad(loss, argnums=tuple(range(count)))
-
-
-def run(lengths: list[int], dim: int, seconds: float) -> list[dict]:
-    """One record per length, mixer and pass."""
+def run(
+    configs: dict[str, ConfigDict], phases: list[str], seconds: float
+) -> tuple[Ceilings, list[dict]]:
+    """Measures every phase of every variant."""
+    experiments = {value: build(config) for value, config in configs.items()}
+    dtypes = {config.model.dtype for config in configs.values()} | {"float32"}
+    ceilings = measure_ceilings(tuple(sorted(dtypes)), seconds)
     records = []
-    for length in lengths:
-        for name, (function, arguments) in mixers(length, dim).items():
-            for label, timed in (
-                ("forward", function),
-                ("gradient", gradient(function, len(arguments))),
-            ):
-                found = measure(timed, arguments, seconds)
-                records.append(dict(length=length, mixer=name, run=label, milliseconds=found))
-                print(f"{length:>7} {name:10} {label:9} {_cell(found)}", flush=True)
-    return records
+    for name in phases:
+        made = {}
+        for value, config in configs.items():
+            mesh = make_mesh(**config.mesh)
+            check_batch(config.train.batch_size, config.train.accumulate, mesh)
+            phase = PHASES[name](config, experiments[value], mesh)
+            if phase is not None:
+                made[value] = phase
+        if not made:
+            cli.say(f"{name}: nothing of it in this config")
+            continue
+        taken = in_turn({value: phase.call for value, phase in made.items()}, seconds)
+        speed = ratios(taken, next(iter(made)))
+        for value, phase in made.items():
+            found = record(name, value, phase, taken[value], ceilings)
+            found["times_as_fast"] = speed[value]._asdict()
+            records.append(found)
+            cli.say(row(found))
+    return ceilings, records
 
 
-def _cell(found: dict[str, float] | None) -> str:
-    if found is None:
-        return "does not fit"
-    return f"{found['median']:.1f} ({found['lowest']:.1f} to {found['highest']:.1f})"
+def row(found: dict) -> str:
+    """A row of the table."""
+    time, speed = found["milliseconds"], found["times_as_fast"]
+    cells = (
+        f"{found['phase']} {found['value']}".strip(),
+        f"{time['median']:.4g} ({time['lowest']:.4g} to {time['highest']:.4g})",
+        f"{speed['median']:.2f} ({speed['lowest']:.2f} to {speed['highest']:.2f})",
+        f"{found['images_per_second']:,.4g}",
+        f"{found['gflops']:,.0f}" if found["gflops"] else "",
+        f"{found['of_matmul']:.0%}" if found["gflops"] else "",
+        f"{found['of_memory']:.0%}" if found["of_memory"] else "",
+        f"{found['memory'] / 2**30:.2f}" if found["memory"] else "",
+        f"{found['compile_seconds']:.1f}" if found["compile_seconds"] else "",
+    )
+    return f"| {' | '.join(cells)} |"
 
 
-def table(records: list[dict], title: str) -> str:
-    """The records as Markdown, a row per length."""
-    columns = list(dict.fromkeys((r["mixer"], r["run"]) for r in records))
-    cells = {(r["length"], r["mixer"], r["run"]): _cell(r["milliseconds"]) for r in records}
-    lines = [title, "", "| L | " + " | ".join(f"{m}, {run}" for m, run in columns) + " |"]
-    lines.append("|---" * (len(columns) + 1) + "|")
-    for length in dict.fromkeys(r["length"] for r in records):
-        row = " | ".join(cells[(length, *column)] for column in columns)
-        lines.append(f"| {length:,} | {row} |")
-    return "\n".join(lines) + "\n"
-
-
-def plot(records: list[dict], title: str, path: Path) -> None:
-    """The medians on logarithmic axes; solid is forward, dashed the gradient."""
-    import matplotlib  # imported here: it takes a second that no other command needs
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    colors = dict(zip((*FORMS, "attention"), ("tab:blue", "tab:green", "tab:red"), strict=True))
-    for mixer, color in colors.items():
-        for label, style in (("forward", "-"), ("gradient", "--")):
-            points = [
-                (r["length"], r["milliseconds"]["median"])
-                for r in records
-                if r["mixer"] == mixer and r["run"] == label and r["milliseconds"]
-            ]
-            if points:
-                axes.plot(
-                    *zip(*points, strict=True),
-                    style,
-                    color=color,
-                    marker="o",
-                    ms=3,
-                    label=f"{mixer}, {label}",
-                )
-    axes.set(xscale="log", yscale="log", xlabel="length L", ylabel="ms per layer and example")
-    axes.set_title(title, fontsize=9)
-    axes.set_xscale("log", base=2)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=130)
-
-
-def main(options: flags.FlagValues) -> None:
-    """Measures, and writes the table, the records and the picture."""
-    lengths = [int(length) for length in options.lengths]
-    for length in lengths:
-        check_at_least("--lengths", length, 1)
-    if options.dim < HEAD or options.dim % HEAD:
-        raise UserError(f"--dim is {options.dim}: give a multiple of {HEAD}, a head of attention")
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    records = run(lengths, options.dim, options.seconds)
+def device_name() -> str:
+    """'2 CPU cores', or the accelerators."""
     device = jax.devices()[0]
-    cores = f"{os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
-    title = f"Milliseconds, D = {options.dim}, one example, float32, {device.platform} ({cores})"
-    out.with_suffix(".md").write_text(table(records, title))
-    text = json.dumps(dict(title=title, records=records), indent=1)
-    out.with_suffix(".json").write_text(text + "\n")
-    plot(records, title, out.with_suffix(".png"))
-    print(f"Written: {out}.md, {out}.json, {out}.png")
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {device.device_kind}"
+
+
+def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
+    """Measures, prints and writes the table."""
+    for phase in options.phases:
+        check_choice("--phases", phase, PHASES)
+    check_at_least("--seconds", options.seconds, 0)
+    configs = variants(config, options.vary)
+    title = f"{name}, batch {config.train.batch_size}, {config.model.dtype}, on {device_name()}"
+    title += f"; {options.vary}" if options.vary else ""
+    cli.say(f"{title}\n\n{HEAD}")
+    ceilings, records = run(configs, options.phases, options.seconds)
+    reached = ", ".join(
+        f"{kind} {flops / 1e9:,.0f} GFLOP/s" for kind, flops in ceilings.flops.items()
+    )
+    foot = f"Large matmul: {reached}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
+    cli.say(f"\n{foot}")
+    if options.out:
+        out = Path(options.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        rows = "\n".join(row(found) for found in records)
+        table = f"{title}:\n\n{HEAD}\n{rows}\n\n{foot}\n\n    {cli.command()}\n"
+        content = dict(
+            config=name,
+            device=device_name(),
+            command=cli.command(),
+            ceilings=ceilings._asdict(),
+            records=records,
+        )
+        write_atomically(out.with_suffix(".md"), lambda path: path.write_text(table))
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomically(out.with_suffix(".json"), lambda path: path.write_text(text))
 
 
 if __name__ == "__main__":
-    default = [str(2**power) for power in range(8, 17)]
-    flags.DEFINE_list("lengths", default, "Lengths, with commas.")
-    flags.DEFINE_integer("dim", 64, "Channels D, a multiple of 64.")
-    flags.DEFINE_float("seconds", 3.0, "How long to repeat each measurement.")
-    flags.DEFINE_string("out", None, "Path of the files to write, without suffix.", required=True)
-    cli.run(lambda: main(flags.FLAGS), __doc__)
+    CONFIG = cli.define_config()
+    flags.mark_flag_as_required("config")
+    flags.DEFINE_list("phases", ["train", "forward", "sampler"], f"Of {', '.join(PHASES)}.")
+    flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config, in turn.")
+    flags.DEFINE_float("seconds", 10.0, "To go on with each program; five calls at least.")
+    flags.DEFINE_string("out", None, "Writes OUT.json and OUT.md.")
+    cli.run(lambda: main(CONFIG.value, cli.config_name(), flags.FLAGS), __doc__)

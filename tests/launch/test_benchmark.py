@@ -1,32 +1,60 @@
-"""The benchmark compares like with like, and says what it could not run."""
+"""The benchmark runs what the commands run, and compares like with like."""
 
-import jax
-import numpy as np
+import math
 
-from launch import benchmark
+import pytest
+import tiny
 
-
-def test_both_forms_compute_the_same_layer():
-    made = benchmark.mixers(300, 64)
-    fft, chunked = (
-        jax.jit(function)(*arguments) for function, arguments in (made["FFT"], made["chunked"])
-    )
-    np.testing.assert_allclose(fft, chunked, atol=1e-4)
-    function, arguments = made["attention"]
-    assert jax.eval_shape(function, *arguments).shape == (1, 300, 1, 64)
+from diffusion_jax.errors import UserError
+from diffusion_jax.sharding import make_mesh
+from launch import benchmark, timing
+from launch.benchmark_phases import PHASES, REVERSE_STEPS
+from launch.build import build
+from launch.describe import step_flops
 
 
-def test_a_measurement_that_does_not_fit_is_a_cell_of_the_table():
-    found = dict(median=2.0, lowest=1.0, highest=4.0)
-    records = [
-        dict(length=length, mixer=mixer, run="forward", milliseconds=milliseconds)
-        for length, mixer, milliseconds in (
-            (1024, "FFT", found),
-            (1024, "attention", found),
-            (2048, "FFT", found),
-            (2048, "attention", None),
-        )
-    ]
-    lines = benchmark.table(records, "A title").splitlines()
-    assert lines[2] == "| L | FFT, forward | attention, forward |"
-    assert lines[-1] == "| 2,048 | 2.0 (1.0 to 4.0) | does not fit |"
+def test_every_program_of_a_config_runs():
+    config = tiny.diffussm()
+    ceilings, records = benchmark.run({"": config}, list(PHASES), seconds=0)
+    assert ceilings.bandwidth > 0
+    assert [found["phase"] for found in records] == list(PHASES)
+    steps = {"sampler": REVERSE_STEPS}
+    for found in records:
+        seconds = found["milliseconds"]["median"] / 1e3
+        examples = found["images_per_second"] * seconds
+        assert examples == pytest.approx(config.train.batch_size * steps.get(found["phase"], 1))
+        assert found["times_as_fast"] == dict(median=1, lowest=1, highest=1)
+        assert len(benchmark.row(found).split(" | ")) == len(benchmark.COLUMNS)
+    work = records[0]["gflops"] * records[0]["milliseconds"]["median"] * 1e6
+    assert work == pytest.approx(step_flops(build(config), config.train.batch_size))
+
+
+def test_a_config_without_state_spaces_has_no_such_layer():
+    config = tiny.config()
+    assert PHASES["ssm"](config, build(config), make_mesh()) is None
+
+
+def test_a_field_is_varied_with_its_type():
+    found = benchmark.variants(tiny.config(), "train.batch_size=8,32")
+    assert {value: config.train.batch_size for value, config in found.items()} == {"8": 8, "32": 32}
+    assert list(benchmark.variants(tiny.config(), None)) == [""]
+
+
+@pytest.mark.parametrize("vary", ["model.remat", "model.remats=none,full"])
+def test_what_cannot_be_varied_is_refused(vary):
+    with pytest.raises(UserError, match=f"--vary is '{vary}': give a field of the config"):
+        benchmark.variants(tiny.config(), vary)
+
+
+def test_all_are_called_equally_often_and_ratios_are_of_one_round():
+    counts = {"a": 0, "b": 0}
+
+    def call(name):
+        counts[name] += 1
+
+    taken = timing.in_turn({name: lambda name=name: call(name) for name in counts}, 0, rounds=3)
+    assert counts == {"a": 5, "b": 5}  # two of them unmeasured
+    assert [len(times) for times in taken.values()] == [3, 3]
+    speed = timing.ratios({"a": [2.0, 4.0, 6.0], "b": [1.0, 1.0, 2.0]}, "a")
+    assert speed["b"] == timing.Spread(3.0, 2.0, 4.0)
+    assert math.isclose(speed["a"].median, 1)

@@ -1,0 +1,161 @@
+"""Times DiffuSSM's sequence mixing beside dense attention, over the length of the sequence.
+
+    python -m launch.benchmark_length --out=docs/long_sequences
+    python -m launch.benchmark_length --lengths=1024,4096 --dim=128 --out=/tmp/mine
+
+One layer on one example of `dim` channels in float32: the bidirectional state space layer (kernels,
+convolution, skip), by FFT and in chunks, and attention in heads of 64 channels
+(jax.nn.dot_product_attention, without projections). Forward, and gradient of inputs and parameters;
+the median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json and OUT.png.
+"""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from absl import flags
+
+from diffusion_jax.errors import UserError, check_at_least
+from diffussm_jax import BidirectionalSSM
+from launch import cli
+
+HEAD = 64
+FORMS = {"FFT": "fft", "chunked": "chunked"}
+
+
+def mixers(length: int, dim: int) -> dict[str, tuple[Callable, tuple]]:
+    """Name -> (function, arguments) of each way to mix a sequence."""
+    u = jax.random.normal(jax.random.key(0), (1, length, dim))
+    made = {}
+    for name, form in FORMS.items():
+        layer = BidirectionalSSM(form=form)
+        params = jax.jit(layer.init)(jax.random.key(1), u[:, :16])
+        made[name] = (layer.apply, (params, u))
+    heads = u.reshape(1, length, -1, HEAD)
+    made["attention"] = (jax.nn.dot_product_attention, (heads, heads, heads))
+    return made
+
+
+def measure(function: Callable, arguments: tuple, seconds: float) -> dict[str, float] | None:
+    """Milliseconds per call: median, lowest and highest; None where it does not fit in memory."""
+    compiled = jax.jit(function).lower(*arguments).compile()
+    memory = compiled.memory_analysis()
+    needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
+    if needed > 0.6 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        return None
+    jax.block_until_ready(compiled(*arguments))
+    times, end = [], time.perf_counter() + seconds
+    while len(times) < 3 or (time.perf_counter() < end and len(times) < 200):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(*arguments))
+        times.append(1e3 * (time.perf_counter() - start))
+    return dict(median=statistics.median(times), lowest=min(times), highest=max(times))
+
+
+def gradient(function: Callable, count: int) -> Callable:
+    """The gradient of the sum of squares in all `count` arguments."""
+
+    def loss(*arguments):
+        return jnp.square(function(*arguments)).sum()
+
+    return jax.grad(loss, argnums=tuple(range(count)))
+
+
+def run(lengths: list[int], dim: int, seconds: float) -> list[dict]:
+    """One record per length, mixer and pass."""
+    records = []
+    for length in lengths:
+        for name, (function, arguments) in mixers(length, dim).items():
+            for label, timed in (
+                ("forward", function),
+                ("gradient", gradient(function, len(arguments))),
+            ):
+                found = measure(timed, arguments, seconds)
+                records.append(dict(length=length, mixer=name, run=label, milliseconds=found))
+                print(f"{length:>7} {name:10} {label:9} {_cell(found)}", flush=True)
+    return records
+
+
+def _cell(found: dict[str, float] | None) -> str:
+    if found is None:
+        return "does not fit"
+    return f"{found['median']:.1f} ({found['lowest']:.1f} to {found['highest']:.1f})"
+
+
+def table(records: list[dict], title: str) -> str:
+    """The records as Markdown, a row per length."""
+    columns = list(dict.fromkeys((r["mixer"], r["run"]) for r in records))
+    cells = {(r["length"], r["mixer"], r["run"]): _cell(r["milliseconds"]) for r in records}
+    lines = [title, "", "| L | " + " | ".join(f"{m}, {run}" for m, run in columns) + " |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for length in dict.fromkeys(r["length"] for r in records):
+        row = " | ".join(cells[(length, *column)] for column in columns)
+        lines.append(f"| {length:,} | {row} |")
+    return "\n".join(lines) + "\n"
+
+
+def plot(records: list[dict], title: str, path: Path) -> None:
+    """The medians on logarithmic axes; solid is forward, dashed the gradient."""
+    import matplotlib  # imported here: it takes a second that no other command needs
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    colors = dict(zip((*FORMS, "attention"), ("tab:blue", "tab:green", "tab:red"), strict=True))
+    for mixer, color in colors.items():
+        for label, style in (("forward", "-"), ("gradient", "--")):
+            points = [
+                (r["length"], r["milliseconds"]["median"])
+                for r in records
+                if r["mixer"] == mixer and r["run"] == label and r["milliseconds"]
+            ]
+            if points:
+                axes.plot(
+                    *zip(*points, strict=True),
+                    style,
+                    color=color,
+                    marker="o",
+                    ms=3,
+                    label=f"{mixer}, {label}",
+                )
+    axes.set(xscale="log", yscale="log", xlabel="length L", ylabel="ms per layer and example")
+    axes.set_title(title, fontsize=9)
+    axes.set_xscale("log", base=2)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=130)
+
+
+def main(options: flags.FlagValues) -> None:
+    """Measures, and writes the table, the records and the picture."""
+    lengths = [int(length) for length in options.lengths]
+    for length in lengths:
+        check_at_least("--lengths", length, 1)
+    if options.dim < HEAD or options.dim % HEAD:
+        raise UserError(f"--dim is {options.dim}: give a multiple of {HEAD}, a head of attention")
+    out = Path(options.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    records = run(lengths, options.dim, options.seconds)
+    device = jax.devices()[0]
+    cores = f"{os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
+    title = f"Milliseconds, D = {options.dim}, one example, float32, {device.platform} ({cores})"
+    out.with_suffix(".md").write_text(table(records, title))
+    text = json.dumps(dict(title=title, records=records), indent=1)
+    out.with_suffix(".json").write_text(text + "\n")
+    plot(records, title, out.with_suffix(".png"))
+    print(f"Written: {out}.md, {out}.json, {out}.png")
+
+
+if __name__ == "__main__":
+    default = [str(2**power) for power in range(8, 17)]
+    flags.DEFINE_list("lengths", default, "Lengths, with commas.")
+    flags.DEFINE_integer("dim", 64, "Channels D, a multiple of 64.")
+    flags.DEFINE_float("seconds", 3.0, "How long to repeat each measurement.")
+    flags.DEFINE_string("out", None, "Path of the files to write, without suffix.", required=True)
+    cli.run(lambda: main(flags.FLAGS), __doc__)
