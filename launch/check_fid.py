@@ -56,6 +56,16 @@ def jpeg(quality: int) -> Change:
     return change
 
 
+HEAD = """\
+# What FID says of real images
+
+The first images of {test}, beside those of {train} and {other}, and beside themselves,
+changed. Pool features of FID's Inception, TF1's resize. FID falls as images are added: compare
+rows of like numbers only. Made by `python -m launch.check_fid`.
+
+| compared | images on each side | FID |
+|---|---|---|
+"""
 CHANGES = {
     **{f"noise of {scale} grey levels": noise(scale) for scale in (4, 16, 64)},
     **{f"blur of {radius} pixels": blur(radius) for radius in (0.5, 1.0, 2.0)},
@@ -103,11 +113,12 @@ def main(options: flags.FlagValues) -> None:
     """Prints the rows as they come, and writes the table."""
     check_at_least("--num", options.num, 2)
     check_at_least("--fewer", options.fewer, 2)
-    lines = ["| compared | images on each side | FID |", "|---|---|---|"]
+    names = {side: Path(options[side].value).stem for side in ("test", "train", "other")}
+    lines = []
     for name, count, fid in rows(options):
-        lines.append(f"| {name} | {count:,} | {fid:.3f} |")
-        print(lines[-1], flush=True)
-    Path(options.out).write_text("\n".join(lines) + "\n")
+        lines.append(f"| {name} | {count:,} | {fid:.3f} |\n")
+        print(lines[-1], end="", flush=True)
+    Path(options.out).write_text(HEAD.format(**names) + "".join(lines))
 
 
 if __name__ == "__main__":
