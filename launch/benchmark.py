@@ -31,6 +31,7 @@ from launch import cli
 from launch.benchmark_phases import PHASES, Phase
 from launch.build import build
 from launch.timing import Ceilings, in_turn, measure_ceilings, ratios, spread
+from launch.workdir import flatten
 
 COLUMNS = (
     *("program", "milliseconds", "times as fast", "images/s", "GFLOP/s"),
@@ -48,23 +49,14 @@ def variants(config: ConfigDict, vary: str | None) -> dict[str, ConfigDict]:
     if not vary:
         return {"": config}
     name, equals, values = vary.partition("=")
-    section, _, field = name.rpartition(".")
-    if not equals or name not in dict(_flat(config)):
+    fields = flatten(config.to_dict())
+    if not equals or name not in fields:
         raise UserError(f"--vary is {vary!r}: give a field of the config, as model.remat=none,full")
     made = {}
     for value in values.split(","):
-        kind = type(dict(_flat(config))[name])
         made[value] = config.copy_and_resolve_references()
-        made[value].update_from_flattened_dict({f"{section}.{field}": kind(value)})
+        made[value].update_from_flattened_dict({name: type(fields[name])(value)})
     return made
-
-
-def _flat(config: ConfigDict, prefix: str = ""):
-    for key, value in config.items():
-        if isinstance(value, ConfigDict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 def record(name: str, value: str, phase: Phase, taken: list[float], ceilings: Ceilings) -> dict:

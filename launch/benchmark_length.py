@@ -11,7 +11,6 @@ the median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.js
 
 import json
 import os
-import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from absl import flags
 from diffusion_jax.errors import UserError, check_at_least
 from diffussm_jax import BidirectionalSSM
 from launch import cli
+from launch.timing import spread
 
 HEAD = 64
 FORMS = {"FFT": "fft", "chunked": "chunked"}
@@ -54,7 +54,7 @@ def measure(function: Callable, arguments: tuple, seconds: float) -> dict[str, f
         start = time.perf_counter()
         jax.block_until_ready(compiled(*arguments))
         times.append(1e3 * (time.perf_counter() - start))
-    return dict(median=statistics.median(times), lowest=min(times), highest=max(times))
+    return spread(times)._asdict()
 
 
 def gradient(function: Callable, count: int) -> Callable:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.sharding import Mesh, within
 from diffusion_jax.tracing import Passes, make_tracer
 from launch.build import Experiment
@@ -89,11 +90,6 @@ class Watched:
     def at(self, steps: np.ndarray) -> Passes:
         """The passes of these steps alone."""
         return jax.tree.map(lambda part: part[steps], self.passes)
-
-
-def evenly(length: int, count: int) -> np.ndarray:
-    """At most `count` of range(length), the first and the last among them."""
-    return np.unique(np.linspace(0, length - 1, count).round().astype(int))
 
 
 def level_of(one: Passes) -> NoiseLevel:

@@ -7,10 +7,11 @@ import numpy as np
 
 from diffusion_jax import objectives
 from diffusion_jax.reporting import inside
+from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.tracing import Passes
 from diffussm_jax.inspection import kernels, receptive_field, time_scales
 from diffussm_jax.ssm import DT
-from launch.inside import Drawn, Watched, evenly, level_of
+from launch.inside import Drawn, Watched, level_of
 
 SHOWN_LAYERS = 3
 SHOWN_CHANNELS = 4

@@ -7,8 +7,9 @@ import numpy as np
 
 from diffusion_jax import process
 from diffusion_jax.reporting import inside
+from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.tracing import Passes
-from launch.inside import Drawn, Watched, evenly, level_of
+from launch.inside import Drawn, Watched, level_of
 from rin_jax.inspection import Inside, correlation, detail, drift, look_inside, read_maps, spread
 
 SHOWN_STEPS = 6

@@ -25,6 +25,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.figures import draw_curve
+from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
@@ -143,8 +144,8 @@ def _curve(records: list[dict], field: str, title: str, **how: bool) -> dict[str
 def _grids(folder: Path) -> list[tuple[int, Inline]]:
     """Sample grids by step, evenly chosen where there are many."""
     found = list(_numbers(folder, ".png").items())
-    chosen = np.linspace(0, len(found) - 1, min(len(found), MOST_GRIDS)).round().astype(int)
-    return [(found[place][0], inline(found[place][1])) for place in chosen]
+    chosen = [found[place] for place in evenly(len(found), MOST_GRIDS)]
+    return [(step, inline(path)) for step, path in chosen]
 
 
 def _speed(records: list[dict]) -> dict[str, str]:

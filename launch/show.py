@@ -12,7 +12,7 @@ from PIL import Image
 from diffusion_jax import hosts
 from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.reporting.grids import headed_grid
+from diffusion_jax.reporting.grids import evenly, headed_grid
 from diffusion_jax.reporting.pictures import FOLDER, Picture, save_picture
 from diffusion_jax.samplers import DDPM
 from launch import cli, quality
@@ -122,7 +122,7 @@ def interpolate(run: Run, text: str, num: int) -> Shown:
 def trajectory(run: Run, text: str, num: int) -> Shown:
     """x_t over the reverse steps, and below it the estimate of x_0."""
     steps = run.experiment.sampling.steps
-    watched = np.unique(np.linspace(0, steps - 1, MOMENTS).round().astype(int))
+    watched = evenly(steps, MOMENTS)
     labels = _row_labels(run, text, num, 1)
     images = run.draw(np.arange(num), labels, watched=watched.tolist())
     rows = _stills(run, images.swapaxes(1, 2))  # (num, 2, columns, ...)
@@ -174,7 +174,7 @@ def _columns(run: Run, text: str) -> np.ndarray:
     count = run.experiment.num_classes
     if text:
         return parse_labels(text, 0, text.count(",") + 1, count)
-    return np.linspace(0, count - 1, min(count, MOST_CLASSES)).round().astype(np.int32)
+    return evenly(count, MOST_CLASSES).astype(np.int32)
 
 
 def _row_labels(run: Run, text: str, rows: int, columns: int) -> np.ndarray | None:

@@ -12,6 +12,11 @@ LETTER = 13  # pixels
 SHORTEST_SIDE = 32  # pixels, to be seen at all
 
 
+def evenly(length: int, count: int) -> np.ndarray:
+    """At most `count` of range(length), to be shown: evenly spread, first and last among them."""
+    return np.linspace(0, length - 1, min(length, count)).round().astype(int)
+
+
 def image_grid(images: np.ndarray, columns: int, shortest_side: int = SHORTEST_SIDE) -> np.ndarray:
     """Tiles images row by row.
 
