@@ -109,16 +109,20 @@ class Checkpoints:
             ) from error
 
 
-def restore_newest(directory: Path, template: TrainState) -> TrainState | None:
+def restore_newest(
+    directory: Path, template: TrainState, step: int | None = None
+) -> TrainState | None:
     """The newest state that is whole, with the template's shapes, dtypes and shardings.
 
-    None if there is no checkpoint. A damaged one is reported on stderr and the one before it taken.
-    Nothing is written: the run may be going on. Every host calls this; they decide alike.
+    None if there is no checkpoint. A damaged one is reported on stderr and the one before it taken;
+    with `step`, none but that of this step. Nothing is written: the run may be going on. Every host
+    calls this; they decide alike.
 
     Raises:
-      UserError: if all are damaged, or one is of another config, naming fields that differ.
+      UserError: if all are damaged, or one is of another config, naming fields that differ; or if
+        there is none of `step`.
     """
-    return _newest_whole(directory.absolute(), template)[0]
+    return _newest_whole(directory.absolute(), template, step)[0]
 
 
 def abstract_like(tree: Any, sharding: Any) -> Any:
@@ -145,15 +149,23 @@ def _manager(directory: Path, **options) -> ocp.CheckpointManager:
     )
 
 
-def _newest_whole(directory: Path, template: TrainState) -> tuple[TrainState | None, list[int]]:
-    """The newest whole state, and the damaged steps that are newer."""
+def _newest_whole(
+    directory: Path, template: TrainState, only: int | None = None
+) -> tuple[TrainState | None, list[int]]:
+    """The newest whole state, and the damaged steps that are newer; or of `only` one step."""
     process = jax.process_index()
     # Of this host alone: one that finds damage does not leave the others waiting in Orbax.
     alone = ocp.options.MultiprocessingOptions(process, {process}, f"host{process}")
     reader = _manager(directory, create=False, read_only=True, multiprocessing_options=alone)
     damaged = []
     with contextlib.closing(reader):
-        for step in sorted(reader.all_steps(), reverse=True):
+        steps = sorted(reader.all_steps(), reverse=True)
+        if only is not None:
+            if only not in steps:
+                there = ", ".join(map(str, reversed(steps)))
+                raise UserError(f"{directory} has no checkpoint of step {only}, but of {there}")
+            steps = [only]
+        for step in steps:
             state, reason = _restore(reader, step, template)
             if not reason:
                 return state, damaged

@@ -75,8 +75,12 @@ class Experiment:
 
     def init_state(self, seed: int, total_steps: int) -> TrainState:
         """The state before the first step."""
-        params = self.init_params(jax.random.key(seed))
-        return create_state(params, make_optimizer(self.optimizer, total_steps))
+        return self.state_of(self.init_params(jax.random.key(seed)), total_steps)
+
+    def state_of(self, params: Any, total_steps: int) -> TrainState:
+        """The state with these parameters and fresh moments."""
+        optimizer = make_optimizer(self.optimizer, total_steps)
+        return create_state(params, optimizer, self.optimizer.start_step)
 
     def train_step(self, config: ConfigDict, state: TrainState, mesh: Mesh) -> Callable:
         """`diffusion_jax.training.step.make_train_step` of this network, as its config says."""

@@ -1,4 +1,4 @@
-"""A run that is sampled: its EMA, and samples of any indices, labels and gifts in batches."""
+"""What is sampled, a run or an export: its weights, and samples of indices, labels and gifts."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,25 +11,26 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffusion_jax import process
-from diffusion_jax.checkpoints import abstract_like, restore_newest
 from diffusion_jax.data.sources import Source
 from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sampling import random_labels
-from diffusion_jax.sharding import Mesh, make_mesh, of_state, round_up
+from diffusion_jax.sharding import Mesh, make_mesh, round_up
 from launch import cli
 from launch.build import Experiment, build, build_source
 from launch.grid import make_condition
+from launch.weights import load_weights
 
 NEXT_WINDOW = 2**20  # between the indices whose noise a video's windows have: more than the videos
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run to be sampled.
+    """A run, or an export, to be sampled.
 
     Attributes:
-      step: of the checkpoint that `params`, the EMA, are of.
+      step: of training, which `params` are of: the EMA, or what was exported.
+      exported: SHA-256 of the export, None for a run.
       source: of the frames that videos continue, None where there are none.
       seed: decides all noise, with the samples' indices.
       batch_size: samples at a time.
@@ -39,6 +40,7 @@ class Run:
     experiment: Experiment
     params: Any
     step: int
+    exported: str | None
     mesh: Mesh
     source: Source | None
     seed: int
@@ -96,16 +98,17 @@ def open_run(
     checkpoints: str = "checkpoints",
     frames: Source | None = None,
 ) -> Run:
-    """The newest checkpoint of a run.
+    """The newest checkpoint of a run, or an export.
 
     Args:
-      config: of the run, with the sampling section to use.
+      config: of it, with the sampling section to use.
+      workdir: the run directory, or the export's folder.
       mesh: to sample on, None for the config's.
-      checkpoints: folder in `workdir` to take it from: this, or 'best'.
+      checkpoints: folder in a run directory to take it from: this, or 'best'.
       frames: what videos continue, None for the run's data.
 
     Raises:
-      UserError: if the run has none, or the config does not fit it.
+      UserError: if there are no such weights, or the config does not fit it.
     """
     check_at_least("--batch_size", batch_size, 1)
     experiment = build(config)
@@ -113,21 +116,8 @@ def open_run(
     if source is None and experiment.conditioning_frames:
         source = build_source(config, experiment)
     mesh = mesh or make_mesh(**config.mesh)
-    params, step = restore_ema(workdir / checkpoints, config, experiment, mesh)
-    return Run(config, experiment, params, step, mesh, source, seed, batch_size)
-
-
-def restore_ema(folder: Path, config: ConfigDict, experiment: Experiment, mesh: Mesh):
-    """(EMA parameters, step) of the newest checkpoint in a folder that is whole.
-
-    Raises:
-      UserError: if the run has none.
-    """
-    shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
-    state = restore_newest(folder, abstract_like(shapes, of_state(shapes, mesh)))
-    if state is None:
-        raise UserError(f"{folder} has no checkpoint yet: train for longer")
-    return state.ema, int(state.step)
+    weights = load_weights(workdir, config, experiment, mesh, checkpoints)
+    return Run(config, experiment, *weights, mesh, source, seed, batch_size)
 
 
 def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:

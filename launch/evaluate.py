@@ -2,11 +2,12 @@
 
     python -m launch.evaluate --workdir=runs/cifar10 --num=50000 \\
       --reference=data/references/cifar10.npz --inception=inception.npz
+    python -m launch.evaluate --init_from=exports/cifar10 ...             # weights of launch.export
     python -m launch.evaluate --images=samples.npz --out=scores ...        # or a folder of images
 
-A run is sampled from the EMA weights first (see launch.sample, whose flags it takes). Prints the
-paper's row beside ours and writes results.json beside the samples, or to --out. --reference is a
-file of launch.reference. A stopped command continues.
+A run is sampled from the EMA weights first (see launch.sample, whose flags it takes), an export
+from what it holds. Prints the paper's row beside ours and writes results.json beside the samples,
+or to --out. --reference is a file of launch.reference. A stopped command continues.
 """
 
 from pathlib import Path
@@ -57,9 +58,9 @@ def main(options: flags.FlagValues) -> None:
     command = cli.command()
     distributed.initialize(options)
     files = (Path(options.reference), Path(options.inception))
-    if bool(options.workdir) == bool(options.images):
-        raise UserError("give either --workdir, a run, or --images, what was made elsewhere")
     if options.images:
+        if options.workdir or options.init_from:
+            raise UserError("--images were made elsewhere: leave out --workdir and --init_from")
         if not options.out:
             raise UserError("--images wants --out, the folder that results.json is written to")
         out = Path(options.out)

@@ -8,7 +8,6 @@ I3D (see diffusion_jax/evaluation/i3d_weights.py). Writes results.json beside th
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 from absl import flags
@@ -26,6 +25,7 @@ from launch import cli, distributed, sample
 from launch.build import build, build_source
 from launch.scoring import sample_run
 from launch.tables import beside_published
+from launch.weights import opened_folder
 from launch.workdir import read_workdir
 
 BATCH = 64
@@ -56,23 +56,24 @@ def _examples(source: Source, count: int) -> Iterator[np.ndarray]:
 def main(options: flags.FlagValues) -> None:
     """Samples and scores as the flags say."""
     distributed.initialize(options)
-    config = read_workdir(Path(options.workdir))
+    folder = opened_folder(options)
+    config = read_workdir(folder)
     experiment = build(config)
     shape = experiment.example_shape
     if len(shape) != 4 or shape[0] < WINDOW or shape[3] != 3:
         raise UserError(
-            f"--workdir {options.workdir} is of examples {shape}: FVD is of RGB videos of at least "
+            f"{folder} is of examples {shape}: FVD is of RGB videos of at least "
             f"{WINDOW} frames; score images by launch.evaluate"
         )
     pretrained = load_i3d(options.i3d)
     source = build_source(config, experiment)
     extract = make_video_extractor(pretrained, make_mesh())
     out, about = sample_run(options)
+    about["weights"] = about.get("weights", {}) | {"i3d": pretrained.sha256}
     samples = ArrayOnDisk(out / "samples.npz", "arr_0")
     result = Result(
         metrics={"fvd": distance(samples, source, extract)},
         counts={"samples": len(samples), "reference": len(samples)},
-        weights={"i3d": pretrained.sha256},
         reference={"fingerprint": source.fingerprint()},
         command=cli.command(),
         **about,
@@ -86,6 +87,5 @@ if __name__ == "__main__":
     sample.define_flags(num=50_000)
     for module in (sample, distributed):
         flags.adopt_module_key_flags(module)  # for --help
-    flags.DEFINE_string("i3d", None, "Weights of I3D.")
-    flags.mark_flags_as_required(["workdir", "i3d"])
+    flags.DEFINE_string("i3d", None, "Weights of I3D.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -21,10 +21,11 @@ from diffusion_jax.sharding import make_mesh, round_up
 from diffussm_jax import DiffuSSM
 from launch import cli
 from launch.build import build
-from launch.drawing import parse_labels, restore_ema
+from launch.drawing import parse_labels
 from launch.grid import make_condition
 from launch.inside_diffussm import WatchedDiffuSSM
 from launch.inside_rin import WatchedRIN
+from launch.weights import load_weights, opened_folder
 from launch.workdir import read_workdir
 from rin_jax import RIN
 
@@ -50,8 +51,8 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
     mesh = make_mesh(**config.mesh)
     indices = np.arange(round_up(options.num, mesh), dtype=np.int32)
     labels = parse_labels(options.labels, options.seed, len(indices), experiment.num_classes)
-    folder = workdir / ("best" if options.best else "checkpoints")
-    params, step = restore_ema(folder, config, experiment, mesh)
+    checkpoints = "best" if options.best else "checkpoints"
+    params, step, _ = load_weights(workdir, config, experiment, mesh, checkpoints)
     condition = make_condition(experiment, None, indices, labels)
     watched = WATCHED[type(experiment.denoiser)](
         experiment, params, mesh, indices, condition, options.seed
@@ -68,12 +69,13 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
 
 def main(options: flags.FlagValues) -> None:
     """Draws as the flags say."""
-    paths = inspect(Path(options.workdir), options, cli.command())
+    paths = inspect(opened_folder(options), options, cli.command())
     cli.say("\n".join(["Written:", *map(str, paths)]))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.", required=True)
+    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+    flags.DEFINE_string("init_from", None, "Folder of launch.export, instead of a run.")
     flags.DEFINE_integer("num", 32, "Samples to measure on; the first few are shown.")
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")

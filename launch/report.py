@@ -30,6 +30,7 @@ from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
 from launch import cli
+from launch.start import read_start
 from launch.tables import compare
 from launch.workdir import flatten, read_run, read_workdir
 
@@ -114,6 +115,8 @@ def _facts(
         facts["parameters"] = f"{count / 1e6:.2f}M"
     if (data := workdir / "data.json").exists():
         facts["training examples"] = f"{json.loads(data.read_text())['examples']:,}"
+    if start := read_start(workdir):
+        facts["started from"] = f"{start.path}, at step {start.step:,}"
     facts["batch"] = f"{config.train.batch_size:,}"
     facts["examples seen"] = f"{done * config.train.batch_size:,}"
     if devices:

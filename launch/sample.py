@@ -1,9 +1,10 @@
-"""Draws samples from the EMA weights of a run, in batches; a stopped command continues.
+"""Draws samples from the EMA weights of a run, or from an export; a stopped command continues.
 
     python -m launch.sample --pretrained                # digits, before any training
     python -m launch.sample --workdir=runs/digits --num=100
     python -m launch.sample --workdir=runs/digits --num=20 --labels=7 --sampler=ddim --steps=50
     python -m launch.sample --workdir=runs/digits --num=100 --nocarry   # latents not carried
+    python -m launch.sample --init_from=exports/digits --num=100        # weights of launch.export
 
 Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png; videos also as samples.gif and, with
 PyAV, samples.mp4. A sample depends on --seed and its index alone, not on the batch size or the
@@ -45,6 +46,7 @@ from launch.given import Edit, read_edit, read_frames
 from launch.grid import grid_columns, make_condition
 from launch.pretrained import unpack_pretrained
 from launch.show import KINDS, show, show_edit
+from launch.weights import opened_folder
 from launch.workdir import read_workdir
 
 NUM = 64
@@ -65,10 +67,11 @@ def sample(
 
     Args:
       config: of the run, with the sampling section to use.
+      workdir: the run directory, or the folder of an export.
       out: folder to write to, None for one in `workdir` named after the request.
       request: num, labels, seed, batch_size.
       mesh: to sample on, None for the config's.
-      checkpoints: folder in `workdir` whose newest checkpoint is sampled: this, or 'best'.
+      checkpoints: folder in a run directory whose newest checkpoint is sampled: this, or 'best'.
       edit: images to draw anew, None for new ones.
       frames: what videos continue, None for the run's data; sample i has example i mod N.
       windows: to draw of each video, one continuing the other.
@@ -82,6 +85,8 @@ def sample(
         labels = edit.labels[everyone % len(edit.labels)]
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": run.step}
     del record["batch_size"]
+    if run.exported:
+        record["exported"] = run.exported
     if edit:
         record["edit"] = edit.about()
     if frames or windows > 1:
@@ -153,6 +158,7 @@ def read_request(out: Path) -> dict:
 def define_flags(num: int) -> None:
     """Of `override` and `from_flags`; `num` samples by default."""
     flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+    flags.DEFINE_string("init_from", None, "Folder of launch.export, instead of a run.")
     flags.DEFINE_integer("num", num, "Number of samples.")
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
@@ -163,19 +169,19 @@ def define_flags(num: int) -> None:
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")
-    flags.DEFINE_string("out", None, "Folder to write to; one in the run directory.")
+    flags.DEFINE_string("out", None, "Folder to write to; one in that of the weights.")
     distributed.define_flags()
 
 
 def main(options: flags.FlagValues) -> None:
     """Samples, or shows, as the flags say."""
     distributed.initialize(options)
+    if options.pretrained and options.init_from:
+        raise UserError("--pretrained is a run, and --init_from an export: give one of them")
     if options.pretrained:
         workdir = unpack_pretrained(Path(options.workdir or "runs/pretrained"))
-    elif options.workdir:
-        workdir = Path(options.workdir)
     else:
-        raise UserError("give --workdir, a run of launch.train, or --pretrained")
+        workdir = opened_folder(options)
     config = override(read_workdir(workdir), options)
     if options.show:
         path = show(config, workdir, options)

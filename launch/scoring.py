@@ -20,8 +20,10 @@ from diffusion_jax.evaluation.accumulator import Accumulator, load_accumulator
 from diffusion_jax.evaluation.archives import ArrayOnDisk
 from diffusion_jax.evaluation.inception import Features
 from diffusion_jax.evaluation.references import Extraction
+from diffusion_jax.exports import read_provenance
 from diffusion_jax.files import sha256
 from launch import cli, sample
+from launch.weights import opened_folder
 from launch.workdir import read_run, read_workdir
 
 BATCH = 500
@@ -138,20 +140,25 @@ def accumulate(
 
 
 def sample_run(options: flags.FlagValues) -> tuple[Path, dict]:
-    """Samples a run as the flags of `sample.define_flags` say.
+    """Samples a run, or an export, as the flags of `sample.define_flags` say.
 
     Returns:
       The folder of the samples, and the fields of `Result` that tell how they were made.
     """
-    workdir = Path(options.workdir)
-    config = sample.override(read_workdir(workdir), options)
-    out = sample.from_flags(workdir, config, options)
-    step = sample.read_request(out)["step"]
-    return out, {
-        "config": read_run(workdir)["config"],
+    folder = opened_folder(options)
+    config = sample.override(read_workdir(folder), options)
+    out = sample.from_flags(folder, config, options)
+    request = sample.read_request(out)
+    if options.init_from:
+        provenance = read_provenance(folder)
+        made = {name: provenance[name] for name in ("config", "step", "images_seen")}
+        made["weights"] = {"denoiser": request["exported"]}
+    else:
+        step = request["step"]
+        seen = step * config.train.batch_size
+        made = {"config": read_run(folder)["config"], "step": step, "images_seen": seen}
+    return out, made | {
         "seed": options.seed,
-        "step": step,
-        "images_seen": step * config.train.batch_size,
         "sampler": config.sampling.sampler,
         "steps": config.sampling.steps,
         "guidance": config.sampling.guidance,

@@ -2,13 +2,19 @@
 
     python -m launch.train --config=configs/rin/digits.py --workdir=runs/digits
     python -m launch.train --config=configs/rin/digits.py --config.train.steps=500 --workdir=runs/d
+    python -m launch.train --config=configs/rin/digits.py --init_from=exports/d --workdir=runs/e
 
 The same command continues a run that was stopped. Every field of a config can be set on the command
 line; configs/base.py lists them. On several hosts give the same command on each, with --distributed
 where the cluster tells of them, and a --workdir that all see.
+
+--init_from starts from exported weights (launch.export): they are the parameters and their EMA, the
+optimizer's moments are fresh, and the learning rate grows from 0 over up to 1,000 steps, whatever
+the schedule does. With --init_step=N the data, the noise and the schedule go on as of step N.
 """
 
 import contextlib
+import functools
 from pathlib import Path
 
 import jax
@@ -34,6 +40,7 @@ from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
 from launch.report import write_report
+from launch.start import Start, find_start, starting_params
 from launch.workdir import open_workdir
 
 
@@ -44,14 +51,19 @@ def run(
     name: str = "",
     profile_steps: tuple[int, int] | None = None,
     command: str = "",
+    init_from: Path | None = None,
+    init_step: int = 0,
 ) -> None:
     """Trains as `config`, of the file `name`, says, in `workdir`, on `mesh` or the config's.
 
     On SIGTERM it saves after the step and returns; at the end it writes the report, which hands on
     `command`, what was called. `profile_steps`, the first and the last counted from where it
-    starts, are traced into `workdir`/profile.
+    starts, are traced into `workdir`/profile. `init_from` and `init_step` are of `find_start`.
     """
     experiment = build(config)
+    start = find_start(workdir, config, init_from, init_step)
+    if start:
+        experiment = start.applied(experiment)
     mesh = mesh or make_mesh(**config.mesh)
     check_batch(config.train.batch_size, config.train.accumulate, mesh)
     source = build_source(config, experiment)
@@ -63,18 +75,18 @@ def run(
         callbacks.append((every, make_evaluator(config, experiment, mesh, workdir)))
     kind = jax.devices()[0].device_kind
     about = {"config": name, "command": command, "devices": f"{mesh.size} x {kind}"}
-    open_workdir(workdir, config, source, about)
+    open_workdir(workdir, config, source, about, start and start._asdict())
 
     total = config.train.steps
     keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
     folder = Checkpoints(workdir / "checkpoints", keep, keep_every)
     with contextlib.closing(folder) as checkpoints:
-        state = _initial_state(config, experiment, checkpoints, mesh, workdir)
-        start = int(state.step)
+        state = _initial_state(config, experiment, checkpoints, mesh, workdir, start)
+        first = int(state.step)
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         cli.say(
             f"{count / 1e6:.2f}M parameters, {len(source):,} examples, "
-            f"batch {config.train.batch_size} on {mesh.size} device(s), step {start} of {total}"
+            f"batch {config.train.batch_size} on {mesh.size} device(s), step {first} of {total}"
         )
         train_step = experiment.train_step(config, state, mesh)
         parts, owned = (1, (0,)) if jax.process_count() == 1 else hosts.parts_of(mesh)
@@ -92,7 +104,7 @@ def run(
         speed = Speedometer(size, step_flops(experiment, size), chip and chip.flops)
         if profile_steps:
             train_step = profiled(train_step, *profile_steps, workdir / "profile")
-        writer = MetricWriter(workdir, resume_step=start)
+        writer = MetricWriter(workdir, resume_step=first)
         with contextlib.closing(writer), listening() as must_stop:
             state = train(
                 state,
@@ -118,7 +130,12 @@ def run(
 
 
 def _initial_state(
-    config: ConfigDict, experiment: Experiment, checkpoints: Checkpoints, mesh: Mesh, workdir: Path
+    config: ConfigDict,
+    experiment: Experiment,
+    checkpoints: Checkpoints,
+    mesh: Mesh,
+    workdir: Path,
+    start: Start | None,
 ) -> TrainState:
     """The newest checkpoint's state, or a new one, whose parameters it lists in parameters.txt."""
 
@@ -130,7 +147,12 @@ def _initial_state(
     state = checkpoints.restore_newest(abstract_like(shapes, sharding))
     if state is not None:
         return state
-    state = jax.jit(init, out_shardings=sharding)()
+    if start:
+        params = starting_params(start, experiment, mesh)
+        begin = functools.partial(experiment.state_of, total_steps=config.train.steps)
+        state = jax.jit(begin, out_shardings=sharding)(params)
+    else:
+        state = jax.jit(init, out_shardings=sharding)()
     if hosts.is_main():
         table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
         (workdir / "parameters.txt").write_text(table + "\n")
@@ -170,6 +192,8 @@ if __name__ == "__main__":
     CONFIG = cli.define_config()
     WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; made if it is not there.")
     flags.mark_flags_as_required(["config", "workdir"])
+    INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of launch.export to start from.")
+    INIT_STEP = flags.DEFINE_integer("init_step", 0, "Step to start at, with --init_from.")
     distributed.define_flags()
     flags.adopt_module_key_flags(distributed)  # for --help
 
@@ -184,6 +208,8 @@ if __name__ == "__main__":
             name=cli.config_name(),
             profile_steps=steps,
             command=cli.command(),
+            init_from=Path(INIT_FROM.value) if INIT_FROM.value else None,
+            init_step=INIT_STEP.value,
         )
 
     cli.run(main, __doc__)

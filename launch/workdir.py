@@ -1,6 +1,7 @@
 """The run directory: what was run on what, written down, and compared when a run continues."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import write_atomically
 
+START = "start.json"
+
 # What a run may change when it continues; everything else must stay as it was. Where the data lie
 # may change: that they are the same is told by their fingerprint.
 _MAY_CHANGE = (
@@ -21,11 +24,18 @@ _MAY_CHANGE = (
 _MUST_STAY = ("train.batch_size", "train.accumulate")
 
 
-def open_workdir(workdir: Path, config: ConfigDict, source: Source, about: dict[str, str]) -> None:
+def open_workdir(
+    workdir: Path,
+    config: ConfigDict,
+    source: Source,
+    about: dict[str, str],
+    start: dict[str, Any] | None = None,
+) -> None:
     """Makes the run directory and writes config.json and data.json, or checks that they are these.
 
     Args:
       about: what run.json says, see `read_run`.
+      start: what start.json says, None if the run starts from random weights.
 
     Raises:
       UserError: if it cannot be written, or holds a run of another config or on other data.
@@ -42,7 +52,9 @@ def open_workdir(workdir: Path, config: ConfigDict, source: Source, about: dict[
             _check_same(workdir, read_workdir(workdir).to_dict(), json.loads(config.to_json()))
         if (workdir / "data.json").exists():
             _check_same_data(workdir, json.loads((workdir / "data.json").read_text()), data)
+        # start.json first: a config without it says that there was none.
         files = {
+            **({START: json.dumps(start, indent=2)} if start else {}),
             "config.json": config.to_json(indent=2),
             "data.json": json.dumps(data, indent=2),
             "run.json": json.dumps(about, indent=2),
@@ -83,16 +95,10 @@ def read_run(workdir: Path) -> dict[str, str]:
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
-    old, new = flatten(old), flatten(new)
-    differing = [
-        f"{name} is {new.get(name)} here and {old.get(name)} there"
-        for name in sorted(set(old) | set(new))
-        if old.get(name) != new.get(name)
-        and (not name.startswith(_MAY_CHANGE) or name in _MUST_STAY)
-    ]
-    if differing:
+    fields = differing(flatten(old), flatten(new), _MAY_CHANGE, _MUST_STAY)
+    if fields:
         raise UserError(
-            f"--workdir {workdir} holds a run of another config ({'; '.join(differing[:4])}): "
+            f"--workdir {workdir} holds a run of another config ({'; '.join(fields[:4])}): "
             "choose another directory, or go back to its config"
         )
 
@@ -107,6 +113,20 @@ def _check_same_data(workdir: Path, old: dict, new: dict) -> None:
             f"--workdir {workdir} holds a run on other data, {there}, and config.data is {here}: "
             "choose another directory, or go back to its data"
         )
+
+
+def differing(old: dict, new: dict, but: Sequence[str] = (), only: Sequence[str] = ()) -> list[str]:
+    """What differs between flat configs, in words.
+
+    Args:
+      but: beginnings of names that may differ.
+      only: names that may not, although they begin so.
+    """
+    return [
+        f"{name} is {new.get(name)} here and {old.get(name)} there"
+        for name in sorted(set(old) | set(new))
+        if old.get(name) != new.get(name) and (not name.startswith(tuple(but)) or name in only)
+    ]
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:

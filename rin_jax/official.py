@@ -1,4 +1,4 @@
-"""Reads weights of the official code (google-research/pix2seq, where RIN is named "tape").
+"""Weights of the official code (google-research/pix2seq, which names RIN "tape"), both ways.
 
 The official constructor's arguments become our `RIN`, and its variables, by their official names,
 our parameter tree.
@@ -130,6 +130,19 @@ def params_from_official(
         value = np.stack([variables[name] for name in names.flat]).reshape(leaf.shape)
         params[path] = jnp.asarray(value, leaf.dtype)
     return traverse_util.unflatten_dict(params)
+
+
+def params_to_official(params: Mapping[str, Any], model: RIN) -> dict[str, np.ndarray]:
+    """The inverse of `params_from_official`: official names, without their first component.
+
+    A video's 'sin_cos' table, which is no variable of the official network, is among them.
+    """
+    flat = {k: np.asarray(v) for k, v in traverse_util.flatten_dict(params).items()}
+    return {
+        names[layer]: flat[path][layer]
+        for path, (names, _) in _name_table(model).items()
+        for layer in np.ndindex(names.shape)
+    }
 
 
 def official_shapes(model: RIN) -> dict[str, tuple[int, ...]]:

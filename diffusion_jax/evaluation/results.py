@@ -25,7 +25,7 @@ class Result:
       sampler: its name.
       steps: reverse steps.
       guidance: weight w, 0 for none.
-      weights: SHA-256 by network, as 'inception', 'autoencoder'.
+      weights: SHA-256 by network, as 'inception', and 'denoiser' where it was an export's.
       reference: `Reference.about`; {} where there was none.
       command: what was called.
     """

@@ -31,6 +31,9 @@ class OptimizerConfig:
       cosine_part: r of the paper's "cosine@r": decay over (total - warmup) / r steps.
       b1, b2, eps, weight_decay: of Adam, with decoupled decay.
       clip_norm: global gradient norm to clip to; 0 does not clip.
+      start_step: the step of a run at which its moments begin; the schedule goes on there.
+      rewarm_steps: from `start_step` on, over which the rate is multiplied by a line from 0 to 1.
+        These two are of a run, not of its config.
 
     Raises:
       UserError: on construction, for an unknown name or a number out of range.
@@ -46,6 +49,8 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float = 0.0
+    start_step: int = 0
+    rewarm_steps: int = 0
 
     def __post_init__(self):
         check_choice("optimizer", self.name, OPTIMIZERS)
@@ -57,7 +62,18 @@ class OptimizerConfig:
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
-    """Step (from 0) -> learning rate: warm-up, then constant or the first part of a cosine."""
+    """Step (from 0) -> learning rate: warm-up, then constant or the first part of a cosine.
+
+    All times the re-warm-up, if there is one.
+    """
+    rate = _schedule(config, total_steps)
+    if not config.rewarm_steps:
+        return rate
+    ramp = optax.linear_schedule(0.0, 1.0, config.rewarm_steps, config.start_step)
+    return lambda step: rate(step) * ramp(step)
+
+
+def _schedule(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     peak, warmup = config.learning_rate, config.warmup_steps
     if config.decay == "constant":
         main = optax.constant_schedule(peak)
@@ -70,14 +86,14 @@ def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
-    """The optimizer as an optax transformation."""
+    """The optimizer as an optax transformation, which counts steps from `start_step`."""
     parts = [optax.clip_by_global_norm(config.clip_norm)] if config.clip_norm else []
     parts.append(optax.scale_by_adam(config.b1, config.b2, config.eps))
     if config.weight_decay:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=adapted))
     if config.name == "lamb":
         parts.append(scale_by_layer_trust_ratio())
-    rate = learning_rate(config, total_steps)
+    rate = _from(config.start_step, learning_rate(config, total_steps))
     parts.append(optax.scale_by_learning_rate(rate))
     if config.learning_rate > STATE_SPACE_RATE:
         slower = optax.scale_by_schedule(
@@ -91,6 +107,11 @@ def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientT
             return update(*args)
 
     return optax.GradientTransformation(init, promoting_update)
+
+
+def _from(start: int, schedule: optax.Schedule) -> optax.Schedule:
+    """The schedule of a count that is 0 at step `start`."""
+    return (lambda count: schedule(count + start)) if start else schedule
 
 
 def adapted(params: Any) -> Any:

@@ -25,7 +25,7 @@ class TrainState:
     opt_state: Any
 
 
-def create_state(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+def create_state(params: Any, optimizer: optax.GradientTransformation, step: int = 0) -> TrainState:
+    """The state before the first step, or with fresh moments after `step` of them."""
     ema = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
+    return TrainState(jnp.asarray(step, jnp.int32), params, ema, optimizer.init(params))

@@ -274,6 +274,12 @@ def test_a_directory_that_cannot_be_written_is_named_and_keeps_what_it_has(
         assert capfd.readouterr().err == ""
 
 
+def test_a_step_can_be_chosen(saved):
+    check_same_bits(restore_newest(saved, template(make(0)), step=1), make(1))
+    with pytest.raises(UserError, match=r"has no checkpoint of step 3, but of 1, 2"):
+        restore_newest(saved, template(make(0)), step=3)
+
+
 def test_a_directory_that_is_a_file_is_refused_at_once(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot be written to \S+file \(File exists\)"):

@@ -41,7 +41,9 @@ class Flags(SimpleNamespace):
 
 
 def options(workdir, weights) -> Flags:
-    made = dict(workdir=str(workdir), i3d=str(weights), out=None, best=False, carry=True)
+    made = dict(
+        workdir=str(workdir), init_from=None, i3d=str(weights), out=None, best=False, carry=True
+    )
     made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
     made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
     return Flags(**made, num=8, labels="", seed=0, batch_size=8)

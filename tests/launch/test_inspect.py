@@ -15,10 +15,10 @@ from diffusion_jax.reporting.pictures import read_pictures
 from diffusion_jax.sharding import make_mesh
 from launch import train
 from launch.build import build
-from launch.drawing import restore_ema
 from launch.grid import make_condition
 from launch.inside_rin import WatchedRIN
 from launch.inspect import inspect
+from launch.weights import load_weights
 from launch.workdir import read_workdir
 from rin_jax.inspection import drift
 
@@ -66,7 +66,7 @@ def test_what_is_watched_makes_the_samples(rin):
     """The passes are the sampler's; not carried, each begins from nothing."""
     config = read_workdir(rin)
     experiment, mesh = build(config), make_mesh()
-    params, _ = restore_ema(rin / "checkpoints", config, experiment, mesh)
+    params, *_ = load_weights(rin, config, experiment, mesh)
     indices, labels = np.arange(8, dtype=np.int32), np.arange(8)
     condition = make_condition(experiment, None, indices, labels)
     watched = WatchedRIN(experiment, params, mesh, indices, condition, seed=5)

@@ -10,7 +10,12 @@ from golden import cases, condition, largest_error, load, network, part
 
 from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.errors import UserError
-from rin_jax.official import model_from_official, official_shapes, params_from_official
+from rin_jax.official import (
+    model_from_official,
+    official_shapes,
+    params_from_official,
+    params_to_official,
+)
 
 
 def run(case: dict, dtype):
@@ -139,3 +144,16 @@ def test_options_that_cannot_be_read_are_refused():
         small_image(conv_kernel_size=5)
     with pytest.raises(UserError, match="only image and video networks"):
         model_from_official({"num_tokens": 4})
+
+
+@pytest.mark.parametrize("case", cases("denoiser"))
+def test_official_weights_come_back_as_they_were(case):
+    arrays = load(case)
+    tokens = arrays["call0/cond"].shape[1] if case["calls"][0]["cond"] == "seq" else 1
+    model, params = network(case["kwargs"], arrays, jnp.float32, case["num_classes"], tokens)
+    written = params_to_official(params, model)
+    assert {name: value.shape for name, value in written.items()} == official_shapes(model)
+    for name, value in part(arrays, "w/tape/").items():
+        np.testing.assert_array_equal(written.pop(name.split(":")[0]), value)
+    # What is left is the table of a video's positions, which is no variable there.
+    assert set(written) <= {"tape_pos_emb/kernel/vis_pos_embedding"}

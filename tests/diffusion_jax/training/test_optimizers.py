@@ -1,5 +1,7 @@
 """LAMB is the reference's, with stacked layers too, and the learning rate is the paper's."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.training.optimizers import OptimizerConfig, learning_rate, make_optimizer
+from diffusion_jax.training.state import create_state
 
 CONFIG = OptimizerConfig("lamb", 0.01, warmup_steps=2, decay="cosine", weight_decay=0.1)
 
@@ -88,6 +91,28 @@ def test_first_part_of_a_cosine():
     np.testing.assert_allclose(rate(1100), 2.0 * 0.206, rtol=1e-3)
     constant = learning_rate(OptimizerConfig(learning_rate=3.0), total_steps=10)
     assert constant(0) == constant(9) == 3.0
+
+
+def test_a_rate_warms_up_again_where_fresh_moments_begin():
+    """The schedule goes on, times a line from 0; the optimizer counts from there."""
+    plain = OptimizerConfig("adamw", 2.0, warmup_steps=10, decay="cosine", cosine_part=0.7)
+    again = dataclasses.replace(plain, start_step=40, rewarm_steps=20)
+    rate, schedule = learning_rate(again, 100), learning_rate(plain, 100)
+    ramp = {40: 0.0, 41: 0.05, 50: 0.5, 60: 1.0, 99: 1.0}
+    for step, part in ramp.items():
+        np.testing.assert_allclose(rate(step), part * schedule(step), rtol=1e-6)
+
+    params, gradients = {"kernel": jnp.ones(3)}, [{"kernel": jnp.full(3, g)} for g in (1.0, -2.0)]
+    fresh = dataclasses.replace(plain, start_step=60, decay="constant")
+    constant = dataclasses.replace(fresh, start_step=0, warmup_steps=0)
+    np.testing.assert_array_equal(
+        trained(params, gradients, fresh, 100)["kernel"],
+        trained(params, gradients, constant, 100)["kernel"],
+    )
+    started = create_state(params, make_optimizer(again, 100), step=40)
+    assert int(started.step) == 40
+    counts = [leaf for leaf in jax.tree.leaves(started.opt_state) if leaf.dtype == jnp.int32]
+    assert counts and all(count == 0 for count in counts)
 
 
 def test_clipping_bounds_the_gradient_norm():

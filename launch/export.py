@@ -1,0 +1,196 @@
+"""Writes the weights of a run to a folder that others can read, in safetensors.
+
+    python -m launch.export --workdir=runs/digits --out=exports/digits
+    python -m launch.export --workdir=runs/digits --step=2000 --weights=params --out=exports/raw
+    python -m launch.export --workdir=runs/xl --dtype=bfloat16 --shard_size=512MiB --out=exports/xl
+
+The folder holds the config, what the weights are and how they were made (provenance.json), and
+shards in Hugging Face's convention. launch.train starts from it, and launch.sample, evaluate and
+inspect use it, all by --init_from=exports/digits. float32 is exact; bfloat16 takes half the space,
+and leaves S4D's parameters in float32.
+
+--layout=official names and cuts the tensors of RIN as its official code does, whose own weights, an
+.npz or .safetensors of its variables by name, become such a folder by
+
+    python -m launch.export --official=weights.npz --config=configs/rin/cifar10.py \\
+      --out=exports/official
+"""
+
+import importlib.metadata
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import flax
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.exports import DTYPES, check_new, write_export
+from diffusion_jax.files import sha256
+from diffusion_jax.sharding import make_mesh
+from diffusion_jax.weights import read_tensors
+from launch import cli
+from launch.build import build
+from launch.start import read_start
+from launch.weights import LAYOUTS, official_network, restore_state, tensors_of
+from launch.workdir import read_run, read_workdir
+from rin_jax.official import params_from_official
+
+WEIGHTS = ("ema", "params")
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+class Found(NamedTuple):
+    """Weights to export: parameters, the config of their network, what provenance.json says."""
+
+    params: Any
+    config: ConfigDict
+    about: dict[str, Any]
+
+
+def of_run(
+    workdir: Path,
+    weights: str = "ema",
+    step: int | None = None,
+    checkpoints: str = "checkpoints",
+) -> Found:
+    """Those of a checkpoint.
+
+    Args:
+      weights: 'ema' or 'params'.
+      step: of the checkpoint, None for the newest.
+      checkpoints: folder in the run directory: this, or 'best'.
+
+    Raises:
+      UserError: if there is no such checkpoint.
+    """
+    check_choice("--weights", weights, WEIGHTS)
+    config = read_workdir(workdir)
+    state = restore_state(workdir / checkpoints, config, build(config), make_mesh(1), step)
+    data, start = workdir / "data.json", read_start(workdir)
+    about = {
+        "config": read_run(workdir)["config"],
+        "weights": weights,
+        "step": int(state.step),
+        "images_seen": int(state.step) * config.train.batch_size,
+        "seed": config.seed,
+        "data": json.loads(data.read_text()) if data.exists() else None,
+        "start": start._asdict() if start else None,
+    }
+    return Found(getattr(state, weights), config, about)
+
+
+def of_official(path: Path, config: ConfigDict, name: str, step: int | None = None) -> Found:
+    """Those of the official code.
+
+    Args:
+      path: a file of its variables by name.
+      config: of the same network, of the file `name`.
+      step: of training, None where it is not known.
+
+    Raises:
+      UserError: if they are not the config's.
+    """
+    params = params_from_official(read_tensors(path), official_network(build(config)))
+    about = {
+        "config": name,
+        "weights": "official",
+        "official": {"path": str(path), "sha256": sha256(path)},
+        "step": step,
+        "images_seen": None if step is None else step * config.train.batch_size,
+    }
+    return Found(params, config, about)
+
+
+def export(
+    found: Found,
+    out: Path,
+    layout: str = "ours",
+    dtype: str = "float32",
+    shard_size: int = 2**31,
+    command: str = "",
+) -> None:
+    """Writes weights to a folder; `command` is what was called.
+
+    Args:
+      layout: 'ours' or 'official'.
+      dtype, shard_size: see `write_export`.
+
+    Raises:
+      UserError: if there is something already, it cannot be written, or has no official layout.
+    """
+    check_choice("--layout", layout, LAYOUTS)
+    tensors = tensors_of(found.params, build(found.config), layout)
+    versions = {"code": code_version(), "jax": jax.__version__, "flax": flax.__version__}
+    provenance = found.about | {"layout": layout, "command": command} | versions
+    config = found.config.to_json(indent=2) + "\n"
+    write_export(out, tensors, config, provenance, dtype, shard_size)
+
+
+def code_version() -> str:
+    """The git commit of the checkout that this is, or the version of the package."""
+    root = Path(__file__).parents[1]
+    if (root / ".git").exists() and shutil.which("git"):
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        found = subprocess.run(describe, cwd=root, capture_output=True, text=True)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    return importlib.metadata.version("rin-diffussm-jax")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of '2GiB'.
+
+    Raises:
+      UserError: for anything but a number and a unit.
+    """
+    found = re.fullmatch(r"(\d+)(KiB|MiB|GiB)", text)
+    if not found:
+        raise UserError(f"--shard_size is {text!r}: give a number and KiB, MiB or GiB, as 2GiB")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def main(options: flags.FlagValues) -> None:
+    """Exports as the flags say."""
+    out, shard_size = Path(options.out), parse_size(options.shard_size)
+    check_new(out)  # before the work
+    if bool(options.workdir) == bool(options.official):
+        raise UserError(
+            "give either --workdir, a run of launch.train, or --official, weights of that code"
+        )
+    if options.workdir:
+        if options.config:
+            raise UserError("--config goes with --official: a run has its own")
+        checkpoints = "best" if options.best else "checkpoints"
+        found = of_run(Path(options.workdir), options.weights, options.step, checkpoints)
+    else:
+        if not options.config:
+            raise UserError("--official wants --config, that of the same network")
+        for name in ("weights", "best"):
+            if options[name].present:
+                raise UserError(f"--{name} chooses weights of a run: leave it out with --official")
+        path = Path(options.official)
+        found = of_official(path, options.config, cli.config_name(), options.step)
+    export(found, out, options.layout, options.dtype, shard_size, cli.command())
+    files = sorted(out.glob("*.safetensors"))
+    size = sum(file.stat().st_size for file in files)
+    cli.say(f"Written: {out}, {size / 2**20:,.1f} MiB in {len(files)} shard(s)")
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+    flags.DEFINE_string("official", None, "Weights of the official code of RIN, with --config.")
+    cli.define_config()
+    flags.DEFINE_string("out", None, "Folder to write; must not be there.", required=True)
+    flags.DEFINE_enum("weights", "ema", WEIGHTS, "The moving average, or the raw parameters.")
+    flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the tensors.")
+    flags.DEFINE_enum("layout", "ours", LAYOUTS, "Names of the tensors.")
+    flags.DEFINE_string("shard_size", "2GiB", "Of a file, at most.")
+    flags.DEFINE_integer("step", None, "Checkpoint, the newest; with --official, if it is known.")
+    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    cli.run(lambda: main(flags.FLAGS), __doc__)
