@@ -120,7 +120,9 @@ def rin() -> ConfigDict:
             time_scaling=1000.0,
             dropout=0.0,
             drop_path=0.0,
+            attention="einsum",
             remat="none",
+            unroll=False,
             dtype="float32",
         )
     )
@@ -143,6 +145,7 @@ def diffussm() -> ConfigDict:
             positions="none",
             learned_variance=True,
             remat="none",
+            unroll=False,
             dtype="float32",
         )
     )

@@ -12,7 +12,7 @@ REMAT = ("none", "dots", "full")
 _STACKED = re.compile(r"^(blocks|process)(_\d+)?$")
 
 
-def stack(layer: Callable, length: int, remat: str) -> Callable:
+def stack(layer: Callable, length: int, remat: str, unroll: bool) -> Callable:
     """`length` layers of one shape as a scan: parameters get a leading layer axis.
 
     The layer, a module class or a function of (module, state, shared), gives (state, None).
@@ -20,6 +20,7 @@ def stack(layer: Callable, length: int, remat: str) -> Callable:
     Args:
       remat: 'none' keeps every activation, 'dots' the results of matmuls without a batch axis,
         'full' nothing but each layer's input.
+      unroll: compiles each layer by itself; the parameters are stacked all the same.
     """
     if remat != "none":
         policy = (
@@ -32,6 +33,7 @@ def stack(layer: Callable, length: int, remat: str) -> Callable:
         split_rngs={"params": True, "dropout": True},
         in_axes=nn.broadcast,
         length=length,
+        unroll=length if unroll else 1,
     )
 
 

@@ -37,6 +37,7 @@ class DiffuSSM(nn.Module):
       positions: 'none', as the paper draws it, or 'sin_cos': DiT's, of each position's first token.
       learned_variance: the output has variance channels after the data's.
       remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
+      unroll: writes all blocks out instead of scanning over them: faster, and slower to compile.
       dtype: of the blocks' matmuls; parameters, norms, the SSM and the residual stream are float32.
 
     Raises:
@@ -55,6 +56,7 @@ class DiffuSSM(nn.Module):
     positions: str = "none"
     learned_variance: bool = True
     remat: str = "none"
+    unroll: bool = False
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
@@ -115,7 +117,7 @@ class DiffuSSM(nn.Module):
             self.dtype,
             name="blocks",
         )
-        run = stack(lambda block, x, c: (block(x, c), None), self.layers, self.remat)
+        run = stack(lambda block, x, c: (block(x, c), None), self.layers, self.remat, self.unroll)
         x, _ = run(blocks, x, embedding)
 
         shift, scale = modulation(embedding, 2, self.dim, x.dtype)

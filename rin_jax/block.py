@@ -18,6 +18,7 @@ class CrossAttention(nn.Module):
     Attributes:
       width: total key width, min(latent, interface) in the reference.
       mlp_ratio: 0 leaves the MLP out.
+      form: of `MultiHeadAttention`.
     """
 
     heads: int
@@ -26,6 +27,7 @@ class CrossAttention(nn.Module):
     normalize_source: bool
     dtype: Dtype
     param_dtype: Dtype
+    form: str
 
     @nn.compact
     def __call__(self, x: jax.Array, source: jax.Array) -> jax.Array:
@@ -33,7 +35,9 @@ class CrossAttention(nn.Module):
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         if self.normalize_source:
             source = LayerNorm(**dtypes, name="source_norm")(source)
-        attention = MultiHeadAttention(self.heads, self.width, **dtypes, name="attention")
+        attention = MultiHeadAttention(
+            self.heads, self.width, **dtypes, form=self.form, name="attention"
+        )
         x = x + attention(LayerNorm(**dtypes, name="norm")(x), source)
         if self.mlp_ratio:
             x = x + FeedForward(self.mlp_ratio, **dtypes, name="mlp")(x)
@@ -46,6 +50,7 @@ class ProcessLayer(nn.Module):
     Attributes:
       heads, mlp_ratio: of the attention and of the MLP.
       dropout, drop_path: rates, when `train`; then the rng 'dropout' is needed.
+      form: of `MultiHeadAttention`.
     """
 
     heads: int
@@ -55,6 +60,7 @@ class ProcessLayer(nn.Module):
     train: bool
     dtype: Dtype
     param_dtype: Dtype
+    form: str
 
     @nn.compact
     def __call__(self, z: jax.Array, _: None = None) -> tuple[jax.Array, None]:
@@ -62,7 +68,9 @@ class ProcessLayer(nn.Module):
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         drop_path = DropPath(self.drop_path, self.train)
         normed = LayerNorm(**dtypes, name="norm")(z)
-        attention = MultiHeadAttention(self.heads, z.shape[-1], **dtypes, name="attention")
+        attention = MultiHeadAttention(
+            self.heads, z.shape[-1], **dtypes, form=self.form, name="attention"
+        )
         z = z + drop_path(attention(normed, normed))
         mlp = FeedForward(
             self.mlp_ratio, **dtypes, dropout=self.dropout, train=self.train, name="mlp"
@@ -81,6 +89,8 @@ class RINBlock(nn.Module):
       normalize_source: LayerNorm on the keys and values of the cross-attentions.
       dropout, drop_path: rates of the process, when `train`; then the rng 'dropout' is needed.
       dtype, param_dtype: of the matmuls and of the parameters.
+      form: of `MultiHeadAttention`.
+      unroll: writes the process layers out instead of scanning over them.
     """
 
     layers: int
@@ -94,6 +104,8 @@ class RINBlock(nn.Module):
     train: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
+    form: str = "einsum"
+    unroll: bool = False
 
     @nn.compact
     def __call__(
@@ -115,6 +127,7 @@ class RINBlock(nn.Module):
             self.read_write_heads,
             min(latents.shape[-1], interface.shape[-1]),
             normalize_source=self.normalize_source,
+            form=self.form,
             **dtypes,
         )
         source = interface
@@ -123,12 +136,13 @@ class RINBlock(nn.Module):
         latents = cross(mlp_ratio=self.latent_mlp_ratio, name="read")(latents, source)
         self.sow("intermediates", "latents_read", latents)
         if self.layers:
-            process = stack(ProcessLayer, self.layers, "none")(
+            process = stack(ProcessLayer, self.layers, "none", self.unroll)(
                 self.latent_heads,
                 self.latent_mlp_ratio,
                 self.dropout,
                 self.drop_path,
                 self.train,
+                form=self.form,
                 **dtypes,
                 name="process",
             )

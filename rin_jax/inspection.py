@@ -34,7 +34,7 @@ def look_inside(
     carry: dict[str, jax.Array],
 ) -> Inside:
     """Runs one pass, arguments as of `RIN`, and returns what it computed on its way."""
-    _, state = model.apply(
+    _, state = model.clone(attention="einsum").apply(  # the form that knows its weights
         {"params": params}, x_t, noise, condition, carry, mutable=["intermediates"]
     )
     sown = state["intermediates"]

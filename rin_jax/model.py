@@ -21,7 +21,7 @@ from diffusion_jax.errors import UserError, check_at_least, check_choice, check_
 from diffusion_jax.geometry import Geometry
 from diffusion_jax.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
-from rin_jax.attention import Dense, Dtype, LayerNorm, glorot
+from rin_jax.attention import Dense, Dtype, LayerNorm, check_form, glorot
 from rin_jax.block import RINBlock
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
 from rin_jax.positions import position_table
@@ -49,7 +49,9 @@ class RIN(nn.Module):
       normalize_source: LayerNorm on the keys and values of cross-attention.
       time_scaling: multiplies gamma, and bounds the coordinates of sin-cos positions.
       dropout, drop_path: rates, in the process layers only.
+      attention: 'einsum', or 'xla' or 'cudnn', see `MultiHeadAttention`.
       remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
+      unroll: writes all layers out instead of scanning over them: faster, and slower to compile.
       dtype, param_dtype: of the matmuls and of the parameters.
 
     Raises:
@@ -77,7 +79,9 @@ class RIN(nn.Module):
     time_scaling: float = 1000.0
     dropout: float = 0.0
     drop_path: float = 0.0
+    attention: str = "einsum"
     remat: str = "none"
+    unroll: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
 
@@ -145,7 +149,7 @@ class RIN(nn.Module):
 
         runs = [(layers, len(list(run))) for layers, run in itertools.groupby(self.process_layers)]
         for i, (layers, count) in enumerate(runs):
-            blocks = stack(RINBlock, count, self.remat)(
+            blocks = stack(RINBlock, count, self.remat, self.unroll)(
                 layers,
                 self.latent_heads,
                 self.latent_mlp_ratio,
@@ -156,6 +160,8 @@ class RIN(nn.Module):
                 self.drop_path,
                 train,
                 **self._dtypes,
+                form=self.attention,
+                unroll=self.unroll,
                 name=f"blocks_{i}",
             )
             (latents, interface), _ = blocks((latents, interface), read_only)
@@ -249,6 +255,7 @@ def _check(model: RIN) -> None:
     check_choice("interface_positions", model.interface_positions, POSITIONS)
     check_choice("self_conditioning", model.self_conditioning, SELF_CONDITIONING)
     check_choice("remat", model.remat, REMAT)
+    check_form(model.attention, model.dtype)
     for name in ("latent_dim", "interface_dim", "latent_heads", "read_write_heads"):
         check_at_least(name, getattr(model, name), 1)
     check_at_least("latent_mlp_ratio", model.latent_mlp_ratio, 1)

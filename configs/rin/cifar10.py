@@ -23,6 +23,7 @@ def get_config():
         num_classes=10,
         dropout=0.1,
         drop_path=0.1,
+        unroll=True,
     )
     config.objective.schedule = schedule("sigmoid", start=-3.0, end=3.0, tau=0.9)
     config.optimizer.update(learning_rate=3e-3, cosine_part=0.8)

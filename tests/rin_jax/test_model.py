@@ -1,5 +1,7 @@
 """What holds of the network whatever its weights."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from diffusion_jax.denoiser import NULL_LABEL, Condition, NoiseLevel
 from diffusion_jax.errors import UserError
 from rin_jax import RIN, Images, Tokens, Video
+from rin_jax.attention import Dropout
 
 SMALL = dict(
     num_latents=5,
@@ -114,17 +117,28 @@ def test_dropout_acts_in_training_only():
     assert jnp.abs(draws[0] - draws[2]).max() > 1e-3
 
 
-@pytest.mark.parametrize("remat", ["dots", "full"])
-def test_rematerialisation_changes_no_gradient(remat):
-    def gradient(remat):
-        model, params, inputs = make(perturb=0.1, remat=remat, process_layers=(1, 1))
+def test_dropout_drops_its_rate_and_keeps_the_mean():
+    x = jnp.ones((256, 512))
+    y = Dropout(0.1, train=True).apply({}, x, rngs={"dropout": jax.random.key(0)})
+    dropped = 6554 / 65536
+    assert set(np.unique(y)) == {0, np.float32(1 / (1 - dropped))}
+    sigma = math.sqrt(dropped * (1 - dropped) / x.size)
+    assert abs(np.mean(y == 0) - dropped) < 4 * sigma
+
+
+@pytest.mark.parametrize(
+    "change", [dict(remat="dots"), dict(remat="full"), dict(unroll=True), dict(attention="xla")]
+)
+def test_how_it_is_computed_changes_no_gradient(change):
+    def gradient(**change):
+        model, params, inputs = make(perturb=0.1, process_layers=(2, 2), **change)
 
         def loss(params):
             return jnp.mean(jnp.square(model.apply({"params": params}, *inputs).output))
 
         return jax.jit(jax.grad(loss))(params)
 
-    for ours, plain in zip(*map(jax.tree.leaves, (gradient(remat), gradient("none"))), strict=True):
+    for ours, plain in zip(*map(jax.tree.leaves, (gradient(**change), gradient())), strict=True):
         np.testing.assert_allclose(ours, plain, atol=1e-6)
 
 
@@ -163,6 +177,8 @@ def test_heads_need_not_divide_the_width():
         (dict(interface_dim=15, interface_positions="sin_cos"), "interface_dim is 15: sin-cos"),
         (dict(dropout=1.5), "dropout is 1.5: it is a rate"),
         (dict(remat="some"), "remat is 'some'"),
+        (dict(attention="flash"), "attention is 'flash'"),
+        (dict(attention="cudnn"), "attention is 'cudnn' and dtype float32: cuDNN's wants bfloat16"),
     ],
 )
 def test_what_cannot_work_is_refused_on_construction(changes, message):
