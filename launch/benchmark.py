@@ -4,6 +4,8 @@
     python -m launch.benchmark --config=configs/diffussm/imagenet256.py --phases=train,ssm \\
       --config.train.batch_size=8 --vary=model.remat=none,dots,full --out=docs/benchmarks/xl_remat
     python -m launch.benchmark --config=configs/rin/cifar10.py --vary=model.dtype=float32,bfloat16
+    python -m launch.benchmark --config=configs/rin/cifar10.py --vary=model.unroll=False,True
+    python -m launch.benchmark --config=configs/rin/cifar10.py --vary=model.attention=einsum,xla
 
 Each program is compiled, called twice, then timed for --seconds, waiting for its results: the
 median, with the lowest and highest. --vary takes the values of a field in turn, call by call, and
@@ -19,6 +21,7 @@ launch.benchmark_data the reading of images.
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import flags
@@ -55,8 +58,20 @@ def variants(config: ConfigDict, vary: str | None) -> dict[str, ConfigDict]:
     made = {}
     for value in values.split(","):
         made[value] = config.copy_and_resolve_references()
-        made[value].update_from_flattened_dict({name: type(fields[name])(value)})
+        made[value].update_from_flattened_dict({name: _parsed(name, value, type(fields[name]))})
     return made
+
+
+def _parsed(name: str, value: str, kind: type) -> Any:
+    """`value` as what the field is."""
+    if kind is bool and value in ("True", "False"):
+        return value == "True"
+    try:
+        if kind in (int, float, str):
+            return kind(value)
+    except ValueError:
+        pass
+    raise UserError(f"--vary has {value!r}, which is no {kind.__name__}, as {name} is")
 
 
 def record(name: str, value: str, phase: Phase, taken: list[float], ceilings: Ceilings) -> dict:

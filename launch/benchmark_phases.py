@@ -138,9 +138,10 @@ def ssm(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase | None:
     if config.model.name != "diffussm":
         return None
     size, model = config.train.batch_size, experiment.denoiser
-    length = model.geometry.num_tokens * model.expansion
     layer = BidirectionalSSM(model.state_size, model.start, model.form)
-    u = jax.random.normal(jax.random.key(0), (size, length, model.dim)).astype(model.dtype)
+    u = jax.random.normal(jax.random.key(0), (size, model.geometry.num_tokens, model.dim)).astype(
+        model.dtype
+    )
     params = jax.jit(layer.init)(jax.random.key(1), u[:1, :16])
     u = jax.device_put(u, by_example(mesh))
 

@@ -38,6 +38,13 @@ def test_a_field_is_varied_with_its_type():
     found = benchmark.variants(tiny.config(), "train.batch_size=8,32")
     assert {value: config.train.batch_size for value, config in found.items()} == {"8": 8, "32": 32}
     assert list(benchmark.variants(tiny.config(), None)) == [""]
+    found = benchmark.variants(tiny.config(), "model.unroll=False,True")
+    assert [config.model.unroll for config in found.values()] == [False, True]
+
+
+def test_a_value_of_another_type_is_refused():
+    with pytest.raises(UserError, match="'yes', which is no bool, as"):
+        benchmark.variants(tiny.config(), "model.unroll=yes")
 
 
 @pytest.mark.parametrize("vary", ["model.remat", "model.remats=none,full"])
