@@ -23,7 +23,7 @@ from launch.workdir import START, differing, flatten, read_workdir
 REWARM_STEPS = 1000
 
 # Fields of the model that its parameters do not depend on, nor what they mean.
-_MAY_DIFFER = ("remat", "dtype", "dropout", "drop_path", "form")
+_MAY_DIFFER = ("remat", "dtype", "dropout", "drop_path", "form", "attention", "unroll")
 
 
 class Start(NamedTuple):

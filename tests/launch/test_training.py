@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import tiny
@@ -37,6 +38,25 @@ def test_a_run_leaves_what_its_summary_says(finished):
     for step in (3, 6):
         grid = np.asarray(Image.open(finished / "grids" / f"{step:08d}.png"))
         assert grid.shape == (2 * 34, 10 * 34, 3)  # ten classes across, 8 pixels enlarged to 32
+
+
+def test_nothing_is_compiled_after_the_first_steps(finished, tmp_path):
+    """Twice the steps, grids and checkpoints take as many compilations."""
+    compiled = []
+
+    def listen(event: str, seconds: float, **_) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            compiled[-1] += 1
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for steps in (3, 6):
+            compiled.append(0)
+            config = tiny.config(train__steps=steps, train__grid_every=3, train__grid_size=20)
+            train.run(config, tmp_path / str(steps))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    assert compiled[0] == compiled[1] > 0
 
 
 def test_one_device_gives_the_curve_of_eight(finished, tmp_path):
