@@ -170,6 +170,29 @@ def loss(
     Returns:
       A float32 (or wider) scalar.
     """
+    error, bound = _errors(denoiser, params, objective, x0, condition, draws, True, dropout_key)
+    squared_error = jnp.mean(jnp.square(error))
+    return squared_error if bound is None else squared_error + jnp.mean(bound)
+
+
+def losses(
+    denoiser: Any,
+    params: Any,
+    objective: Objective,
+    x0: jax.Array,
+    condition: Condition,
+    draws: Draws,
+) -> jax.Array:
+    """(B,) the `loss` of each example, without dropout; arguments as there."""
+    error, bound = _errors(denoiser, params, objective, x0, condition, draws, False, None)
+    squared_errors = jnp.mean(jnp.square(error), axis=tuple(range(1, error.ndim)))
+    return squared_errors if bound is None else squared_errors + bound
+
+
+def _errors(
+    denoiser, params, objective: Objective, x0, condition, draws: Draws, train: bool, dropout_key
+) -> tuple[jax.Array, jax.Array | None]:
+    """The error, shaped like x0, and the bound (B,), None where variances are not learned."""
     noise = noise_level(objective.schedule, draws.t)
     x_t = process.diffuse(x0, draws.eps, noise)
 
@@ -181,7 +204,7 @@ def loss(
         if dropout_key is not None:
             rngs = {"dropout": jax.random.fold_in(dropout_key, pass_index)}
         first = jax.tree.map(lambda part: part[:count], (x_t, noise, kept))
-        return denoise(denoiser, params, objective, *first, carry, train=True, rngs=rngs)
+        return denoise(denoiser, params, objective, *first, carry, train=train, rngs=rngs)
 
     carry = _carry(denoiser, objective, draws, x0.shape[0], run)
     output = run(1, x0.shape[0], carry).output.astype(x0.dtype)
@@ -196,10 +219,9 @@ def loss(
     else:
         v_hat = output if objective.prediction == "v" else process.velocity(x0_hat, eps_hat, noise)
         error = process.velocity(x0, draws.eps, noise) - v_hat
-    squared_error = jnp.mean(jnp.square(error))
     if objective.variance == "fixed":
-        return squared_error
-    return squared_error + jnp.mean(_bound(objective, x0, x_t, output, spread, draws.t))
+        return error, None
+    return error, _bound(objective, x0, x_t, output, spread, draws.t)
 
 
 def _bound(objective: Objective, x0, x_t, output, spread, t) -> jax.Array:

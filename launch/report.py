@@ -233,6 +233,9 @@ def _commands(workdir: Path, config: ConfigDict, train: str, finished: bool) -> 
     )
     if config.model.geometry.kind == "images":
         commands["Look inside the network, for this page:"] = f"python -m launch.inspect {at}"
+    commands["Measure loss by noise level, gradients and latents, for this page:"] = (
+        f"python -m launch.diagnose {at}"
+    )
     if config.data.name == "digits":
         commands["Score samples:"] = f"python -m launch.quickstart {at}"
     elif config.model.geometry.kind == "video":

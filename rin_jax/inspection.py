@@ -16,13 +16,18 @@ class Inside(NamedTuple):
     Attributes:
       read: (blocks, B, M, S) float32 or wider, the share of each token in what each latent reads,
         mean over the heads; sums to 1 over S. The data's tokens come first.
-      latents_before, latents: (B, M, D) float32 or wider, before the first block, with
-        what was carried, and after the last.
+      latents_before: (B, M, D) float32 or wider, before the first block, with what was carried.
+      latents_after: (blocks, B, M, D), after each block.
     """
 
     read: jax.Array
     latents_before: jax.Array
-    latents: jax.Array
+    latents_after: jax.Array
+
+    @property
+    def latents(self) -> jax.Array:
+        """(B, M, D) after the last block."""
+        return self.latents_after[-1]
 
 
 def look_inside(
@@ -40,10 +45,9 @@ def look_inside(
     sown = state["intermediates"]
     runs = sum(name.startswith("blocks_") for name in sown)
     weights = [sown[f"blocks_{i}"]["read"]["attention"]["weights"][0] for i in range(runs)]
-    before, after = (
-        sown[name][0].astype(model.param_dtype) for name in ("initial_latents", "latents")
-    )
-    return Inside(jnp.concatenate(weights).mean(axis=2), before, after)
+    before = sown["initial_latents"][0].astype(model.param_dtype)
+    after = jnp.concatenate([sown[f"blocks_{i}"]["latents"][0] for i in range(runs)])
+    return Inside(jnp.concatenate(weights).mean(axis=2), before, after.astype(model.param_dtype))
 
 
 def read_maps(read: jax.Array, tokens: int) -> jax.Array:
@@ -93,3 +97,17 @@ def drift(before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:
     lengths = [jnp.linalg.norm(z, axis=axes) for z in (before, after)]
     change = jnp.linalg.norm(after - before, axis=axes) / lengths[1]
     return change, (before * after).sum(axis=axes) / (lengths[0] * lengths[1])
+
+
+def statistics(latents: jax.Array) -> dict[str, jax.Array]:
+    """Over all numbers of all latents, (..., M, D) -> four of (...).
+
+    'mean', 'std', 'norm', the Euclidean length, and 'max' of the absolute values.
+    """
+    axes = (-2, -1)
+    return {
+        "mean": latents.mean(axis=axes),
+        "std": latents.std(axis=axes),
+        "norm": jnp.linalg.norm(latents, axis=axes),
+        "max": jnp.abs(latents).max(axis=axes),
+    }

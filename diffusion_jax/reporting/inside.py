@@ -77,13 +77,18 @@ def draw_maps(
 
 
 def draw_curves(
-    path: Path, panels: dict[str, dict[str, np.ndarray]], x: np.ndarray, x_name: str
+    path: Path,
+    panels: dict[str, dict[str, np.ndarray]],
+    x: np.ndarray,
+    x_name: str,
+    logarithmic: tuple[str, ...] = (),
 ) -> None:
     """Panels one below the other: mean and standard error over samples.
 
     Args:
       panels: what is measured -> {name of a line: (len(x), samples)}. Lines whose names differ
         only after a comma have one colour, and dashes from the second on.
+      logarithmic: panels of this scale.
     """
     figure, axes = _figure(6.5, 3.0 * len(panels) + 0.2, len(panels), sharex=True)
     for ax, (name, lines) in zip(axes[:, 0], panels.items(), strict=True):
@@ -96,10 +101,40 @@ def draw_curves(
             ax.plot(x, mean, style, color=colour, label=line)
             ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
         ax.set_ylabel(name)
+        ax.set_yscale("log" if name in logarithmic else "linear")
         ax.grid(alpha=0.3)
         ax.legend(fontsize=8)
     axes[-1, 0].set_xlabel(x_name)
-    axes[-1, 0].locator_params(axis="x", integer=True)
+    axes[-1, 0].locator_params(axis="x", integer=np.issubdtype(x.dtype, np.integer))
+    _save(figure, path)
+
+
+def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
+    """A row of dots for each module, a dot for each of its layers, side by side in panels.
+
+    Args:
+      panels: what is measured -> {module: values of any shape, layers in C order}; () for a
+        module outside of stacks, which is grey. Zeros are left out.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+
+    colour_map, names = colormaps["viridis"], list(next(iter(panels.values())))
+    width, height = 1.6 + 3.0 * len(panels), 0.24 * len(names) + 1.4
+    figure, axes = _figure(width, height, 1, len(panels), sharey=True)
+    for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
+        for row, name in enumerate(names):
+            found = np.ravel(values[name])
+            depth = (np.arange(found.size) + 0.5) / found.size
+            colours = colour_map(depth) if np.ndim(values[name]) else "0.45"
+            ax.scatter(found, np.full(found.size, row), 22, colours, zorder=2)
+        ax.set(xscale="log", xlabel=title)
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_yticks(range(len(names)), names, fontsize=9)
+    axes[0, 0].invert_yaxis()
+    dots = ScalarMappable(cmap=colour_map)
+    bar = figure.colorbar(dots, ax=axes, location="bottom", shrink=0.5, aspect=40)
+    bar.set_ticks([0, 1], labels=["first layer of a stack", "last"])
     _save(figure, path)
 
 

@@ -1,0 +1,103 @@
+"""What a network's loss and gradient are made of: noise levels, modules, layers."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax import objectives
+from diffusion_jax.sampling import sample_keys
+from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.stack import layer_axes, names
+from diffusion_jax.training.step import Batch, split_batch
+
+
+def make_level_losses(
+    denoiser: Any,
+    objective: objectives.Objective,
+    mesh: Mesh,
+    *,
+    seed: int,
+    carried: bool,
+    conditioning_frames: int = 0,
+) -> Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]:
+    """The loss of each example at given times, all labels kept and without dropout.
+
+    The noise of an example is keyed by (seed, its index), and the same at all times.
+
+    Args:
+      carried: each main pass begins with the carry of a pass before it, as in training with
+        self-conditioning; or with none.
+
+    Returns:
+      (params, batch, indices (B,) int32, times (T,) in [0, 1)) -> (T, B) float32.
+    """
+    measured = dataclasses.replace(
+        objective,
+        label_dropout=0.0,
+        self_conditioning="mask" if carried else "none",
+        self_conditioning_rate=1.0,
+    )
+
+    def run(params, batch: Batch, indices: jax.Array, times: jax.Array) -> jax.Array:
+        keys = sample_keys(seed, indices)
+        x0, condition = split_batch(batch, keys, objective.input_scale, conditioning_frames)
+        draws = objectives.draw(keys, x0.shape[1:])
+        kept = jnp.ones_like(draws.keep_carry)
+
+        def at(t: jax.Array) -> jax.Array:
+            chosen = draws._replace(t=jnp.broadcast_to(t, draws.t.shape), keep_carry=kept)
+            return objectives.losses(denoiser, params, measured, x0, condition, chosen)
+
+        return jax.lax.map(at, times)
+
+    in_shardings = (None, by_example(mesh), by_example(mesh), replicated(mesh))
+    return jax.jit(within(mesh, run), in_shardings=in_shardings)
+
+
+def make_gradient(
+    denoiser: Any,
+    objective: objectives.Objective,
+    mesh: Mesh,
+    *,
+    seed: int,
+    conditioning_frames: int = 0,
+) -> Callable[[Any, Batch, jax.Array], Any]:
+    """The gradient of the training loss, masks and dropout included.
+
+    Times, noise and masks of an example are keyed by (seed, its index).
+
+    Returns:
+      (params, batch, indices (B,) int32) -> a tree like params, and as they are sharded.
+    """
+
+    def loss(params, batch: Batch, indices: jax.Array) -> jax.Array:
+        keys = sample_keys(seed, indices)
+        x0, condition = split_batch(batch, keys, objective.input_scale, conditioning_frames)
+        draws = objectives.draw(keys, x0.shape[1:])
+        return objectives.loss(denoiser, params, objective, x0, condition, draws, keys[0])
+
+    def run(params, batch: Batch, indices: jax.Array) -> Any:
+        gradient = within(mesh, jax.grad(loss))(params, batch, indices)
+        return jax.lax.with_sharding_constraint(gradient, of_state(params, mesh))
+
+    return jax.jit(run, in_shardings=(None, by_example(mesh), by_example(mesh)))
+
+
+def module_norms(params: Any) -> dict[str, np.ndarray]:
+    """Euclidean norms by module, of parameters or of a tree like them.
+
+    A module is what is on top of the tree ('readout'), or lies in a stack that is there
+    ('blocks_0/read'). Of a stack there is a norm for each layer: the arrays have as many axes as
+    stacks are nested, () for modules outside.
+    """
+    squares: dict[str, jax.Array] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        layers, parts = layer_axes(path), names(path)
+        module = "/".join(parts[: 2 if layers else 1])
+        square = jnp.sum(jnp.square(leaf), axis=tuple(range(layers, leaf.ndim)))
+        squares[module] = squares[module] + square if module in squares else square
+    return {module: np.sqrt(square) for module, square in jax.device_get(squares).items()}
