@@ -51,6 +51,9 @@ def base(model: ConfigDict) -> ConfigDict:
                 clip_norm=0.0,
             ),
             ema_decay=0.9999,
+            # diffusion_jax.training.power_ema: EMAs of these widths, as (0.05, 0.1), stored every
+            # so many steps, from which launch.posthoc_ema makes others; by default none
+            posthoc_ema=dict(sigma_rels=(), every=5_000),
             train=dict(
                 steps=150_000,
                 batch_size=1024,

@@ -109,6 +109,20 @@ class Checkpoints:
             ) from error
 
 
+def save_once(directory: Path, step: int, state: Any, keep_every: int = 0) -> None:
+    """Saves a tree, unless it is there from before the run was stopped, and waits for it.
+
+    Args:
+      keep_every: see `Checkpoints`, of which the newest is kept, too.
+
+    Raises:
+      UserError: if the directory cannot be written.
+    """
+    with contextlib.closing(Checkpoints(directory, keep_every=keep_every)) as checkpoints:
+        if step > (checkpoints.latest() or 0):
+            checkpoints.save(step, state)
+
+
 def restore_newest(
     directory: Path, template: TrainState, step: int | None = None
 ) -> TrainState | None:

@@ -26,7 +26,8 @@ from diffusion_jax.schedules import TABLES, make_schedule
 from diffusion_jax.sharding import Mesh
 from diffusion_jax.tables import Table
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
-from diffusion_jax.training.state import TrainState, create_state
+from diffusion_jax.training.power_ema import gamma_of
+from diffusion_jax.training.state import TrainState, create_state, tracked
 from diffusion_jax.training.step import make_train_step
 from diffussm_jax import DiffuSSM
 from rin_jax import RIN
@@ -49,6 +50,7 @@ class Experiment:
       num_classes: 0 for unconditional.
       autoencoder: None for a network of pixels; for one of latents the path of the weights, which
         may be ''.
+      ema_powers: exponents of the averages that a run stores, see `power_ema`; () for none.
     """
 
     denoiser: Any
@@ -59,6 +61,7 @@ class Experiment:
     sample_shape: tuple[int, ...]
     num_classes: int
     autoencoder: str | None
+    ema_powers: tuple[float, ...]
 
     @property
     def conditioning_frames(self) -> int:
@@ -80,7 +83,8 @@ class Experiment:
     def state_of(self, params: Any, total_steps: int) -> TrainState:
         """The state with these parameters and fresh moments."""
         optimizer = make_optimizer(self.optimizer, total_steps)
-        return create_state(params, optimizer, self.optimizer.start_step)
+        state = create_state(params, optimizer, self.optimizer.start_step)
+        return tracked(state, len(self.ema_powers))
 
     def train_step(self, config: ConfigDict, state: TrainState, mesh: Mesh) -> Callable:
         """`diffusion_jax.training.step.make_train_step` of this network, as its config says."""
@@ -92,6 +96,7 @@ class Experiment:
             mesh,
             seed=config.seed,
             ema_decay=config.ema_decay,
+            ema_powers=self.ema_powers,
             accumulate=config.train.accumulate,
             conditioning_frames=self.conditioning_frames,
         )
@@ -181,6 +186,8 @@ def build(config: ConfigDict) -> Experiment:
     for name in ("keep_every", "grid_every", "eval_every"):
         check_at_least(f"train.{name}", config.train[name], 0)
     check_rate("ema_decay", config.ema_decay)
+    check_at_least("posthoc_ema.every", config.posthoc_ema.every, 1)
+    ema_powers = tuple(map(gamma_of, config.posthoc_ema.sigma_rels))
     fields = dict(config.objective)
     objective = Objective(**{**fields, "schedule": make_schedule(**fields["schedule"])})
     denoiser = build_denoiser(config.model)
@@ -209,6 +216,7 @@ def build(config: ConfigDict) -> Experiment:
         sample_shape,
         denoiser.num_classes,
         config.autoencoder.weights if latents else None,
+        ema_powers,
     )
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffusion_jax.checkpoints import Checkpoints
+from diffusion_jax.checkpoints import save_once
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.extractor import make_extractor
@@ -69,15 +69,8 @@ def make_evaluator(
             records = read_lines(workdir / METRICS)
             earlier.extend(r["fid"] for r in records if "fid" in r and r["step"] < step)
         if metrics["fid"] < min(earlier, default=math.inf):
-            _keep(workdir, step, state)
+            save_once(workdir / "best", step, state)
         earlier.append(metrics["fid"])
         return metrics
 
     return evaluate
-
-
-def _keep(workdir: Path, step: int, state: TrainState) -> None:
-    best = Checkpoints(workdir / "best")
-    if step > (best.latest() or 0):  # else it is there, from before the run was stopped
-        best.save(step, state)
-    best.close()

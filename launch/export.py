@@ -72,17 +72,22 @@ def of_run(
     check_choice("--weights", weights, WEIGHTS)
     config = read_workdir(workdir)
     state = restore_state(workdir / checkpoints, config, build(config), make_mesh(1), step)
+    about = about_run(workdir, config, int(state.step), weights)
+    return Found(getattr(state, weights), config, about)
+
+
+def about_run(workdir: Path, config: ConfigDict, step: int, weights: str) -> dict[str, Any]:
+    """What provenance.json says of weights of a run."""
     data, start = workdir / "data.json", read_start(workdir)
-    about = {
+    return {
         "config": read_run(workdir)["config"],
         "weights": weights,
-        "step": int(state.step),
-        "images_seen": int(state.step) * config.train.batch_size,
+        "step": step,
+        "images_seen": step * config.train.batch_size,
         "seed": config.seed,
         "data": json.loads(data.read_text()) if data.exists() else None,
         "start": start._asdict() if start else None,
     }
-    return Found(getattr(state, weights), config, about)
 
 
 def of_official(path: Path, config: ConfigDict, name: str, step: int | None = None) -> Found:

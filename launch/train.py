@@ -39,6 +39,7 @@ from launch.build import Experiment, build, build_source
 from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
+from launch.posthoc_ema import make_storer
 from launch.report import write_report
 from launch.start import Start, find_start, starting_params
 from launch.workdir import open_workdir
@@ -73,6 +74,9 @@ def run(
         callbacks.append((every, draw_grid))
     if every := config.train.eval_every:
         callbacks.append((every, make_evaluator(config, experiment, mesh, workdir)))
+    if experiment.ema_powers:
+        store = make_storer(workdir)
+        callbacks.append((config.posthoc_ema.every, store))
     kind = jax.devices()[0].device_kind
     about = {"config": name, "command": command, "devices": f"{mesh.size} x {kind}"}
     open_workdir(workdir, config, source, about, start and start._asdict())
@@ -83,6 +87,9 @@ def run(
     with contextlib.closing(folder) as checkpoints:
         state = _initial_state(config, experiment, checkpoints, mesh, workdir, start)
         first = int(state.step)
+        every = config.posthoc_ema.every
+        if experiment.ema_powers and first and (first % every == 0 or first == total):
+            store(first, state)  # which a run that was stopped there has not done
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         cli.say(
             f"{count / 1e6:.2f}M parameters, {len(source):,} examples, "

@@ -19,7 +19,7 @@ START = "start.json"
 # may change: that they are the same is told by their fingerprint.
 _MAY_CHANGE = (
     *("train.", "sampling.", "mesh.", "evaluation."),
-    *("data.path", "autoencoder.weights"),
+    *("data.path", "autoencoder.weights", "posthoc_ema.every"),
 )
 _MUST_STAY = ("train.batch_size", "train.accumulate")
 
@@ -49,7 +49,8 @@ def open_workdir(
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         if (workdir / "config.json").exists():
-            _check_same(workdir, read_workdir(workdir).to_dict(), json.loads(config.to_json()))
+            old, new = (json.loads(c.to_json()) for c in (read_workdir(workdir), config))
+            _check_same(workdir, old, new)
         if (workdir / "data.json").exists():
             _check_same_data(workdir, json.loads((workdir / "data.json").read_text()), data)
         # start.json first: a config without it says that there was none.

@@ -1,6 +1,6 @@
 """One jitted train step: loss, gradient, optimizer, EMA."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,7 @@ from diffusion_jax import objectives, process
 from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.training import power_ema
 from diffusion_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -53,6 +54,7 @@ def make_train_step(
     *,
     seed: int,
     ema_decay: float,
+    ema_powers: Sequence[float] = (),
     accumulate: int = 1,
     conditioning_frames: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
@@ -64,6 +66,7 @@ def make_train_step(
 
     Args:
       state: of arrays or of their shapes; decides nothing but how the step's state is sharded.
+      ema_powers: exponents of the averages of a `TrackedState`, see `power_ema`.
 
     Returns:
       (state, batch) -> (state, {'loss', 'gradient_norm'}), float32 scalars.
@@ -97,8 +100,14 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = optax.incremental_update(params, state.ema, 1 - ema_decay)
-        metrics = {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
-        return TrainState(state.step + 1, params, ema, opt_state), metrics
+        after = state.replace(step=state.step + 1, params=params, ema=ema, opt_state=opt_state)
+        if ema_powers:
+            emas = (
+                optax.incremental_update(params, old, power_ema.update_rate(gamma, after.step))
+                for gamma, old in zip(ema_powers, state.power_emas, strict=True)
+            )
+            after = after.replace(power_emas=tuple(emas))
+        return after, {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
 
     state_sharding = of_state(state, mesh)
     return jax.jit(

@@ -1,0 +1,146 @@
+"""Makes EMA weights of any width from one run that stored its averages.
+
+    python -m launch.train --config=... --workdir=runs/x --config.posthoc_ema.sigma_rels=0.05,0.1
+    python -m launch.posthoc_ema --workdir=runs/x --sigma_rel=0.03,0.05,0.1,0.2
+    python -m launch.evaluate --init_from=runs/x/ema/step150000_sigma0.2 ...
+
+A width sigma_rel is the standard deviation of the averaged steps in parts of the training until
+then (arXiv 2312.02696, section 3). Every width is written as launch.export writes weights, to
+WORKDIR/ema or --out. What the stored averages cannot make of its profile, in parts of that, is
+printed; it grows towards 0 and towards widths that were not reached before the first was stored.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import flags
+
+from diffusion_jax import hosts
+from diffusion_jax.checkpoints import abstract_like, restore_newest, save_once
+from diffusion_jax.errors import UserError
+from diffusion_jax.exports import is_export
+from diffusion_jax.sharding import make_mesh, of_state
+from diffusion_jax.training.power_ema import Profile, gamma_of, weights
+from diffusion_jax.training.state import TrackedState
+from launch import cli
+from launch.build import build
+from launch.export import Found, about_run, export
+from launch.workdir import read_workdir
+
+FOLDER = "posthoc_ema"  # of a run directory: the stored averages, a folder for each step
+
+
+def make_storer(workdir: Path) -> Callable[[int, TrackedState], None]:
+    """(step, state) -> stores the averages of the state."""
+
+    def store(step: int, state: TrackedState) -> None:
+        save_once(workdir / FOLDER, step, {"power_emas": state.power_emas}, keep_every=1)
+
+    return store
+
+
+def stored_steps(workdir: Path) -> list[int]:
+    """Those whose averages a run has stored, in order.
+
+    Raises:
+      UserError: if there are none.
+    """
+    names = (path.name for path in (workdir / FOLDER).glob("*"))
+    if steps := sorted(int(name) for name in names if name.isdigit()):
+        return steps
+    raise UserError(
+        f"--workdir {workdir} has stored no averages: train with "
+        "--config.posthoc_ema.sigma_rels=0.05,0.1 (from the start: the weights of a run that has "
+        "none are gone)"
+    )
+
+
+def write(
+    workdir: Path,
+    sigma_rels: Sequence[float],
+    command: str,
+    step: int | None = None,
+    out: Path | None = None,
+) -> dict[float, Path]:
+    """Writes the EMAs of these widths at a step, the last by default; those that are there stay.
+
+    Args:
+      command: what was called.
+
+    Returns:
+      {width: its folder, in `out` or WORKDIR/ema}.
+
+    Raises:
+      UserError: for a run that stored none, a step that it did not store, or what is no width.
+    """
+    config, steps = read_workdir(workdir), stored_steps(workdir)
+    step = step or steps[-1]
+    if step not in steps:
+        raise UserError(f"--step is {step}: averages are stored of {_few(steps)}")
+    experiment, mesh = build(config), make_mesh(**config.mesh)
+    shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
+    one = abstract_like(shapes, of_state(shapes, mesh))
+    template = {"power_emas": tuple(one for _ in experiment.ema_powers)}
+    steps = [each for each in steps if each <= step]
+    stored = [Profile(gamma, each) for each in steps for gamma in experiment.ema_powers]
+    wanted = {width: weights(stored, Profile(gamma_of(width), step)) for width in sigma_rels}
+    folders = {
+        width: (out or workdir / "ema") / f"step{step}_sigma{width:g}" for width in sigma_rels
+    }
+
+    for width, folder in folders.items():
+        factors, missed = wanted[width]
+        cli.say(f"sigma_rel {width:g}: {missed:.1%} of its profile missed, {folder}")
+        if is_export(folder):
+            continue
+        parts = zip(steps, factors.reshape(len(steps), -1), strict=True)
+        params = _summed(workdir / FOLDER, list(parts), template)
+        about = about_run(workdir, config, step, f"EMA of sigma_rel {width:g}")
+        about |= {"sigma_rel": width, "missed": missed}
+        export(Found(params, config, about), folder, command=command)
+    return folders
+
+
+def _summed(folder: Path, parts: list[tuple[int, np.ndarray]], template: Any) -> Any:
+    """The weighted sum of stored averages, in float64 and then float32.
+
+    Args:
+      parts: (step, a factor for each of its averages).
+    """
+    total = jax.tree.map(lambda leaf: np.zeros(leaf.shape), template["power_emas"][0])
+    with cli.progress(len(parts), "steps") as bar:
+        for step, factors in parts:
+            stored = restore_newest(folder, template, step)["power_emas"]
+            for factor, average in zip(factors, hosts.to_host(stored), strict=True):
+                total = jax.tree.map(lambda sum, leaf, f=factor: sum + f * leaf, total, average)
+            bar.update()
+    return jax.tree.map(lambda leaf: leaf.astype(np.float32), total)
+
+
+def _few(steps: list[int]) -> str:
+    """'500, 1000, ..., 4000'."""
+    shown = [str(step) for step in steps]
+    return ", ".join(shown if len(shown) < 8 else [*shown[:3], "...", shown[-1]])
+
+
+def main(options: flags.FlagValues) -> None:
+    """Writes as the flags say."""
+    try:
+        widths = [float(width) for width in options.sigma_rel]
+    except ValueError as error:
+        raise UserError(f"--sigma_rel is {options.sigma_rel}: give numbers, as 0.05,0.1") from error
+    out = Path(options.out) if options.out else None
+    folders = write(Path(options.workdir), widths, cli.command(), options.step, out)
+    cli.say("\n".join(["Written:", *map(str, folders.values())]))
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
+    flags.DEFINE_list("sigma_rel", None, "Widths, as 0.03,0.1: above 0, at most 0.2886.")
+    flags.DEFINE_integer("step", None, "At which averages are stored; the last.")
+    flags.DEFINE_string("out", None, "Folder for the folders; WORKDIR/ema.")
+    flags.mark_flags_as_required(["workdir", "sigma_rel"])
+    cli.run(lambda: main(flags.FLAGS), __doc__)
