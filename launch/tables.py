@@ -48,16 +48,16 @@ def tables(results: dict[str, Result]) -> str:
                 ours = _take(left, {row.config}, row.guidance)
                 lines += ours or [{"model": f"ours, {row.config}"}]
         lines += _take(left, {row.config for row in rows if row.config})
-        parts.append(f"## {title}\n\n{_markdown(_cells(lines))}")
+        parts.append(f"## {title}\n\n{markdown(_cells(lines))}")
     if left:
         lines = [_ours(result, where) for where, result in left.items()]
-        parts.append(f"## Others\n\n{_markdown(_cells(lines))}")
+        parts.append(f"## Others\n\n{markdown(_cells(lines))}")
     return "\n\n".join(parts)
 
 
 def beside_published(result: Result) -> str:
     """The published rows of a result's config, and the result below them."""
-    return _markdown(compare(result.config, {"": result}))
+    return markdown(compare(result.config, {"": result}))
 
 
 def compare(config: str, results: dict[str, Result]) -> list[list[str]]:
@@ -117,7 +117,8 @@ def _cells(lines: list[Line]) -> list[list[str]]:
     return [titles, *([line.get(title, "") for title in titles] for line in lines)]
 
 
-def _markdown(table: list[list[str]]) -> str:
+def markdown(table: list[list[str]]) -> str:
+    """Titles and rows as a table."""
     titles, *rows = table
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows))
 

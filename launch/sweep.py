@@ -1,0 +1,163 @@
+"""Scores a run at several values of one field: FID against steps, guidance or the width of the EMA.
+
+    python -m launch.sweep --workdir=runs/cifar10 --vary=steps=10,20,50,100,250 --num=5000 \\
+      --reference=data/references/cifar10.npz --inception=inception.npz
+    python -m launch.sweep --workdir=runs/xl --vary=guidance=0,0.25,0.5,1 ...
+    python -m launch.sweep --workdir=runs/x --vary=sigma_rel=0.03,0.05,0.1,0.2 ...
+
+Each point is what launch.evaluate writes, whose other flags it takes; what is there is not computed
+again. Prints a table, and draws the curves for the run's report. FID depends on --num: compare
+points of one curve. sigma_rel wants a run that stored its averages (see launch.posthoc_ema).
+"""
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from diffusion_jax import hosts
+from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.evaluation.inception_weights import load_inception
+from diffusion_jax.evaluation.references import load_reference
+from diffusion_jax.evaluation.results import FILE, Result, read_result
+from diffusion_jax.reporting.pictures import Picture, save_picture
+from launch import cli, distributed, posthoc_ema, sample
+from launch.build import build
+from launch.evaluate import score
+from launch.scoring import sample_run
+from launch.tables import compare, markdown
+from launch.workdir import read_workdir
+
+FIELDS = {"steps": int, "guidance": float, "sigma_rel": float}
+NAMES = {
+    "steps": "reverse steps",
+    "guidance": "guidance weight",
+    "sigma_rel": "sigma_rel of the EMA",
+}
+METRICS = {  # that are drawn
+    "fid": "FID",
+    "sfid": "sFID",
+    "inception_score": "Inception Score",
+    "kid": "KID",
+    "precision": "precision",
+    "recall": "recall",
+}
+
+
+def parse_vary(text: str) -> tuple[str, list[float]]:
+    """('steps', [10, 20]) of 'steps=10,20'.
+
+    Raises:
+      UserError: for another field, or what are no values of it.
+    """
+    field, _, values = text.partition("=")
+    check_choice("--vary", field, FIELDS)
+    try:
+        return field, sorted({FIELDS[field](value) for value in values.split(",")})
+    except ValueError as error:
+        raise UserError(f"--vary is {text!r}: give values with commas, as steps=10,20") from error
+
+
+def sweep(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Result]]:
+    """(the field, the result at each of its values).
+
+    Raises:
+      UserError: before any sampling, for values that the run cannot have.
+    """
+    field, values = parse_vary(options.vary)
+    given = {"out": options.out, "steps": options.steps, "guidance": options.guidance}
+    for name in ("out", field):
+        if given.get(name) is not None:
+            raise UserError(f"--vary={options.vary}: leave out --{name}, each point has its own")
+    reference, inception = Path(options.reference), Path(options.inception)
+    compared, weights = load_reference(reference).about(), load_inception(inception).sha256
+    found = {}
+    for value in at_each(options, field, values):
+        out, about = sample_run(options)
+        written = read_result(out / FILE) if (out / FILE).exists() else None
+        hosts.wait_for_all("looked")
+        same = written and (written.reference, written.weights["inception"]) == (compared, weights)
+        found[value] = (
+            written
+            if same
+            else score(out / "samples.npz", out, reference, inception, about | {"command": command})
+        )
+        cli.say(f"{field} {value:g}: FID {found[value].metrics['fid']:.3f}, {out / FILE}")
+    return field, found
+
+
+def at_each(options: flags.FlagValues, field: str, values: list[float]) -> Iterator[float]:
+    """The values, with the flags set to each; all are checked before the first is given."""
+    if field == "sigma_rel":
+        folders = posthoc_ema.write(Path(options.workdir), values, cli.command())
+        options["workdir"].value = None
+        for value, folder in folders.items():
+            options["init_from"].value = str(folder)
+            yield value
+        return
+    for value in values:
+        options[field].value = value
+        build(sample.override(read_workdir(Path(options.workdir)), options))
+    for value in values:
+        options[field].value = value
+        yield value
+
+
+def plot(field: str, results: dict[float, Result], path: Path) -> None:
+    """A panel for each metric."""
+    from matplotlib.figure import Figure  # imported here: it takes a second
+
+    values = np.array(list(results))
+    drawn = {
+        title: [result.metrics[name] for result in results.values()]
+        for name, title in METRICS.items()
+        if all(name in result.metrics for result in results.values())
+    }
+    rows = -(-len(drawn) // 2)
+    figure = Figure(figsize=(7.6, 2.4 * rows + 0.2), layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False, sharex=True).ravel()
+    for axes, (title, points) in zip(panels, drawn.items(), strict=False):
+        axes.plot(values, points, marker="o", ms=4)
+        axes.set_ylabel(title)
+        if values.min() > 0 and values.max() >= 10 * values.min():
+            axes.set_xscale("log")
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.set_xticks([], minor=True)
+        axes.grid(alpha=0.3)
+    for axes in panels[len(drawn) :]:
+        axes.axis("off")
+    figure.supxlabel(NAMES[field])
+    figure.savefig(path, dpi=130, format="png")
+
+
+def main(options: flags.FlagValues) -> None:
+    """Scores, and shows, as the flags say."""
+    command, workdir = cli.command(), Path(options.workdir)
+    distributed.initialize(options)
+    field, results = sweep(options, command)
+    best = min(results, key=lambda value: results[value].metrics["fid"])
+    last = results[best]
+    caption = (
+        f"{last.counts['samples']:,} samples at each point, from the same noise, sampled by "
+        f"{last.sampler}. FID is lowest, {last.metrics['fid']:.3g}, at {best:g}. Lower is better "
+        "but for Inception Score, precision and recall."
+    )
+    title = f"Quality by {NAMES[field]}"
+    picture = Picture(f"quality_by_{field}.png", "samples", title, caption, last.step, command)
+    table = compare(last.config, {f"{field} {value:g}": each for value, each in results.items()})
+    if hosts.is_main():
+        path = save_picture(workdir, picture, functools.partial(plot, field, results))
+        cli.say(f"{markdown(table)}\nWritten: {path}")
+
+
+if __name__ == "__main__":
+    sample.define_flags(num=5_000)
+    for module in (sample, distributed):
+        flags.adopt_module_key_flags(module)  # for --help
+    flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: steps, guidance or sigma_rel.")
+    flags.DEFINE_string("reference", None, "File of launch.reference.")
+    flags.DEFINE_string("inception", None, "Weights of FID's Inception.")
+    flags.mark_flags_as_required(["workdir", "vary", "reference", "inception"])
+    cli.run(lambda: main(flags.FLAGS), __doc__)

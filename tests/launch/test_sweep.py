@@ -1,0 +1,116 @@
+"""Quality over a field: each point is the run's at that value, once, and all are drawn."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.results import Result, read_result, write_result
+from diffusion_jax.reporting.pictures import read_pictures
+from launch import sweep, train
+
+
+class Flags(SimpleNamespace):
+    """As absl's: options["name"].value is options.name."""
+
+    def __getitem__(self, name):
+        return Flag(self, name)
+
+
+class Flag:
+    def __init__(self, flags, name):
+        self.__dict__.update(flags=flags, name=name)
+
+    @property
+    def value(self):
+        return getattr(self.flags, self.name)
+
+    @value.setter
+    def value(self, value):
+        setattr(self.flags, self.name, value)
+
+
+def options(workdir, vary, **changes) -> Flags:
+    made = dict(workdir=str(workdir), init_from=None, out=None, best=False, carry=True)
+    made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
+    made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
+    made |= dict(num=8, labels="", seed=0, batch_size=8, reference="r.npz", inception="i.npz")
+    return Flags(**made | changes, vary=vary)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("run")
+    changes = dict(posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1)
+    train.run(tiny.config(train__steps=2, **changes), workdir, name="rin/digits")
+    return workdir
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Scores that tell the samples apart, without Inception; the folders that were scored."""
+    folders, about = [], {"fingerprint": "of the reference"}
+    monkeypatch.setattr(sweep, "load_reference", lambda path: SimpleNamespace(about=lambda: about))
+    monkeypatch.setattr(sweep, "load_inception", lambda path: SimpleNamespace(sha256=str(path)))
+
+    def score(images, out, reference, inception, made) -> Result:
+        with np.load(images) as archive:
+            mean = float(archive["arr_0"].mean())
+        folders.append(out)
+        made["weights"] = made.get("weights", {}) | {"inception": str(inception)}
+        metrics = {"fid": mean, "kid": mean / 2}
+        result = Result(metrics=metrics, counts={"samples": 8}, reference=about, **made)
+        write_result(out / "results.json", result)
+        return result
+
+    monkeypatch.setattr(sweep, "score", score)
+    return folders
+
+
+def test_every_point_is_scored_once_and_drawn(run, scored, capsys):
+    sweep.main(options(run, "steps=4,2"))
+    assert [read_result(folder / "results.json").steps for folder in scored] == [2, 4]
+    for folder, steps in zip(scored, (2, 4), strict=True):
+        assert json.loads((folder / "request.json").read_text())["sampling"]["steps"] == steps
+    said = capsys.readouterr().out
+    assert "| steps 2 |" in said and "| steps 4 |" in said
+    (picture,) = [each for each in read_pictures(run) if each.file == "quality_by_steps.png"]
+    assert picture.title == "Quality by reverse steps" and "8 samples" in picture.caption
+    with Image.open(run / "pictures" / picture.file) as image:
+        assert min(image.size) > 200
+
+    sweep.main(options(run, "steps=2,3,4"))
+    assert [read_result(folder / "results.json").steps for folder in scored] == [2, 4, 3]
+    sweep.main(options(run, "steps=2", inception="other.npz"))  # by another Inception
+    assert len(scored) == 4
+
+
+def test_guidance_and_the_width_of_the_ema_are_fields_too(run, scored):
+    _, by_guidance = sweep.sweep(options(run, "guidance=0,2"), "")
+    assert {value: result.guidance for value, result in by_guidance.items()} == {0: 0, 2: 2}
+    _, by_width = sweep.sweep(options(run, "sigma_rel=0.1,0.2"), "")
+    assert list(by_width) == [0.1, 0.2]
+    assert all(result.config == "rin/digits" and result.step == 2 for result in by_width.values())
+    first, second = scored[-2:]
+    assert first.is_relative_to(run / "ema" / "step2_sigma0.1")
+    assert second.is_relative_to(run / "ema" / "step2_sigma0.2")
+
+
+@pytest.mark.parametrize(
+    "vary, changes, message",
+    [
+        ("stps=10", {}, "--vary is 'stps': did you mean steps"),
+        ("steps=a,b", {}, "--vary is 'steps=a,b': give values with commas"),
+        ("steps=2,4", dict(steps=3), "--vary=steps=2,4: leave out --steps"),
+        ("steps=2,4", dict(out="there"), "--vary=steps=2,4: leave out --out"),
+        ("steps=2,0", {}, "steps is 0"),
+    ],
+)
+def test_mistakes_are_named_before_any_sampling(run, scored, vary, changes, message):
+    with pytest.raises(UserError, match=message):
+        sweep.sweep(options(run, vary, **changes), "")
+    assert not scored
