@@ -94,13 +94,17 @@ def write(
     for width, folder in folders.items():
         factors, missed = wanted[width]
         cli.say(f"sigma_rel {width:g}: {missed:.1%} of its profile missed, {folder}")
-        if is_export(folder):
+        is_done = is_export(folder)
+        hosts.wait_for_all("looked")
+        if is_done:
             continue
         parts = zip(steps, factors.reshape(len(steps), -1), strict=True)
         params = _summed(workdir / FOLDER, list(parts), template)
         about = about_run(workdir, config, step, f"EMA of sigma_rel {width:g}")
         about |= {"sigma_rel": width, "missed": missed}
-        export(Found(params, config, about), folder, command=command)
+        if hosts.is_main():
+            export(Found(params, config, about), folder, command=command)
+        hosts.wait_for_all("exported")
     return folders
 
 

@@ -128,7 +128,7 @@ def plot(field: str, results: dict[float, Result], path: Path) -> None:
         axes.grid(alpha=0.3)
     for axes in panels[len(drawn) :]:
         axes.axis("off")
-    figure.supxlabel(NAMES[field])
+    figure.supxlabel(NAMES[field], fontsize="medium")
     figure.savefig(path, dpi=130, format="png")
 
 
@@ -138,15 +138,15 @@ def main(options: flags.FlagValues) -> None:
     distributed.initialize(options)
     field, results = sweep(options, command)
     best = min(results, key=lambda value: results[value].metrics["fid"])
-    last = results[best]
+    lowest = results[best]
     caption = (
-        f"{last.counts['samples']:,} samples at each point, from the same noise, sampled by "
-        f"{last.sampler}. FID is lowest, {last.metrics['fid']:.3g}, at {best:g}. Lower is better "
-        "but for Inception Score, precision and recall."
+        f"{lowest.counts['samples']:,} samples at each point, from the same noise, sampled by "
+        f"{lowest.sampler}. FID is lowest, {lowest.metrics['fid']:.3g}, at {best:g}. Lower is "
+        "better but for Inception Score, precision and recall."
     )
     title = f"Quality by {NAMES[field]}"
-    picture = Picture(f"quality_by_{field}.png", "samples", title, caption, last.step, command)
-    table = compare(last.config, {f"{field} {value:g}": each for value, each in results.items()})
+    picture = Picture(f"quality_by_{field}.png", "samples", title, caption, lowest.step, command)
+    table = compare(lowest.config, {f"{field} {value:g}": each for value, each in results.items()})
     if hosts.is_main():
         path = save_picture(workdir, picture, functools.partial(plot, field, results))
         cli.say(f"{markdown(table)}\nWritten: {path}")
