@@ -22,9 +22,11 @@ def define_config() -> flags.FlagHolder:
 
 
 def config_name() -> str:
-    """'rin/digits' of --config=configs/rin/digits.py."""
-    path = Path(config_flags.get_config_filename(flags.FLAGS["config"]))
-    return f"{path.parent.name}/{path.stem}"
+    """'rin/cifar10:2h' of --config=configs/rin/cifar10.py:2h."""
+    given = config_flags.get_config_filename(flags.FLAGS["config"])
+    file, colon, variants = given.partition(":")
+    path = Path(file)
+    return f"{path.parent.name}/{path.stem}{colon}{variants}"
 
 
 def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
@@ -72,7 +74,8 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm:
 
 def _parse(positional: str, arguments: list[str]) -> list[str]:
     for argument in arguments:
-        name, _, path = argument.partition("=")
+        name, _, value = argument.partition("=")
+        path, _, _ = value.partition(":")  # what follows names variants
         if name == "--config" and not Path(path).is_file():
             _fail(f"--config: there is no file {path!r}")
     try:
@@ -82,12 +85,22 @@ def _parse(positional: str, arguments: list[str]) -> list[str]:
     except (KeyError, AttributeError) as error:
         _fail(_unknown_field(error))
     except (flags.Error, TypeError, ValueError, OSError) as error:
-        _fail(" ".join(str(error).split()))
+        _fail(" ".join(_what_failed(error).split()))
     if positional and len(rest) == 2:
         flags.FLAGS[positional].value = rest.pop()
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: options are given as --name=value")
     return rest
+
+
+def _what_failed(error: Exception) -> str:
+    """What is wrong with a flag: of variants without ml_collections' traceback around it."""
+    if "get_config() takes 0 positional arguments" in str(error):
+        return "--config: this file has no variants, leave out the colon and what follows"
+    first = error
+    while first.__context__:
+        first = first.__context__
+    return f"--config: {first}" if isinstance(first, UserError) else str(error)
 
 
 def _unknown_field(error: Exception) -> str:

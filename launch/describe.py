@@ -22,6 +22,7 @@ from jax.extend import core
 from ml_collections import ConfigDict
 
 from configs.published import COSTS, Cost
+from configs.variants import file_of
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from launch import cli
 from launch.build import Experiment, build
@@ -197,7 +198,7 @@ def describe_all() -> str:
 
 def main(config: ConfigDict, name: str) -> None:
     """Prints the table of the config of this name, as 'rin/cifar10'."""
-    print(describe(costs(build(config)), COSTS.get(name)))
+    print(describe(costs(build(config)), COSTS.get(file_of(name))))
 
 
 if __name__ == "__main__":

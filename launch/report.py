@@ -188,23 +188,24 @@ def _config(config: ConfigDict, name: str) -> dict[str, Any]:
     models = {"rin": rin, "diffussm": diffussm}
     known = config.model.name in models
     defaults = base(models[config.model.name]() if known else config.model)
-    of_file = _config_of_file(name)
+    file, colon, variants = name.partition(":")
+    of_file = _config_of_file(file, *([variants] if colon else []))
     return {
-        "file": f"configs/{name}.py" if of_file else "",
+        "file": f"configs/{file}.py{colon}{variants}" if of_file else "",
         "changed": _differing(config, of_file) if of_file else [],
         "unusual": _differing(config, defaults),
     }
 
 
-def _config_of_file(name: str) -> ConfigDict | None:
-    """What the file of this name says today, None where there is none."""
+def _config_of_file(name: str, *variants: str) -> ConfigDict | None:
+    """What the file of this name says today, None where there is none, or no such variant."""
     if not re.fullmatch(r"\w+/\w+", name):
         return None
     try:
         module = importlib.import_module("configs." + name.replace("/", "."))
-    except ModuleNotFoundError:
+        return module.get_config(*variants)
+    except (ModuleNotFoundError, UserError):
         return None
-    return module.get_config()
 
 
 def _differing(config: ConfigDict, other: ConfigDict) -> list[tuple[str, Any, Any]]:

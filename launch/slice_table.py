@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from configs.variants import file_of
 from diffusion_jax.chips import CHIPS
 from diffusion_jax.sharding import make_mesh
 from diffusion_jax.slices import larger, slice_devices
@@ -42,7 +43,7 @@ def add_rows(file: Path, first: str, configs: dict[str, ConfigDict] | None = Non
     if file.exists():
         rows |= set(re.findall(r"^\| \[.*\n", file.read_text(), re.M))
     for name, config in (configs or dict(every_config())).items():
-        link = f"[{name}](../configs/{name}.py)"
+        link = f"[{name}](../configs/{file_of(name)}.py)"
         if any(link in row for row in rows):
             continue
         row = f"| {link} | {' | '.join(_cells(config, first))} |\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 
 from configs.published import RESULTS, Row
+from configs.variants import file_of
 from diffusion_jax.evaluation.results import Result, find_results
 from launch import cli
 
@@ -62,7 +63,7 @@ def beside_published(result: Result) -> str:
 
 def compare(config: str, results: dict[str, Result]) -> list[list[str]]:
     """Titles, the published rows of a config, and ours, by where they were found, below them."""
-    rows = [row for rows in RESULTS.values() for row in rows if row.config == config]
+    rows = [row for rows in RESULTS.values() for row in rows if row.config == file_of(config)]
     ours = [_ours(result, where) for where, result in results.items()]
     return _cells([*map(_published, rows), *ours])
 
@@ -72,7 +73,7 @@ def _take(left: dict[str, Result], configs: set[str], guidance: float | None = N
     found = [
         where
         for where, result in left.items()
-        if result.config in configs and guidance in (None, result.guidance)
+        if file_of(result.config) in configs and guidance in (None, result.guidance)
     ]
     return [_ours(left.pop(where), where) for where in found]
 

@@ -24,6 +24,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         ([*TRAIN, "--config.train.steps=0"], "train.steps is 0: it must be at least 1"),
         ([*TRAIN, "--config.train.steps=many"], "invalid literal for int()"),
         ([*TRAIN, "--config=configs/rin/digit.py"], "there is no file 'configs/rin/digit.py'"),
+        ([*TRAIN, "--config=configs/rin/digits.py:2h"], "this file has no variants"),
+        (["launch.train", "--config=configs/rin/cifar10.py:3h"], "'3h' is no variant: choose"),
         ([*TRAIN, "more"], "unexpected argument 'more'"),
         (["launch.sample"], "no run (no config.json)"),
         (["launch.sample", "--nmu=3"], "Unknown command line flag 'nmu'"),

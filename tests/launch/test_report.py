@@ -74,6 +74,11 @@ def test_fields_stand_beside_the_file_and_beside_the_defaults(run):
     assert row("data.name", "digits", "npz") in beside_defaults
     assert ">data.name<" not in beside_file  # the file says so
     assert ">optimizer.name<" not in beside_file + beside_defaults
+    about = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(about | {"config": "rin/cifar10:bf16,2h"}))
+    beside_file, _ = page_of(run).split("<details>")
+    assert "configs/rin/cifar10.py:bf16,2h" in beside_file
+    assert row("train.steps", 6, 81000) in beside_file
     (run / "run.json").unlink()  # as in runs of long ago
     page = page_of(run)
     assert "<details>" not in page and row("data.name", "digits", "npz") in page

@@ -83,6 +83,14 @@ def test_published_rows_of_a_config():
     ]
 
 
+def test_a_variant_stands_with_its_row_under_its_own_name():
+    variant = dataclasses.replace(RESULT, config="rin/cifar10:bf16,2h", guidance=0.0)
+    _, _, row, ours = tables.beside_published(variant).splitlines()
+    assert row.startswith("| RIN |") and ours.startswith("| ours, rin/cifar10:bf16,2h |")
+    text = tables.tables({"a": variant})
+    assert lines(text, "ours, rin/cifar10:bf16,2h", "| a |") and "Others" not in text
+
+
 def test_published_rows_are_what_the_configs_say():
     """The figures that a config's file names, its sampler, the images that its training sees."""
     for row in (row for rows in RESULTS.values() for row in rows if row.config):
