@@ -109,17 +109,26 @@ class MultiHeadAttention(nn.Module):
         return constrain(jnp.einsum("blhk,hkd->bld", mixed, kernel) + bias[None, None])
 
     def _mix(self, q_BxLxHxK: jax.Array, k_BxSxHxK: jax.Array, v_BxSxHxK: jax.Array) -> jax.Array:
-        # Heads before positions: on CPU this order is up to twice as fast as the other.
+        # Heads before positions, scaled and normalised where it is smallest: on CPU this takes half
+        # the time of the plainest form.
+        scale = 1 / math.sqrt(q_BxLxHxK.shape[-1])
         q_BxHxLxK, k_BxHxSxK, v_BxHxSxK = (
-            x.swapaxes(1, 2) for x in (q_BxLxHxK, k_BxSxHxK, v_BxSxHxK)
+            x.swapaxes(1, 2) for x in (q_BxLxHxK * scale, k_BxSxHxK, v_BxSxHxK)
         )
         logits_BxHxLxS = jnp.einsum(
             "bhlk,bhsk->bhls", q_BxHxLxK, k_BxHxSxK, preferred_element_type=self.param_dtype
         )
-        weights = jax.nn.softmax(logits_BxHxLxS / math.sqrt(q_BxLxHxK.shape[-1]))
-        self.sow("intermediates", "weights", weights)  # kept for rin_jax.inspection alone
-        weights = weights.astype(self.dtype)
-        return jnp.einsum("bhls,bhsk->bhlk", weights, v_BxHxSxK).swapaxes(1, 2)
+        highest = jax.lax.stop_gradient(logits_BxHxLxS.max(-1, keepdims=True))
+        weights = jnp.exp(logits_BxHxLxS - highest)
+        total = weights.sum(-1, keepdims=True)
+        self.sow("intermediates", "weights", weights / total)  # kept for rin_jax.inspection alone
+        mixed = jnp.einsum(
+            "bhls,bhsk->bhlk",
+            weights.astype(self.dtype),
+            v_BxHxSxK,
+            preferred_element_type=self.param_dtype,
+        )
+        return (mixed / total).astype(self.dtype).swapaxes(1, 2)
 
     def _affine(self, name: str, kernel_shape, bias_shape):
         kernel = self.param(f"{name}_kernel", glorot, kernel_shape, self.param_dtype)
@@ -148,13 +157,19 @@ class FeedForward(nn.Module):
         dim = x.shape[-1]
         x = LayerNorm(**dtypes, name="norm")(x)
         x = Dense(dim * self.ratio, **dtypes, name="up")(x)
-        x = nn.gelu(x, approximate=False)
+        x = gelu(x)
         x = Dropout(self.dropout, self.train)(x)
         return Dense(dim, **dtypes, name="down")(x)
 
 
+@jax.checkpoint
+def gelu(x: jax.Array) -> jax.Array:
+    """Exact GELU, of which the backward pass keeps nothing but its input."""
+    return nn.gelu(x, approximate=False)
+
+
 class Dropout(nn.Module):
-    """Drops single units, from 16 random bits each: half of what a float32 draw would take.
+    """Drops single units, by 16 random bits each: two to a draw of the generator.
 
     Attributes:
       rate: probability of being dropped, rounded to 1/65536; the rest is scaled by 1 / (1 - rate).
@@ -169,7 +184,9 @@ class Dropout(nn.Module):
         dropped = round(self.rate * 2**16)
         if not self.train or dropped == 0:
             return x
-        bits = jax.random.bits(self.make_rng("dropout"), x.shape, jnp.uint16)
+        *batch, width = x.shape
+        pairs = jax.random.bits(self.make_rng("dropout"), (*batch, -(-width // 2)), jnp.uint32)
+        bits = jax.lax.bitcast_convert_type(pairs, jnp.uint16).reshape(*batch, -1)[..., :width]
         return jnp.where(bits >= dropped, x / (1 - dropped / 2**16), 0)
 
 

@@ -138,8 +138,9 @@ def test_how_it_is_computed_changes_no_gradient(change):
 
         return jax.jit(jax.grad(loss))(params)
 
+    rtol = 1e-5 if "attention" in change else 1e-7  # it sums in another order
     for ours, plain in zip(*map(jax.tree.leaves, (gradient(**change), gradient())), strict=True):
-        np.testing.assert_allclose(ours, plain, atol=1e-6)
+        np.testing.assert_allclose(ours, plain, rtol, atol=1e-6)
 
 
 def test_bfloat16_computes_near_float32_with_float32_parameters():
