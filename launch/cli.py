@@ -38,7 +38,10 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
     """
 
     def checked(_) -> None:
+        from launch.cache import keep_programs  # imported here, as jax everywhere in this file
+
         logging.set_verbosity(logging.WARNING)
+        keep_programs()
         try:
             main()
         except UserError as error:

@@ -1,14 +1,11 @@
 """The train step and the sampler of a config, compiled from shapes alone, and what they need."""
 
-import contextlib
 import dataclasses
 import re
 import time
-from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
-from jax.experimental.compilation_cache import compilation_cache
 from ml_collections import ConfigDict
 
 from diffusion_jax.checkpoints import abstract_like
@@ -20,6 +17,7 @@ from diffusion_jax.sampling import make_sampler
 from diffusion_jax.sharding import Mesh, by_example, check_batch, of_state
 from diffussm_jax.convolution import choose_form
 from launch.build import Experiment, build
+from launch.cache import cached_in
 from launch.describe import in_program
 
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -139,7 +137,7 @@ def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:
     """Compiles for the devices of the mesh, which need not be there."""
     start = time.perf_counter()
     try:
-        with uncached():
+        with cached_in(None):  # of absent devices jax writes programs that it cannot read
             compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if not re.search("RESOURCE_EXHAUSTED.*HBM", str(error), re.I | re.S):
@@ -161,19 +159,6 @@ def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:
         list(collectives(compiled.as_text(), mesh.size)),
         seconds,
     )
-
-
-@contextlib.contextmanager
-def uncached() -> Iterator[None]:
-    """Without jax's cache on disk: of absent devices it writes programs, and cannot read them."""
-    before = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
-    compilation_cache.reset_cache()  # it asks the option once
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_compilation_cache", before)
-        compilation_cache.reset_cache()
 
 
 def parse_excess(message: str) -> Excess:
