@@ -2,11 +2,14 @@
 
     python -m launch.benchmark_length --out=docs/long_sequences
     python -m launch.benchmark_length --lengths=1024,4096 --dim=128 --out=/tmp/mine
+    python -m launch.benchmark_length --blocks --lengths=4096 --dim=384 --out=docs/benchmarks/blocks
 
 One layer on one example of `dim` channels in float32: the bidirectional state space layer (kernels,
 convolution, skip), by FFT and in chunks, and attention in heads of 64 channels
-(jax.nn.dot_product_attention, without projections). Forward, and gradient of inputs and parameters;
-the median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json and OUT.png.
+(jax.nn.dot_product_attention, without projections). Or whole blocks of that many tokens: DiffuSSM's
+with M tokens to a position, and a transformer's with an MLP four times as wide, its attention by
+einsums and by jax.nn.dot_product_attention. Forward, and gradient of inputs and parameters; the
+median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json and OUT.png.
 """
 
 import json
@@ -20,9 +23,10 @@ import jax.numpy as jnp
 from absl import flags
 
 from diffusion_jax.errors import UserError, check_at_least
-from diffussm_jax import BidirectionalSSM
+from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
 from launch import cli
 from launch.timing import spread
+from rin_jax.block import ProcessLayer
 
 HEAD = 64
 FORMS = {"FFT": "fft", "chunked": "chunked"}
@@ -39,6 +43,19 @@ def mixers(length: int, dim: int) -> dict[str, tuple[Callable, tuple]]:
     heads = u.reshape(1, length, -1, HEAD)
     made["attention"] = (jax.nn.dot_product_attention, (heads, heads, heads))
     return made
+
+
+def blocks(length: int, dim: int) -> dict[str, tuple[Callable, tuple]]:
+    """Name -> (function, arguments) of whole blocks, as `mixers`."""
+    x = jax.random.normal(jax.random.key(0), (1, length, dim))
+    made = {f"DiffuSSM, M = {m}": (DiffuSSMBlock(m), x[:, : length // m]) for m in (1, 2)}
+    for form in ("einsum", "xla"):
+        layer = ProcessLayer(dim // HEAD, 4, 0.0, 0.0, False, jnp.float32, jnp.float32, form)
+        made[f"attention, {form}"] = (layer, x)
+    return {
+        name: (block.apply, (jax.jit(block.init)(jax.random.key(1), x[:, :16]), x))
+        for name, (block, x) in made.items()
+    }
 
 
 def measure(function: Callable, arguments: tuple, seconds: float) -> dict[str, float] | None:
@@ -61,23 +78,23 @@ def gradient(function: Callable, count: int) -> Callable:
     """The gradient of the sum of squares in all `count` arguments."""
 
     def loss(*arguments):
-        return jnp.square(function(*arguments)).sum()
+        return jnp.square(jax.tree.leaves(function(*arguments))[0]).sum()
 
     return jax.grad(loss, argnums=tuple(range(count)))
 
 
-def run(lengths: list[int], dim: int, seconds: float) -> list[dict]:
-    """One record per length, mixer and pass."""
+def run(make: Callable, lengths: list[int], dim: int, seconds: float) -> list[dict]:
+    """One record per length, mixer of `make` and pass."""
     records = []
     for length in lengths:
-        for name, (function, arguments) in mixers(length, dim).items():
+        for name, (function, arguments) in make(length, dim).items():
             for label, timed in (
                 ("forward", function),
                 ("gradient", gradient(function, len(arguments))),
             ):
                 found = measure(timed, arguments, seconds)
                 records.append(dict(length=length, mixer=name, run=label, milliseconds=found))
-                print(f"{length:>7} {name:10} {label:9} {_cell(found)}", flush=True)
+                print(f"{length:>7} {name:17} {label:9} {_cell(found)}", flush=True)
     return records
 
 
@@ -107,8 +124,7 @@ def plot(records: list[dict], title: str, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
-    colors = dict(zip((*FORMS, "attention"), ("tab:blue", "tab:green", "tab:red"), strict=True))
-    for mixer, color in colors.items():
+    for number, mixer in enumerate(dict.fromkeys(r["mixer"] for r in records)):
         for label, style in (("forward", "-"), ("gradient", "--")):
             points = [
                 (r["length"], r["milliseconds"]["median"])
@@ -119,12 +135,12 @@ def plot(records: list[dict], title: str, path: Path) -> None:
                 axes.plot(
                     *zip(*points, strict=True),
                     style,
-                    color=color,
+                    color=f"C{number}",
                     marker="o",
                     ms=3,
                     label=f"{mixer}, {label}",
                 )
-    axes.set(xscale="log", yscale="log", xlabel="length L", ylabel="ms per layer and example")
+    axes.set(xscale="log", yscale="log", xlabel="length L", ylabel="ms per example")
     axes.set_title(title, fontsize=9)
     axes.set_xscale("log", base=2)
     axes.grid(alpha=0.3)
@@ -141,7 +157,7 @@ def main(options: flags.FlagValues) -> None:
         raise UserError(f"--dim is {options.dim}: give a multiple of {HEAD}, a head of attention")
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    records = run(lengths, options.dim, options.seconds)
+    records = run(blocks if options.blocks else mixers, lengths, options.dim, options.seconds)
     device = jax.devices()[0]
     cores = f"{os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
     title = f"Milliseconds, D = {options.dim}, one example, float32, {device.platform} ({cores})"
@@ -156,6 +172,7 @@ if __name__ == "__main__":
     default = [str(2**power) for power in range(8, 17)]
     flags.DEFINE_list("lengths", default, "Lengths, with commas.")
     flags.DEFINE_integer("dim", 64, "Channels D, a multiple of 64.")
+    flags.DEFINE_bool("blocks", False, "Times whole blocks, not the mixing alone.")
     flags.DEFINE_float("seconds", 3.0, "How long to repeat each measurement.")
     flags.DEFINE_string("out", None, "Path of the files to write, without suffix.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

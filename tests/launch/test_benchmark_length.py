@@ -16,6 +16,26 @@ def test_both_forms_compute_the_same_layer():
     assert jax.eval_shape(function, *arguments).shape == (1, 300, 1, 64)
 
 
+def test_blocks_are_of_as_many_tokens():
+    made = benchmark_length.blocks(64, 64)
+    shapes = {
+        name: jax.tree.leaves(jax.eval_shape(function, *arguments))[0].shape
+        for name, (function, arguments) in made.items()
+    }
+    assert shapes == {
+        "DiffuSSM, M = 1": (1, 64, 64),
+        "DiffuSSM, M = 2": (1, 32, 64),  # positions of two tokens
+        "attention, einsum": (1, 64, 64),
+        "attention, xla": (1, 64, 64),
+    }
+    einsum, xla = (
+        jax.jit(function)(*arguments)[0]
+        for name, (function, arguments) in made.items()
+        if name.startswith("attention")
+    )
+    np.testing.assert_allclose(einsum, xla, atol=1e-5)
+
+
 def test_a_measurement_that_does_not_fit_is_a_cell_of_the_table():
     found = dict(median=2.0, lowest=1.0, highest=4.0)
     records = [
