@@ -15,7 +15,8 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import arrange, make_mesh, of_state
 from diffusion_jax.slices import slice_devices
 from launch.build import build
-from launch.programs import for_tpu, trace_train, uncached
+from launch.cache import cached_in
+from launch.programs import for_tpu, trace_train
 
 EIGHTH = 1.05 / 8
 
@@ -113,7 +114,7 @@ def test_slices_send_each_other_sums_alone():
     """A program is that of one slice; what goes to another is marked by its kind."""
     config = for_tpu(tiny.config())
     mesh = make_mesh(fsdp=8, devices=slice_devices("2xv5e-8"))
-    with uncached():
+    with cached_in(None):
         hlo = trace_train(config, build(config), mesh, 16).lower().compile().as_text()
     assert set(re.findall(r'_xla_megascale_transfer_type="(\w+)"', hlo)) == {"ALL_REDUCE"}
     assert " all-gather(" in hlo
