@@ -144,6 +144,13 @@ def device_name() -> str:
     return f"{jax.device_count()} x {device.device_kind}"
 
 
+def write_table(out: Path, table: str, content: str) -> None:
+    """OUT.md, and OUT.json with what the table is of."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in ((".md", table), (".json", content + "\n")):
+        write_atomically(out.with_suffix(suffix), lambda path, text=text: path.write_text(text))
+
+
 def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     """Measures, prints and writes the table."""
     for phase in options.phases:
@@ -160,8 +167,6 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     foot = f"Large matmul: {reached}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
     cli.say(f"\n{foot}")
     if options.out:
-        out = Path(options.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
         rows = "\n".join(row(found) for found in records)
         table = f"{title}:\n\n{HEAD}\n{rows}\n\n{foot}\n\n    {cli.command()}\n"
         content = dict(
@@ -171,9 +176,7 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
             ceilings=ceilings._asdict(),
             records=records,
         )
-        write_atomically(out.with_suffix(".md"), lambda path: path.write_text(table))
-        text = json.dumps(content, indent=1) + "\n"
-        write_atomically(out.with_suffix(".json"), lambda path: path.write_text(text))
+        write_table(Path(options.out), table, json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from diffusion_jax.sharding import Mesh, by_example, of_state, within
 from diffussm_jax import BidirectionalSSM
 from launch.build import Experiment, build_source
 from launch.describe import in_program, multiply_adds, step_flops
-from launch.timing import Compiled, compile_program
+from launch.timing import compile_program
 
 REVERSE_STEPS = 4  # to time; the sampler is one scan, whose steps are alike
 
@@ -74,7 +74,7 @@ def train(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase:
 
     flops = step_flops(experiment, size)
     dtype = config.model.dtype
-    return Phase(call, size, flops, dtype, None, program.memory, _compiling(program))
+    return Phase(call, size, flops, dtype, None, program.memory, program.seconds)
 
 
 def _inputs(experiment: Experiment, size: int) -> tuple:
@@ -101,7 +101,7 @@ def forward(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase:
     program = compile_program(jax.jit(within(mesh, apply)), params, inputs)
     flops = 2 * sum(multiply_adds(experiment, size).values())
     call = _awaiting(program.call, params, inputs)
-    return Phase(call, size, flops, config.model.dtype, None, program.memory, _compiling(program))
+    return Phase(call, size, flops, config.model.dtype, None, program.memory, program.seconds)
 
 
 def sampler(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase:
@@ -126,7 +126,7 @@ def sampler(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase:
     flops = 2 * REVERSE_STEPS * passes * sum(multiply_adds(experiment, size).values())
     call = _awaiting(program.call, params, *arguments, NOTHING)
     examples, dtype = REVERSE_STEPS * size, config.model.dtype
-    return Phase(call, examples, flops, dtype, None, program.memory, _compiling(program))
+    return Phase(call, examples, flops, dtype, None, program.memory, program.seconds)
 
 
 def ssm(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase | None:
@@ -139,9 +139,8 @@ def ssm(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase | None:
         return None
     size, model = config.train.batch_size, experiment.denoiser
     layer = BidirectionalSSM(model.state_size, model.start, model.form)
-    u = jax.random.normal(jax.random.key(0), (size, model.geometry.num_tokens, model.dim)).astype(
-        model.dtype
-    )
+    shape = (size, model.geometry.num_tokens, model.dim)
+    u = jax.random.normal(jax.random.key(0), shape).astype(model.dtype)
     params = jax.jit(layer.init)(jax.random.key(1), u[:1, :16])
     u = jax.device_put(u, by_example(mesh))
 
@@ -158,7 +157,7 @@ def ssm(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase | None:
         "float32",
         7 * math.prod(u.shape) * u.dtype.itemsize,
         program.memory,
-        _compiling(program),
+        program.seconds,
     )
 
 
@@ -180,10 +179,6 @@ PHASES = {"train": train, "forward": forward, "sampler": sampler, "ssm": ssm, "d
 def _params(experiment: Experiment, mesh: Mesh) -> Any:
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
     return jax.jit(experiment.init_params, out_shardings=of_state(shapes, mesh))(jax.random.key(0))
-
-
-def _compiling(program: Compiled) -> tuple[float, float]:
-    return program.seconds, program.cached_seconds
 
 
 def _awaiting(call: Callable, *arguments: Any) -> Callable[[], Any]:

@@ -21,7 +21,7 @@ from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.figures import smoothed
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from launch import cli, train
-from launch.benchmark import device_name, variants
+from launch.benchmark import device_name, variants, write_table
 
 LAST = 0.25  # of the steps, whose mean is the loss of a run
 
@@ -92,11 +92,9 @@ def main(config: ConfigDict, options: flags.FlagValues) -> None:
     cli.say(f"\n{found}")
     if options.out:
         out = Path(options.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
         text = f"{found}\n![Curves]({out.name}.png)\n\n    {cli.command()}\n"
-        content = json.dumps(dict(title=title, command=cli.command(), curves=curves)) + "\n"
-        write_atomically(out.with_suffix(".md"), lambda path: path.write_text(text))
-        write_atomically(out.with_suffix(".json"), lambda path: path.write_text(content))
+        content = json.dumps(dict(title=title, command=cli.command(), curves=curves))
+        write_table(out, text, content)
         write_atomically(out.with_suffix(".png"), lambda path: plot(curves, title, path))
 
 

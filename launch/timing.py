@@ -17,14 +17,12 @@ class Compiled(NamedTuple):
 
     Attributes:
       call: the arguments -> results.
-      seconds: that tracing and compiling took.
-      cached_seconds: the same once more, where jax found the program in its cache.
+      seconds: that tracing and compiling took, and the same once more, out of jax's cache.
       memory: bytes on a device at most: arguments, results not written over them, temporaries.
     """
 
     call: Callable
-    seconds: float
-    cached_seconds: float
+    seconds: tuple[float, float]
     memory: int
 
 
@@ -54,7 +52,7 @@ def compile_program(function: Callable, *arguments: Any) -> Compiled:
     found = call.memory_analysis()
     results = found.output_size_in_bytes - found.alias_size_in_bytes
     memory = found.argument_size_in_bytes + results + found.temp_size_in_bytes
-    return Compiled(call, *seconds, memory)
+    return Compiled(call, tuple(seconds), memory)
 
 
 def in_turn(
