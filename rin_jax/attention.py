@@ -184,6 +184,8 @@ class Dropout(nn.Module):
         dropped = round(self.rate * 2**16)
         if not self.train or dropped == 0:
             return x
+        if dropped == 2**16:
+            return jnp.zeros_like(x)
         *batch, width = x.shape
         pairs = jax.random.bits(self.make_rng("dropout"), (*batch, -(-width // 2)), jnp.uint32)
         bits = jax.lax.bitcast_convert_type(pairs, jnp.uint16).reshape(*batch, -1)[..., :width]

@@ -124,6 +124,7 @@ def test_dropout_drops_its_rate_and_keeps_the_mean():
     assert set(np.unique(y)) == {0, np.float32(1 / (1 - dropped))}
     sigma = math.sqrt(dropped * (1 - dropped) / x.size)
     assert abs(np.mean(y == 0) - dropped) < 4 * sigma
+    assert not Dropout(1.0, train=True).apply({}, x).any()
 
 
 @pytest.mark.parametrize(
