@@ -8,17 +8,18 @@ The recipe is that of digits.py at 28 pixels; it has been run for its first step
 
 from configs.base import images
 from configs.diffussm import digits
+from configs.variants import vary
 
 
-def get_config():
+def get_config(variants: str = ""):
     """digits.py's recipe, a wider network, four pixels to a position."""
     config = digits.get_config()
     config.data.update(name="npz", path="data/mnist.npz")
-    config.model.geometry.update(images(28, channels=1, patch_size=1))
-    config.model.update(dim=128, expansion=4)
+    config.model.geometry.update(images(28, channels=1, patch_size=2))
+    config.model.update(dim=128, expansion=2)
     config.ema_decay = 0.9995
     config.optimizer.update(learning_rate=1e-3, warmup_steps=500)
     config.train.update(
         steps=20_000, batch_size=64, log_every=100, checkpoint_every=1000, grid_every=2000
     )
-    return config
+    return vary(config, variants, {"bf16": {"model.dtype": "bfloat16"}})

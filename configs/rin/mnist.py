@@ -8,9 +8,10 @@ The recipe is that of digits.py at 28 pixels; it has been run for its first step
 
 from configs.base import images
 from configs.rin import digits
+from configs.variants import vary
 
 
-def get_config():
+def get_config(variants: str = ""):
     """digits.py's recipe, a larger network, patches of 4."""
     config = digits.get_config()
     config.data.update(name="npz", path="data/mnist.npz")
@@ -22,10 +23,16 @@ def get_config():
         latent_heads=8,
         interface_dim=128,
         read_write_heads=8,
+        unroll=True,
     )
-    config.ema_decay = 0.9995
+    config.ema_decay = 0.999
     config.optimizer.warmup_steps = 500
     config.train.update(
-        steps=20_000, batch_size=128, log_every=100, checkpoint_every=1000, grid_every=2000
+        steps=8000,
+        batch_size=64,
+        log_every=100,
+        checkpoint_every=500,
+        keep_every=1000,
+        grid_every=2000,
     )
-    return config
+    return vary(config, variants, {"bf16": {"model.dtype": "bfloat16"}})
