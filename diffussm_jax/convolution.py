@@ -2,8 +2,9 @@
 
     forward[t] = sum_{s <= t} K_f[t - s] u[s]          backward[t] = sum_{s >= t} K_b[s - t] u[s]
 
-All take u as (B, H, L), or as a pair of them, one for each direction. Nothing is flipped, and a
-shared u is transformed once.
+A skip D u is part of it, as D added to K[0]: no pass over the sequence of its own. All take u as
+(B, H, L), or as a pair of them, one for each direction. Nothing is flipped, and a shared u is
+transformed once.
 """
 
 import jax
@@ -19,7 +20,9 @@ CHUNK = 128
 Input = jax.Array | tuple[jax.Array, jax.Array]
 
 
-def convolve(u: Input, forward: Modes, backward: Modes, form: str) -> tuple[jax.Array, jax.Array]:
+def convolve(
+    u: Input, forward: Modes, backward: Modes, skip: jax.Array, form: str
+) -> tuple[jax.Array, jax.Array]:
     """Each device convolves its own examples and channels, over the whole length.
 
     XLA does not partition an FFT: left to it, every device would gather the global batch.
@@ -27,6 +30,7 @@ def convolve(u: Input, forward: Modes, backward: Modes, form: str) -> tuple[jax.
     Args:
       u: (B, H, L), or a pair of them.
       forward, backward: modes of shape (H, M).
+      skip: (2, H), of the forward and the backward direction.
       form: 'fft', 'chunked', or 'auto' (see `choose_form`).
 
     Returns:
@@ -36,15 +40,17 @@ def convolve(u: Input, forward: Modes, backward: Modes, form: str) -> tuple[jax.
     if form == "auto":
         form = choose_form(length, jax.default_backend())
 
-    def local(u, forward, backward):
+    def local(u, forward, backward, skip):
         if form == "chunked":
-            return convolve_chunked(u, forward, backward)
-        return convolve_fft(u, kernel(forward, length), kernel(backward, length))
+            return convolve_chunked(u, forward, backward, skip)
+        return convolve_fft(
+            u, *(_with_skip(*each, length) for each in zip((forward, backward), skip, strict=True))
+        )
 
-    channels = PartitionSpec("tensor")
-    examples = PartitionSpec(BATCH, "tensor")
-    sharded = shard_map(local, in_specs=(examples, channels, channels), out_specs=examples)
-    return sharded(u, forward, backward)
+    channels, examples = PartitionSpec("tensor"), PartitionSpec(BATCH, "tensor")
+    in_specs = (examples, channels, channels, PartitionSpec(None, "tensor"))
+    sharded = shard_map(local, in_specs=in_specs, out_specs=examples)
+    return sharded(u, forward, backward, skip)
 
 
 def choose_form(length: int, platform: str) -> str:
@@ -78,32 +84,39 @@ def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax
     )
 
 
+def _with_skip(modes: Modes, skip_H: jax.Array, length: int) -> jax.Array:
+    """K[0:length], (H, length), with the skip in K[0]."""
+    return kernel(modes, length).at[:, 0].add(skip_H)
+
+
 def _each(u: Input) -> tuple[jax.Array, jax.Array]:
     """What the forward, and what the backward direction sees."""
     return u if isinstance(u, tuple) else (u, u)
 
 
 def convolve_chunked(
-    u: Input, forward: Modes, backward: Modes, chunk: int = CHUNK
+    u: Input, forward: Modes, backward: Modes, skip: jax.Array, chunk: int = CHUNK
 ) -> tuple[jax.Array, jax.Array]:
     """By matmuls: Toeplitz inside a chunk, a carried state between chunks.
 
     Args:
       u: (B, H, L), or a pair of them.
       forward, backward: modes of shape (H, M).
+      skip: (2, H).
       chunk: T; L is padded to a multiple of it.
 
     Returns:
       (forward, backward), each (B, H, L).
     """
     outputs = []
-    for u_BHL, modes, reverse in zip(_each(u), (forward, backward), (False, True), strict=True):
+    directions = zip(_each(u), (forward, backward), skip, (False, True), strict=True)
+    for u_BHL, modes, skip_H, reverse in directions:
         batch, channels, length = u_BHL.shape
         chunk = min(chunk, length)
         count = -(-length // chunk)
         padded = jnp.pad(u_BHL, ((0, 0), (0, 0), (0, count * chunk - length)))
         u_BHCT = padded.reshape(batch, channels, count, chunk)
-        toeplitz_HTT = _toeplitz(kernel(modes, chunk), reverse)
+        toeplitz_HTT = _toeplitz(_with_skip(modes, skip_H, chunk), reverse)
         inside = _matmul("bhcs,hst->bhct", u_BHCT, toeplitz_HTT)
         y = inside + _between_chunks(u_BHCT, modes, reverse)
         outputs.append(y.reshape(batch, channels, -1)[..., :length])
@@ -144,18 +157,22 @@ def _matmul(equation: str, *operands: jax.Array) -> jax.Array:
     return jnp.einsum(equation, *operands, precision=jax.lax.Precision.HIGHEST)
 
 
-def convolve_recurrent(u: Input, forward: Modes, backward: Modes) -> tuple[jax.Array, jax.Array]:
-    """By the recurrence x = exp(rate) x + u, y = Re(weight x): slow, the oracle of the others.
+def convolve_recurrent(
+    u: Input, forward: Modes, backward: Modes, skip: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """By the recurrence x = exp(rate) x + u, y = Re(weight x) + D u: slow, the others' oracle.
 
     Args:
       u: (B, H, L), or a pair of them.
       forward, backward: modes of shape (H, M).
+      skip: (2, H).
 
     Returns:
       (forward, backward), each (B, H, L).
     """
     outputs = []
-    for u_BHL, modes, reverse in zip(_each(u), (forward, backward), (False, True), strict=True):
+    directions = zip(_each(u), (forward, backward), skip, (False, True), strict=True)
+    for u_BHL, modes, skip_H, reverse in directions:
         decay = jnp.exp(jax.lax.complex(modes.rate_re, modes.rate_im))[None]
         weight = jax.lax.complex(modes.weight_re, modes.weight_im)[None]
 
@@ -165,5 +182,5 @@ def convolve_recurrent(u: Input, forward: Modes, backward: Modes) -> tuple[jax.A
 
         zero = jnp.zeros((*u_BHL.shape[:2], modes.rate_re.shape[-1]), decay.dtype)
         _, y_LBH = jax.lax.scan(step, zero, jnp.moveaxis(u_BHL, 2, 0), reverse=reverse)
-        outputs.append(jnp.moveaxis(y_LBH, 0, 2))
+        outputs.append(jnp.moveaxis(y_LBH, 0, 2) + skip_H[None, :, None] * u_BHL)
     return tuple(outputs)

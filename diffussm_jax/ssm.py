@@ -52,11 +52,9 @@ class BidirectionalSSM(nn.Module):
         ]
         modes = [self._modes(direction, channels) for direction in DIRECTIONS]
         shared = len(u_BDL) == 1
-        y_BDL = convolve(u_BDL[0] if shared else tuple(u_BDL), *modes, self.form)
-        y = jnp.stack(y_BDL, axis=1)
         skip = self.param("skip", nn.initializers.normal(1.0), (2, channels), self.param_dtype)
-        y = y + skip[None, :, :, None] * jnp.stack(u_BDL, axis=1)
-        return jnp.moveaxis(y, 3, 1).astype(u.dtype)
+        y_BDL = convolve(u_BDL[0] if shared else tuple(u_BDL), *modes, skip, self.form)
+        return jnp.moveaxis(jnp.stack(y_BDL, axis=1), 3, 1).astype(u.dtype)
 
     def _modes(self, name: str, channels: int) -> Modes:
         """The state spaces of one direction, one per channel."""

@@ -25,6 +25,7 @@ from diffusion_jax.sharding import make_mesh
 from launch import cli, distributed, sample
 from launch.scoring import accumulate, open_images, sample_run
 from launch.tables import beside_published
+from launch.workdir import code_version
 
 
 def score(images: Path, out: Path, reference: Path, weights: Path, about: dict) -> Result:
@@ -47,6 +48,7 @@ def score(images: Path, out: Path, reference: Path, weights: Path, about: dict) 
     accumulator = accumulate(opened, fingerprint, extract, extraction, KEEP_SAMPLES, out)
     metrics, counts = accumulator.result(compared)
     about["weights"] = about.get("weights", {}) | {"inception": pretrained.sha256}
+    about["code"] = code_version()
     result = Result(metrics=metrics, counts=counts, reference=compared.about(), **about)
     if hosts.is_main():
         write_result(out / FILE, result)

@@ -26,7 +26,7 @@ from launch.build import build, build_source
 from launch.scoring import sample_run
 from launch.tables import beside_published
 from launch.weights import opened_folder
-from launch.workdir import read_workdir
+from launch.workdir import code_version, read_workdir
 
 BATCH = 64
 FEATURES = 400
@@ -76,6 +76,7 @@ def main(options: flags.FlagValues) -> None:
         counts={"samples": len(samples), "reference": len(samples)},
         reference={"fingerprint": source.fingerprint()},
         command=cli.command(),
+        code=code_version(),
         **about,
     )
     if hosts.is_main():

@@ -16,11 +16,8 @@ and leaves S4D's parameters in float32.
       --out=exports/official
 """
 
-import importlib.metadata
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +35,7 @@ from launch import cli
 from launch.build import build
 from launch.start import read_start
 from launch.weights import LAYOUTS, official_network, restore_state, tensors_of
-from launch.workdir import read_run, read_workdir
+from launch.workdir import code_version, read_run, read_workdir
 from rin_jax.official import params_from_official
 
 WEIGHTS = ("ema", "params")
@@ -135,17 +132,6 @@ def export(
     provenance = found.about | {"layout": layout, "command": command} | versions
     config = found.config.to_json(indent=2) + "\n"
     write_export(out, tensors, config, provenance, dtype, shard_size)
-
-
-def code_version() -> str:
-    """The git commit of the checkout that this is, or the version of the package."""
-    root = Path(__file__).parents[1]
-    if (root / ".git").exists() and shutil.which("git"):
-        describe = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-        found = subprocess.run(describe, cwd=root, capture_output=True, text=True)
-        if found.returncode == 0:
-            return found.stdout.strip()
-    return importlib.metadata.version("rin-diffussm-jax")
 
 
 def parse_size(text: str) -> int:

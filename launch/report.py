@@ -81,7 +81,7 @@ def _content(workdir: Path) -> dict[str, Any]:
         "title": run["config"] or workdir.resolve().name,
         "finished": finished,
         "status": status,
-        "facts": _facts(workdir, config, run["devices"], done, speeds),
+        "facts": _facts(workdir, config, run, done, speeds),
         "curves": [curve for curve in drawn if curve],
         "grids": _grids(workdir / "grids"),
         **{
@@ -107,7 +107,7 @@ def _numbers(folder: Path, suffix: str = "") -> dict[int, Path]:
 
 
 def _facts(
-    workdir: Path, config: ConfigDict, devices: str, done: int, speeds: list[dict]
+    workdir: Path, config: ConfigDict, run: dict[str, str], done: int, speeds: list[dict]
 ) -> dict[str, str]:
     facts = {}
     if (table := workdir / "parameters.txt").exists():
@@ -119,8 +119,10 @@ def _facts(
         facts["started from"] = f"{start.path}, at step {start.step:,}"
     facts["batch"] = f"{config.train.batch_size:,}"
     facts["examples seen"] = f"{done * config.train.batch_size:,}"
-    if devices:
-        facts["devices"] = devices
+    if run["devices"]:
+        facts["devices"] = run["devices"]
+    if run["code"]:
+        facts["code"] = run["code"]
     if speeds:
         steps = np.diff([0, *(record["step"] for record in speeds)])
         facts["time in training"] = _time(steps @ [record["step_seconds"] for record in speeds])

@@ -42,7 +42,7 @@ from launch.grid import make_grid_drawer
 from launch.posthoc_ema import make_storer
 from launch.report import write_report
 from launch.start import Start, find_start, starting_params
-from launch.workdir import open_workdir
+from launch.workdir import code_version, open_workdir
 
 
 def run(
@@ -78,7 +78,8 @@ def run(
         store = make_storer(workdir)
         callbacks.append((config.posthoc_ema.every, store))
     kind = jax.devices()[0].device_kind
-    about = {"config": name, "command": command, "devices": f"{mesh.size} x {kind}"}
+    about = {"config": name, "command": command, "code": code_version()}
+    about["devices"] = f"{mesh.size} x {kind}"
     open_workdir(workdir, config, source, about, start and start._asdict())
 
     total = config.train.steps

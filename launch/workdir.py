@@ -1,6 +1,9 @@
 """The run directory: what was run on what, written down, and compared when a run continues."""
 
+import importlib.metadata
 import json
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,13 +89,24 @@ def read_workdir(workdir: Path) -> ConfigDict:
 
 
 def read_run(workdir: Path) -> dict[str, str]:
-    """What was run last: 'config', the name of its file, 'command' and 'devices'.
+    """What was run last: 'config', the name of its file, 'command', 'code' and 'devices'.
 
     Each is '' where it was not written.
     """
     path = workdir / "run.json"
     written = json.loads(path.read_text()) if path.exists() else {}
-    return {"config": "", "command": "", "devices": ""} | written
+    return dict.fromkeys(("config", "command", "code", "devices"), "") | written
+
+
+def code_version() -> str:
+    """The git commit of the checkout that this is, or the version of the package."""
+    root = Path(__file__).parents[1]
+    if (root / ".git").exists() and shutil.which("git"):
+        describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        found = subprocess.run(describe, cwd=root, capture_output=True, text=True)
+        if found.returncode == 0:
+            return found.stdout.strip()
+    return importlib.metadata.version("rin-diffussm-jax")
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:

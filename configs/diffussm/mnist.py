@@ -12,14 +12,19 @@ from configs.variants import vary
 
 
 def get_config(variants: str = ""):
-    """digits.py's recipe, a wider network, four pixels to a position."""
+    """digits.py's recipe, a wider network, patches of 2, two of them to a position."""
     config = digits.get_config()
     config.data.update(name="npz", path="data/mnist.npz")
     config.model.geometry.update(images(28, channels=1, patch_size=2))
-    config.model.update(dim=128, expansion=2)
-    config.ema_decay = 0.9995
-    config.optimizer.update(learning_rate=1e-3, warmup_steps=500)
+    config.model.update(dim=128, expansion=2, remat="none", unroll=True)
+    config.ema_decay = 0.998
+    config.optimizer.update(learning_rate=8e-3, warmup_steps=200)
     config.train.update(
-        steps=20_000, batch_size=64, log_every=100, checkpoint_every=1000, grid_every=2000
+        steps=3000,
+        batch_size=64,
+        log_every=50,
+        checkpoint_every=250,
+        keep_every=500,
+        grid_every=500,
     )
     return vary(config, variants, {"bf16": {"model.dtype": "bfloat16"}})

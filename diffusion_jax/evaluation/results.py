@@ -28,6 +28,7 @@ class Result:
       weights: SHA-256 by network, as 'inception', and 'denoiser' where it was an export's.
       reference: `Reference.about`; {} where there was none.
       command: what was called.
+      code: the git commit, or the version, that sampled and scored; '' in old files.
     """
 
     config: str
@@ -42,6 +43,7 @@ class Result:
     weights: dict[str, str]
     reference: dict
     command: str
+    code: str = ""
 
 
 def write_result(path: Path, result: Result) -> None:

@@ -73,8 +73,8 @@ def random_parameters(dtype, channels=3, pairs=4):
     return [jnp.asarray(draw, dtype) for draw in draws]
 
 
-def by_fft(u, forward, backward):
-    return convolve_fft(u, *(kernel(modes, u.shape[-1]) for modes in (forward, backward)))
+def by_fft(u, forward, backward, skip):
+    return convolve(u, forward, backward, skip, "fft")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -84,16 +84,18 @@ def test_the_three_forms_agree_with_gradients(length, dtype):
     with precision(dtype):
         parameters = random_parameters(dtype)
         rng = np.random.default_rng(1)
-        u, weight = (jnp.asarray(rng.normal(size=s), dtype) for s in ((2, 3, length),) * 2)
+        u, weight, skip = (
+            jnp.asarray(rng.normal(size=s), dtype) for s in (*((2, 3, length),) * 2, (2, 3))
+        )
 
         def run(convolve):
-            def loss(u, parameters):
+            def loss(u, parameters, skip):
                 modes = (discretise(*(p[direction] for p in parameters)) for direction in (0, 1))
-                forward, backward = convolve(u, *modes)
+                forward, backward = convolve(u, *modes, skip)
                 return jnp.sum(weight * (forward - 2 * backward)), (forward, backward)
 
-            gradient = jax.jit(jax.grad(loss, argnums=(0, 1), has_aux=True))
-            gradient, values = gradient(u, parameters)
+            gradient = jax.jit(jax.grad(loss, argnums=(0, 1, 2), has_aux=True))
+            gradient, values = gradient(u, parameters, skip)
             return values, jax.tree.leaves(gradient)
 
         values, gradients = run(convolve_recurrent)
@@ -110,10 +112,11 @@ def test_each_direction_may_have_its_own_input():
     parameters = random_parameters(jnp.float32)
     modes = [discretise(*(p[direction] for p in parameters)) for direction in (0, 1)]
     u, v = jax.random.normal(jax.random.key(0), (2, 2, 3, 200))
+    skip = jax.random.normal(jax.random.key(1), (2, 3))
     for form in ("fft", "chunked"):
-        forward, backward = convolve((u, v), *modes, form)
-        np.testing.assert_allclose(forward, convolve(u, *modes, form)[0], atol=1e-6)
-        np.testing.assert_allclose(backward, convolve(v, *modes, form)[1], atol=1e-6)
+        forward, backward = convolve((u, v), *modes, skip, form)
+        np.testing.assert_allclose(forward, convolve(u, *modes, skip, form)[0], atol=1e-6)
+        np.testing.assert_allclose(backward, convolve(v, *modes, skip, form)[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("extreme", [-60.0, 60.0])
