@@ -3,15 +3,16 @@
     pip install -e '.[peers]'
     python -m launch.benchmark_peers --batch_size=8 --out=docs/benchmarks/rin
 
-The peer is RIN of the package rin-pytorch at the sizes of configs/rin/cifar10.py, its attention
-between patches switched off, which the paper does not have; eager and by torch.compile, float32. A
-train step is the loss with its gradient and the pass that makes the carried latents, an optimizer
-(LAMB here, AdamW there) and EMA; a reverse step is one pass of the network and DDPM's arithmetic.
-Sizes differ where the peer offers no choice: the multiply-adds of one forward pass of one example
-stand beside the times.
+The peer is RIN of the package rin-pytorch at the sizes of configs/rin/cifar10.py, eager and by
+torch.compile, float32. What one of them has not is off in the other: there attention between
+patches, here dropout and drop path. A train step is the loss with its gradient and the pass that
+makes the carried latents, AdamW and EMA; a reverse step is one pass of the network and DDPM's
+arithmetic. Sizes differ where the peer offers no choice: the multiply-adds of one forward pass of
+one example stand beside the times.
 """
 
 import importlib.util
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -23,10 +24,9 @@ from absl import flags
 
 from configs.rin import cifar10
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.files import write_atomically
 from diffusion_jax.sharding import make_mesh
 from launch import cli
-from launch.benchmark import device_name
+from launch.benchmark import device_name, write_table
 from launch.benchmark_phases import REVERSE_STEPS, sampler, train
 from launch.build import build
 from launch.describe import multiply_adds
@@ -114,6 +114,8 @@ def main(options: flags.FlagValues) -> None:
         raise UserError("rin-pytorch or torch is not installed: pip install -e '.[peers]'")
     size, config = options.batch_size, cifar10.get_config()
     config.train.batch_size = size
+    config.model.update(dropout=0.0, drop_path=0.0)
+    config.optimizer.name = "adamw"
     experiment, mesh = build(config), make_mesh(1)
     head = f"RIN of CIFAR-10's sizes, batch {size}, float32, on {device_name()}, in turn."
     lines = [head, "", "| program | milliseconds | ours is ... times as fast | G multiply-adds |"]
@@ -121,10 +123,11 @@ def main(options: flags.FlagValues) -> None:
     cli.say("\n".join(lines))
     theirs = {name: peer_calls(size, name == "compiled") for name in ("eager", "compiled")}
     work = sum(multiply_adds(experiment, 1).values()) / 1e9
+    records = {}
     for phase, make in (("train", train), ("sampler", sampler)):
         calls = {"ours": make(config, experiment, mesh).call}
         calls |= {name: made[phase] for name, (made, _) in theirs.items()}
-        taken = in_turn(calls, options.seconds)
+        taken = records[phase] = in_turn(calls, options.seconds)
         for name, times in taken.items():
             ms = spread([1e3 * time for time in times])
             speed = ratios({"ours": taken["ours"], name: times}, name)["ours"]
@@ -135,14 +138,13 @@ def main(options: flags.FlagValues) -> None:
             )
             cli.say(lines[-1])
     if options.out:
-        out = Path(options.out).with_suffix(".md")
-        out.parent.mkdir(parents=True, exist_ok=True)
+        content = dict(device=device_name(), command=cli.command(), seconds=records)
         text = "\n".join(lines) + f"\n\n    {cli.command()}\n"
-        write_atomically(out, lambda path: path.write_text(text))
+        write_table(Path(options.out), text, json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":
     flags.DEFINE_integer("batch_size", 8, "Examples in a batch.")
     flags.DEFINE_float("seconds", 20.0, "To go on with each program; five calls at least.")
-    flags.DEFINE_string("out", None, "Writes OUT.md.")
+    flags.DEFINE_string("out", None, "Writes OUT.json and OUT.md.")
     cli.run(lambda: main(flags.FLAGS), __doc__)
