@@ -116,8 +116,11 @@ class DiffuSSMBlock(nn.Module):
         kernel = self.param("down_kernel", init, (self.expansion, 2, dim, part))
         bias = self.param("down_bias", nn.initializers.zeros, (self.expansion, part))
         y = y.reshape(batch, -1, self.expansion, 2, dim)
-        down = jnp.einsum("bjkcd,kcde->bjke", y, kernel.astype(self.dtype))
-        down = nn.gelu(constrain(down) + bias.astype(self.dtype)[None, None])
+        kernel = kernel.astype(self.dtype)
+        # Not one einsum over k: XLA's CPU backend would transpose the kernels at every call.
+        parts = [jnp.einsum("bjcd,cde->bje", y[:, :, k], kernel[k]) for k in range(len(kernel))]
+        down = constrain(jnp.stack(parts, axis=2))
+        down = nn.gelu(down + bias.astype(self.dtype)[None, None])
         return down.reshape(batch, -1, 2 * dim)
 
     def _dense(self, name: str, width: int, x: jax.Array) -> jax.Array:
