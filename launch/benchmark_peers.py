@@ -1,101 +1,69 @@
-"""Times RIN beside a public PyTorch one of the same sizes, in turn, on the same machine.
+"""Times our networks beside public PyTorch ones of the same sizes, in turn, on the same machine.
 
     pip install -e '.[peers]'
-    python -m launch.benchmark_peers --batch_size=8 --out=docs/benchmarks/rin
+    python -m launch.benchmark_peers --config=configs/rin/cifar10.py --config.train.batch_size=8
+    python -m launch.benchmark_peers --config=configs/diffussm/imagenet256.py \
+      --config.train.batch_size=2 --config.model.layers=4 --out=docs/benchmarks/diffussm_peers
 
-The peer is RIN of the package rin-pytorch at the sizes of configs/rin/cifar10.py, eager and by
-torch.compile, float32. What one of them has not is off in the other: there attention between
-patches, here dropout and drop path. A train step is the loss with its gradient and the pass that
-makes the carried latents, AdamW and EMA; a reverse step is one pass of the network and DDPM's
-arithmetic. Sizes differ where the peer offers no choice: the multiply-adds of one forward pass of
-one example stand beside the times.
+RIN stands beside that of the package rin-pytorch, DiffuSSM beside DiT of diffusers, as wide and as
+deep, with patches of 1 and of 2; eager and by torch.compile, float32. What one of them has not is
+off in the other: attention between patches there, dropout, drop path and remat here. A train step
+is the loss with its gradient, the pass that makes carried latents, AdamW and EMA; a reverse step is
+one pass of the network and DDPM's arithmetic. Sizes differ where a peer offers no choice: the
+multiply-adds of one forward pass of one example stand beside the times.
 """
 
 import importlib.util
 import json
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import flags
+from ml_collections import ConfigDict
 
-from configs.rin import cifar10
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
 from launch import cli
 from launch.benchmark import device_name, write_table
 from launch.benchmark_phases import REVERSE_STEPS, sampler, train
 from launch.build import build
 from launch.describe import multiply_adds
+from launch.peers import PACKAGES, Peer, peers
 from launch.timing import in_turn, ratios, spread
 
 
-def make_peer() -> tuple[Any, Callable, Callable]:
-    """(module, loss, denoise): loss(images) is a scalar, denoise(x, memory) a reverse step."""
-    import torch
+def peer_calls(
+    peer: Peer, shape: tuple[int, ...], compiled: bool
+) -> tuple[dict[str, Callable], float]:
+    """({'train', 'sampler'}: calls like those of launch.benchmark_phases, G multiply-adds).
 
-    # Its trainer alone wants torchvision.
-    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
-        stub = types.ModuleType("torchvision")
-        stub.transforms, stub.utils = types.SimpleNamespace(), types.SimpleNamespace()
-        sys.modules["torchvision"] = stub
-    from rin_pytorch import RIN, GaussianDiffusion
-
-    config = cifar10.get_config().model
-    network = RIN(
-        config.interface_dim,
-        image_size=config.geometry.height,
-        patch_size=config.geometry.patch_size,
-        depth=len(config.process_layers),
-        latent_self_attn_depth=config.process_layers[0],
-        dim_latent=config.latent_dim,
-        num_latents=config.num_latents - 1,
-        latent_token_time_cond=True,
-        patches_self_attn=False,
-        heads=config.latent_heads,
-        dim_head=config.latent_dim // config.latent_heads,
-    )
-    diffusion = GaussianDiffusion(network, objective="eps", train_prob_self_cond=1.0)
-
-    def denoise(x, memory):
-        time = torch.full((len(x),), 0.5)
-        with torch.no_grad():
-            x0, latents = network(x, time, *memory, return_latents=True)
-            return (x + x0 + torch.randn_like(x)) / 3**0.5, (x0.clamp(-1, 1), latents)
-
-    return diffusion, diffusion, denoise
-
-
-SHAPE = (3, 32, 32)
-
-
-def peer_calls(size: int, compiled: bool) -> tuple[dict[str, Callable], float]:
-    """({'train', 'sampler'}: calls like those of launch.benchmark_phases, G multiply-adds)."""
+    Args:
+      shape: of a batch, (B, C, H, W).
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
     torch.manual_seed(0)
-    network, loss, denoise = make_peer()
+    network, loss, denoise = peer
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     params = [p.detach() for p in network.parameters()]
     ema = [p.clone() for p in params]
-    images = torch.rand(size, *SHAPE)
-    with FlopCounterMode(display=False) as counter:
-        denoise(torch.zeros(1, *SHAPE), ())
+    x_0 = torch.rand(shape)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        denoise(x_0[:1], ())
     if compiled:
         loss, denoise = torch.compile(loss), torch.compile(denoise)
 
     def step() -> None:
         optimizer.zero_grad()
-        loss(images).backward()
+        loss(x_0).backward()
         optimizer.step()
         torch._foreach_lerp_(ema, params, 1e-4)
 
+    @torch.no_grad()
     def reverse() -> None:
-        x, memory = torch.randn(size, *SHAPE), ()
+        x, memory = torch.randn(shape), ()
         for _ in range(REVERSE_STEPS):
             x, memory = denoise(x, memory)
         np.asarray(x)
@@ -103,25 +71,32 @@ def peer_calls(size: int, compiled: bool) -> tuple[dict[str, Callable], float]:
     return {"train": step, "sampler": reverse}, counter.get_total_flops() / 2e9
 
 
-def main(options: flags.FlagValues) -> None:
+def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     """Measures, prints and writes the table.
 
     Raises:
       UserError: where the peers are not installed.
     """
-    check_at_least("--batch_size", options.batch_size, 1)
-    if not all(importlib.util.find_spec(name) for name in ("torch", "rin_pytorch")):
-        raise UserError("rin-pytorch or torch is not installed: pip install -e '.[peers]'")
-    size, config = options.batch_size, cifar10.get_config()
-    config.train.batch_size = size
-    config.model.update(dropout=0.0, drop_path=0.0)
+    wanted = ("torch", PACKAGES[config.model.name])
+    if not all(map(importlib.util.find_spec, wanted)):
+        raise UserError(f"{' or '.join(wanted)} is not installed: pip install -e '.[peers]'")
     config.optimizer.name = "adamw"
+    config.model.update(dtype="float32", remat="none")
+    if config.model.name == "rin":
+        config.model.update(dropout=0.0, drop_path=0.0)
     experiment, mesh = build(config), make_mesh(1)
-    head = f"RIN of CIFAR-10's sizes, batch {size}, float32, on {device_name()}, in turn."
+    size, (height, width, channels) = config.train.batch_size, experiment.sample_shape
+    head = f"{name}, batch {size}, float32, on {device_name()}, in turn."
     lines = [head, "", "| program | milliseconds | ours is ... times as fast | G multiply-adds |"]
     lines.append("|---" * 4 + "|")
     cli.say("\n".join(lines))
-    theirs = {name: peer_calls(size, name == "compiled") for name in ("eager", "compiled")}
+    theirs = {
+        f"{peer}, {'compiled' if compiled else 'eager'}": peer_calls(
+            make(), (size, channels, height, width), compiled
+        )
+        for peer, make in peers(config).items()
+        for compiled in (False, True)
+    }
     work = sum(multiply_adds(experiment, 1).values()) / 1e9
     records = {}
     for phase, make in (("train", train), ("sampler", sampler)):
@@ -134,7 +109,7 @@ def main(options: flags.FlagValues) -> None:
             lines.append(
                 f"| {phase}, {name} | {ms.median:.4g} ({ms.lowest:.4g} to {ms.highest:.4g}) | "
                 f"{speed.median:.2f} ({speed.lowest:.2f} to {speed.highest:.2f}) | "
-                f"{work if name == 'ours' else theirs[name][1]:.2f} |"
+                f"{work if name == 'ours' else theirs[name][1]:.3g} |"
             )
             cli.say(lines[-1])
     if options.out:
@@ -144,7 +119,8 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("batch_size", 8, "Examples in a batch.")
+    CONFIG = cli.define_config()
+    flags.mark_flag_as_required("config")
     flags.DEFINE_float("seconds", 20.0, "To go on with each program; five calls at least.")
     flags.DEFINE_string("out", None, "Writes OUT.json and OUT.md.")
-    cli.run(lambda: main(flags.FLAGS), __doc__)
+    cli.run(lambda: main(CONFIG.value, cli.config_name(), flags.FLAGS), __doc__)
