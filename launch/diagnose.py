@@ -37,7 +37,7 @@ from launch.drawing import parse_labels
 from launch.grid import make_condition
 from launch.inside import Drawn
 from launch.inside_rin import STEP, WatchedRIN
-from launch.weights import restore_state
+from launch.weights import chosen_checkpoint, define_checkpoint, restore_state
 from launch.workdir import read_workdir
 from rin_jax import RIN
 from rin_jax.inspection import statistics
@@ -139,8 +139,7 @@ def diagnose(workdir: Path, options: flags.FlagValues, command: str) -> list[Pat
     check_at_least("--steps", config.sampling.steps, 2)
     experiment, mesh = build(config), make_mesh(**config.mesh)
     source = build_source(config, experiment)
-    folder = workdir / ("best" if options.best else "checkpoints")
-    state = restore_state(folder, config, experiment, mesh)
+    state = restore_state(workdir, config, experiment, mesh, chosen_checkpoint(options))
     size = round_up(min(options.num, options.batch_size), mesh)
     stream = Stream(source, size, options.seed, on_bad_record=config.data.on_bad_record)
     batches = [
@@ -284,5 +283,5 @@ if __name__ == "__main__":
     flags.DEFINE_integer("batch_size", 64, "Examples at a time; changes no loss.")
     flags.DEFINE_integer("steps", None, "Reverse steps, for the latents; the config's.")
     flags.DEFINE_integer("seed", 0, "Decides which examples, their noise, and the samples.")
-    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    define_checkpoint()
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -19,7 +19,7 @@ from diffusion_jax.sharding import Mesh, make_mesh, round_up
 from launch import cli
 from launch.build import Experiment, build, build_source
 from launch.grid import make_condition
-from launch.weights import load_weights
+from launch.weights import NEWEST, Checkpoint, load_weights
 
 NEXT_WINDOW = 2**20  # between the indices whose noise a video's windows have: more than the videos
 
@@ -95,16 +95,16 @@ def open_run(
     seed: int,
     batch_size: int,
     mesh: Mesh | None = None,
-    checkpoints: str = "checkpoints",
+    checkpoint: Checkpoint = NEWEST,
     frames: Source | None = None,
 ) -> Run:
-    """The newest checkpoint of a run, or an export.
+    """A checkpoint of a run, or an export.
 
     Args:
       config: of it, with the sampling section to use.
       workdir: the run directory, or the export's folder.
       mesh: to sample on, None for the config's.
-      checkpoints: folder in a run directory to take it from: this, or 'best'.
+      checkpoint: of a run.
       frames: what videos continue, None for the run's data.
 
     Raises:
@@ -116,7 +116,7 @@ def open_run(
     if source is None and experiment.conditioning_frames:
         source = build_source(config, experiment)
     mesh = mesh or make_mesh(**config.mesh)
-    weights = load_weights(workdir, config, experiment, mesh, checkpoints)
+    weights = load_weights(workdir, config, experiment, mesh, checkpoint)
     return Run(config, experiment, *weights, mesh, source, seed, batch_size)
 
 

@@ -34,7 +34,15 @@ from diffusion_jax.weights import read_tensors
 from launch import cli
 from launch.build import build
 from launch.start import read_start
-from launch.weights import LAYOUTS, official_network, restore_state, tensors_of
+from launch.weights import (
+    LAYOUTS,
+    NEWEST,
+    Checkpoint,
+    chosen_checkpoint,
+    official_network,
+    restore_state,
+    tensors_of,
+)
 from launch.workdir import code_version, read_run, read_workdir
 from rin_jax.official import params_from_official
 
@@ -50,25 +58,18 @@ class Found(NamedTuple):
     about: dict[str, Any]
 
 
-def of_run(
-    workdir: Path,
-    weights: str = "ema",
-    step: int | None = None,
-    checkpoints: str = "checkpoints",
-) -> Found:
+def of_run(workdir: Path, weights: str = "ema", checkpoint: Checkpoint = NEWEST) -> Found:
     """Those of a checkpoint.
 
     Args:
       weights: 'ema' or 'params'.
-      step: of the checkpoint, None for the newest.
-      checkpoints: folder in the run directory: this, or 'best'.
 
     Raises:
       UserError: if there is no such checkpoint.
     """
     check_choice("--weights", weights, WEIGHTS)
     config = read_workdir(workdir)
-    state = restore_state(workdir / checkpoints, config, build(config), make_mesh(1), step)
+    state = restore_state(workdir, config, build(config), make_mesh(1), checkpoint)
     about = about_run(workdir, config, int(state.step), weights)
     return Found(getattr(state, weights), config, about)
 
@@ -157,8 +158,7 @@ def main(options: flags.FlagValues) -> None:
     if options.workdir:
         if options.config:
             raise UserError("--config goes with --official: a run has its own")
-        checkpoints = "best" if options.best else "checkpoints"
-        found = of_run(Path(options.workdir), options.weights, options.step, checkpoints)
+        found = of_run(Path(options.workdir), options.weights, chosen_checkpoint(options))
     else:
         if not options.config:
             raise UserError("--official wants --config, that of the same network")

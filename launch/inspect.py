@@ -25,7 +25,7 @@ from launch.drawing import parse_labels
 from launch.grid import make_condition
 from launch.inside_diffussm import WatchedDiffuSSM
 from launch.inside_rin import WatchedRIN
-from launch.weights import load_weights, opened_folder
+from launch.weights import chosen_checkpoint, define_checkpoint, load_weights, opened_folder
 from launch.workdir import read_workdir
 from rin_jax import RIN
 
@@ -51,8 +51,8 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
     mesh = make_mesh(**config.mesh)
     indices = np.arange(round_up(options.num, mesh), dtype=np.int32)
     labels = parse_labels(options.labels, options.seed, len(indices), experiment.num_classes)
-    checkpoints = "best" if options.best else "checkpoints"
-    params, step, _ = load_weights(workdir, config, experiment, mesh, checkpoints)
+    chosen = chosen_checkpoint(options)
+    params, step, _ = load_weights(workdir, config, experiment, mesh, chosen)
     condition = make_condition(experiment, None, indices, labels)
     watched = WATCHED[type(experiment.denoiser)](
         experiment, params, mesh, indices, condition, options.seed
@@ -80,6 +80,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
-    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    define_checkpoint()
     flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -46,7 +46,13 @@ from launch.given import Edit, read_edit, read_frames
 from launch.grid import grid_columns, make_condition
 from launch.pretrained import unpack_pretrained
 from launch.show import KINDS, show, show_edit
-from launch.weights import opened_folder
+from launch.weights import (
+    NEWEST,
+    Checkpoint,
+    chosen_checkpoint,
+    define_checkpoint,
+    opened_folder,
+)
 from launch.workdir import read_workdir
 
 NUM = 64
@@ -58,7 +64,7 @@ def sample(
     out: Path | None,
     request: dict,
     mesh: Mesh | None = None,
-    checkpoints: str = "checkpoints",
+    checkpoint: Checkpoint = NEWEST,
     edit: Edit | None = None,
     frames: Arrays | None = None,
     windows: int = 1,
@@ -71,14 +77,14 @@ def sample(
       out: folder to write to, None for one in `workdir` named after the request.
       request: num, labels, seed, batch_size.
       mesh: to sample on, None for the config's.
-      checkpoints: folder in a run directory whose newest checkpoint is sampled: this, or 'best'.
+      checkpoint: of a run, to sample.
       edit: images to draw anew, None for new ones.
       frames: what videos continue, None for the run's data; sample i has example i mod N.
       windows: to draw of each video, one continuing the other.
     """
     num, seed = request["num"], request["seed"]
     check_at_least("--num", num, 1)
-    run = open_run(config, workdir, seed, request["batch_size"], mesh, checkpoints, frames)
+    run = open_run(config, workdir, seed, request["batch_size"], mesh, checkpoint, frames)
     experiment, everyone = run.experiment, np.arange(num)
     labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
     if edit and edit.labels is not None and not request["labels"]:
@@ -145,9 +151,9 @@ def override(config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
 def from_flags(workdir: Path, config: ConfigDict, options: flags.FlagValues, **begun) -> Path:
     """`sample` of what the flags ask for; `begun` are its edit, frames and windows."""
     request = {name: options[name].value for name in ("num", "labels", "seed", "batch_size")}
-    checkpoints = "best" if options.best else "checkpoints"
     out = Path(options.out) if options.out else None
-    return sample(config, workdir, out, request, checkpoints=checkpoints, **begun)
+    checkpoint = chosen_checkpoint(options)
+    return sample(config, workdir, out, request, checkpoint=checkpoint, **begun)
 
 
 def read_request(out: Path) -> dict:
@@ -165,7 +171,7 @@ def define_flags(num: int) -> None:
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
     flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
-    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    define_checkpoint()
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")

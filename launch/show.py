@@ -18,6 +18,7 @@ from diffusion_jax.samplers import DDPM
 from launch import cli, quality
 from launch.drawing import Run, open_run, parse_labels
 from launch.given import Edit
+from launch.weights import chosen_checkpoint
 
 ROWS = 8
 MOST_CLASSES = 10
@@ -48,8 +49,8 @@ def show(config: ConfigDict, workdir: Path, options: flags.FlagValues) -> Path:
         num = options.num
         check_at_least("--num", num, 1)
     config = checked(kind, config, options)
-    checkpoints = "best" if options.best else "checkpoints"
-    run = open_run(config, workdir, options.seed, options.batch_size, checkpoints=checkpoints)
+    checkpoint = chosen_checkpoint(options)
+    run = open_run(config, workdir, options.seed, options.batch_size, checkpoint=checkpoint)
     folder = Path(options.out) if options.out else workdir
     if kind == "steps":
         found = quality.measure(run, num or quality.NUM)

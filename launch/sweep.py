@@ -1,13 +1,15 @@
-"""Scores a run at several values of one field: FID against steps, guidance or the width of the EMA.
+"""Scores a run at several values of one field: FID against steps, guidance, the width of the EMA.
 
     python -m launch.sweep --workdir=runs/cifar10 --vary=steps=10,20,50,100,250 --num=5000 \\
       --reference=data/references/cifar10.npz --inception=inception.npz
+    python -m launch.sweep --workdir=runs/cifar10 --vary=step=50000,100000,150000 ...
     python -m launch.sweep --workdir=runs/xl --vary=guidance=0,0.25,0.5,1 ...
     python -m launch.sweep --workdir=runs/x --vary=sigma_rel=0.03,0.05,0.1,0.2 ...
 
 Each point is what launch.evaluate writes, whose other flags it takes; what is there is not computed
 again. Prints a table, and draws the curves for the run's report. FID depends on --num: compare
-points of one curve. sigma_rel wants a run that stored its averages (see launch.posthoc_ema).
+points of one curve. steps are the sampler's, step is training's, of a checkpoint that was kept
+(train.keep_every). sigma_rel wants a run that stored its averages (see launch.posthoc_ema).
 """
 
 import functools
@@ -30,9 +32,10 @@ from launch.scoring import sample_run
 from launch.tables import compare, markdown
 from launch.workdir import read_workdir
 
-FIELDS = {"steps": int, "guidance": float, "sigma_rel": float}
+FIELDS = {"steps": int, "step": int, "guidance": float, "sigma_rel": float}
 NAMES = {
     "steps": "reverse steps",
+    "step": "training step",
     "guidance": "guidance weight",
     "sigma_rel": "sigma_rel of the EMA",
 }
@@ -67,9 +70,8 @@ def sweep(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Res
       UserError: before any sampling, for values that the run cannot have.
     """
     field, values = parse_vary(options.vary)
-    given = {"out": options.out, "steps": options.steps, "guidance": options.guidance}
-    for name in ("out", field):
-        if given.get(name) is not None:
+    for name in {"out", field} - {"sigma_rel"}:
+        if options[name].value is not None:
             raise UserError(f"--vary={options.vary}: leave out --{name}, each point has its own")
     reference, inception = Path(options.reference), Path(options.inception)
     compared, weights = load_reference(reference).about(), load_inception(inception).sha256

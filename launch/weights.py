@@ -41,6 +41,27 @@ class Weights(NamedTuple):
     sha256: str | None = None
 
 
+class Checkpoint(NamedTuple):
+    """One of a run's: in the folder 'checkpoints' or 'best' of its directory; newest for None."""
+
+    folder: str = "checkpoints"
+    step: int | None = None
+
+
+NEWEST = Checkpoint()
+
+
+def define_checkpoint() -> None:
+    """--best and --step, of `chosen_checkpoint`."""
+    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    flags.DEFINE_integer("step", None, "The checkpoint of this step; the newest.")
+
+
+def chosen_checkpoint(options: flags.FlagValues) -> Checkpoint:
+    """What the flags say."""
+    return Checkpoint("best" if options.best else "checkpoints", options.step)
+
+
 def opened_folder(options: flags.FlagValues) -> Path:
     """--workdir, a run directory, or --init_from, an export.
 
@@ -54,8 +75,8 @@ def opened_folder(options: flags.FlagValues) -> Path:
         )
     if options.workdir:
         return Path(options.workdir)
-    if options.best:
-        raise UserError("--best chooses a checkpoint, and --init_from has none: leave one out")
+    if options.best or options.step is not None:
+        raise UserError("--best and --step choose a checkpoint, and --init_from has none")
     folder = Path(options.init_from)
     read_provenance(folder)
     return folder
@@ -66,13 +87,13 @@ def load_weights(
     config: ConfigDict,
     experiment: Experiment,
     mesh: Mesh,
-    checkpoints: str = "checkpoints",
+    checkpoint: Checkpoint = NEWEST,
 ) -> Weights:
     """The EMA of a run, or the weights of an export.
 
     Args:
       folder: a run directory or an export.
-      checkpoints: folder in a run directory whose newest checkpoint is taken: this, or 'best'.
+      checkpoint: of a run.
 
     Raises:
       UserError: if a run has no checkpoint, or what is there is damaged or of another network.
@@ -81,24 +102,26 @@ def load_weights(
         export = read_export(folder)
         params = put_params(params_of(export, experiment), mesh)
         return Weights(params, export.provenance["step"] or 0, fingerprint(export.provenance))
-    state = restore_state(folder / checkpoints, config, experiment, mesh)
+    state = restore_state(folder, config, experiment, mesh, checkpoint)
     return Weights(state.ema, int(state.step))
 
 
 def restore_state(
-    folder: Path,
+    workdir: Path,
     config: ConfigDict,
     experiment: Experiment,
     mesh: Mesh,
-    step: int | None = None,
+    checkpoint: Checkpoint = NEWEST,
 ) -> TrainState:
-    """The newest checkpoint in a folder that is whole, or that of `step`.
+    """A checkpoint of a run: where no step is named, the newest that is whole.
 
     Raises:
       UserError: if there is none.
     """
     shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
-    state = restore_newest(folder, abstract_like(shapes, of_state(shapes, mesh)), step)
+    folder = workdir / checkpoint.folder
+    abstract = abstract_like(shapes, of_state(shapes, mesh))
+    state = restore_newest(folder, abstract, checkpoint.step)
     if state is None:
         raise UserError(f"{folder} has no checkpoint yet: train for longer")
     return state

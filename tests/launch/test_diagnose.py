@@ -16,7 +16,7 @@ from launch.diagnose import LEVELS, diagnose
 
 
 def measured(workdir: Path, **changes) -> tuple[list[Path], dict]:
-    options = dict(num=20, split=None, batch_size=16, steps=None, seed=0, best=False)
+    options = dict(num=20, split=None, batch_size=16, steps=None, seed=0, best=False, step=None)
     paths = diagnose(workdir, SimpleNamespace(**options | changes), "python -m launch.diagnose")
     return paths[1:], json.loads(paths[0].read_text())
 

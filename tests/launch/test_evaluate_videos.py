@@ -42,7 +42,13 @@ class Flags(SimpleNamespace):
 
 def options(workdir, weights) -> Flags:
     made = dict(
-        workdir=str(workdir), init_from=None, i3d=str(weights), out=None, best=False, carry=True
+        workdir=str(workdir),
+        init_from=None,
+        i3d=str(weights),
+        out=None,
+        best=False,
+        step=None,
+        carry=True,
     )
     made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
     made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)

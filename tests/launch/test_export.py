@@ -20,7 +20,7 @@ from launch.report import write_report
 from launch.sample import read_request, sample
 from launch.scoring import sample_run
 from launch.start import REWARM_STEPS, find_start, read_start
-from launch.weights import load_weights, opened_folder, params_of
+from launch.weights import Checkpoint, load_weights, opened_folder, params_of
 from launch.workdir import read_workdir
 from rin_jax.official import official_shapes, params_to_official
 
@@ -48,7 +48,10 @@ def exported(run, tmp_path_factory) -> Path:
     """Its raw parameters of step 2."""
     out = tmp_path_factory.mktemp("exported") / "params"
     export(
-        of_run(run, "params", step=START), out, shard_size=2000, command="python -m launch.export"
+        of_run(run, "params", Checkpoint(step=START)),
+        out,
+        shard_size=2000,
+        command="python -m launch.export",
     )
     return out
 
@@ -163,7 +166,7 @@ def test_an_export_is_sampled_as_its_run_is(run, tmp_path):
 
 
 def test_a_result_says_which_weights_it_is_of(exported):
-    made = dict(init_from=str(exported), workdir=None, out=None, best=False, carry=True)
+    made = dict(init_from=str(exported), workdir=None, out=None, best=False, step=None, carry=True)
     made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
     out, about = sample_run(Flags(**made, **REQUEST))
     assert out.parent == exported / "samples"
@@ -215,7 +218,7 @@ def test_a_started_run_continues_bit_for_bit(
 
 def test_a_run_keeps_to_its_start(run, exported, started, tmp_path):
     other = tmp_path / "other"
-    export(of_run(run, step=START), other)
+    export(of_run(run, checkpoint=Checkpoint(step=START)), other)
     for changes in (dict(init_from=other, init_step=START), dict(init_from=exported)):
         with pytest.raises(UserError, match=r"started from .*params at step 2, and not from"):
             train.run(config(), started, **changes)
@@ -262,7 +265,7 @@ def test_the_rate_warms_up_over_a_thousand_steps_or_a_tenth(exported, tmp_path):
 
 def test_flags_name_one_folder(run, exported, tmp_path):
     def opened(**given):
-        made = dict(workdir=None, init_from=None, best=False)
+        made = dict(workdir=None, init_from=None, best=False, step=None)
         return opened_folder(SimpleNamespace(**made | given))
 
     assert opened(workdir=str(run)) == run
@@ -270,8 +273,10 @@ def test_flags_name_one_folder(run, exported, tmp_path):
     for both in ({}, dict(workdir=str(run), init_from=str(exported))):
         with pytest.raises(UserError, match=r"give either --workdir, .* or --init_from"):
             opened(**both)
-    with pytest.raises(UserError, match="--best chooses a checkpoint, and --init_from has none"):
+    with pytest.raises(UserError, match="--best and --step choose a checkpoint"):
         opened(init_from=str(exported), best=True)
+    with pytest.raises(UserError, match="--best and --step choose a checkpoint"):
+        opened(init_from=str(exported), step=2)
     with pytest.raises(UserError, match="holds no exported weights"):
         opened(init_from=str(run))
 
@@ -285,6 +290,6 @@ def test_sizes_are_read():
 
 def test_what_is_not_there_is_refused(run):
     with pytest.raises(UserError, match=r"has no checkpoint of step 5, but of 2, 4"):
-        of_run(run, step=5)
+        of_run(run, checkpoint=Checkpoint(step=5))
     with pytest.raises(UserError, match="--weights is 'raw'"):
         of_run(run, weights="raw")

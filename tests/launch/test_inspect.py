@@ -24,7 +24,7 @@ from rin_jax.inspection import drift
 
 
 def options(**changes) -> SimpleNamespace:
-    made = dict(num=3, labels="", steps=None, seed=0, best=False, autoencoder=None)
+    made = dict(num=3, labels="", steps=None, seed=0, best=False, step=None, autoencoder=None)
     return SimpleNamespace(**made | changes)
 
 

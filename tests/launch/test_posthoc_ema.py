@@ -13,7 +13,7 @@ from diffusion_jax.sharding import make_mesh, of_state
 from diffusion_jax.training.power_ema import gamma_of
 from launch import posthoc_ema, train
 from launch.build import build
-from launch.weights import restore_state
+from launch.weights import Checkpoint, restore_state
 from launch.workdir import read_workdir
 
 WIDTHS = (0.1, 0.25)
@@ -31,7 +31,7 @@ def config(**changes):
 
 def state_of(workdir: Path, step: int | None = None):
     made, mesh = read_workdir(workdir), make_mesh()
-    return jax.device_get(restore_state(workdir / "checkpoints", made, build(made), mesh, step))
+    return jax.device_get(restore_state(workdir, made, build(made), mesh, Checkpoint(step=step)))
 
 
 @pytest.fixture(scope="module")

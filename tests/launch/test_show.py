@@ -130,7 +130,7 @@ class Flags(SimpleNamespace):
 
 
 def options(kind, out=None, **given) -> Flags:
-    made = dict(num=64, labels="", seed=0, batch_size=64, best=False)
+    made = dict(num=64, labels="", seed=0, batch_size=64, best=False, step=None)
     made |= dict(sampler=None, steps=None, show=kind, out=out and str(out))
     return Flags(**made | given, given=given)
 

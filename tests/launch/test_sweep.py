@@ -35,17 +35,21 @@ class Flag:
 
 
 def options(workdir, vary, **changes) -> Flags:
-    made = dict(workdir=str(workdir), init_from=None, out=None, best=False, carry=True)
-    made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
+    made = dict(workdir=str(workdir), init_from=None, out=None, best=False)
+    made |= dict.fromkeys(("step", "steps", "sampler", "guidance", "autoencoder"))
     made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
-    made |= dict(num=8, labels="", seed=0, batch_size=8, reference="r.npz", inception="i.npz")
+    made |= dict(
+        carry=True, num=8, labels="", seed=0, batch_size=8, reference="r.npz", inception="i.npz"
+    )
     return Flags(**made | changes, vary=vary)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    changes = dict(posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1)
+    changes = dict(
+        train__checkpoint_every=1, posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1
+    )
     train.run(tiny.config(train__steps=2, **changes), workdir, name="rin/digits")
     return workdir
 
@@ -87,6 +91,15 @@ def test_every_point_is_scored_once_and_drawn(run, scored, capsys):
     assert [read_result(folder / "results.json").steps for folder in scored] == [2, 4, 3]
     sweep.main(options(run, "steps=2", inception="other.npz"))  # by another Inception
     assert len(scored) == 4
+
+
+def test_a_run_is_scored_along_its_training(run, scored):
+    _, by_step = sweep.sweep(options(run, "step=2,1"), "")
+    assert {value: result.step for value, result in by_step.items()} == {1: 1, 2: 2}
+    first, second = (result.metrics["fid"] for result in by_step.values())
+    assert first != second
+    with pytest.raises(UserError, match="has no checkpoint of step 7"):
+        sweep.sweep(options(run, "step=7"), "")
 
 
 def test_guidance_and_the_width_of_the_ema_are_fields_too(run, scored):
