@@ -14,6 +14,8 @@ and leaves S4D's parameters in float32.
 
     python -m launch.export --official=weights.npz --config=configs/rin/cifar10.py \\
       --out=exports/official
+
+with --step, that of its training, where it is known.
 """
 
 import json
@@ -39,6 +41,7 @@ from launch.weights import (
     NEWEST,
     Checkpoint,
     chosen_checkpoint,
+    define_checkpoint,
     official_network,
     restore_state,
     tensors_of,
@@ -182,6 +185,5 @@ if __name__ == "__main__":
     flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the tensors.")
     flags.DEFINE_enum("layout", "ours", LAYOUTS, "Names of the tensors.")
     flags.DEFINE_string("shard_size", "2GiB", "Of a file, at most.")
-    flags.DEFINE_integer("step", None, "Checkpoint, the newest; with --official, if it is known.")
-    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    define_checkpoint()
     cli.run(lambda: main(flags.FLAGS), __doc__)

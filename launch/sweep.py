@@ -70,7 +70,7 @@ def sweep(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Res
       UserError: before any sampling, for values that the run cannot have.
     """
     field, values = parse_vary(options.vary)
-    for name in {"out", field} - {"sigma_rel"}:
+    for name in ("out",) if field == "sigma_rel" else ("out", field):
         if options[name].value is not None:
             raise UserError(f"--vary={options.vary}: leave out --{name}, each point has its own")
     reference, inception = Path(options.reference), Path(options.inception)

@@ -49,12 +49,13 @@ class Checkpoint(NamedTuple):
 
 
 NEWEST = Checkpoint()
+flags.disclaim_key_flags()  # those of `define_checkpoint` are the caller's, in its --help
 
 
 def define_checkpoint() -> None:
     """--best and --step, of `chosen_checkpoint`."""
     flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
-    flags.DEFINE_integer("step", None, "The checkpoint of this step; the newest.")
+    flags.DEFINE_integer("step", None, "The checkpoint of this step of training; the newest.")
 
 
 def chosen_checkpoint(options: flags.FlagValues) -> Checkpoint:
@@ -76,7 +77,9 @@ def opened_folder(options: flags.FlagValues) -> Path:
     if options.workdir:
         return Path(options.workdir)
     if options.best or options.step is not None:
-        raise UserError("--best and --step choose a checkpoint, and --init_from has none")
+        raise UserError(
+            "--best and --step choose a checkpoint, and --init_from has none: leave them out"
+        )
     folder = Path(options.init_from)
     read_provenance(folder)
     return folder

@@ -273,9 +273,9 @@ def test_flags_name_one_folder(run, exported, tmp_path):
     for both in ({}, dict(workdir=str(run), init_from=str(exported))):
         with pytest.raises(UserError, match=r"give either --workdir, .* or --init_from"):
             opened(**both)
-    with pytest.raises(UserError, match="--best and --step choose a checkpoint"):
+    with pytest.raises(UserError, match="--best and --step choose a checkpoint, and --init_from"):
         opened(init_from=str(exported), best=True)
-    with pytest.raises(UserError, match="--best and --step choose a checkpoint"):
+    with pytest.raises(UserError, match="--best and --step choose a checkpoint, and --init_from"):
         opened(init_from=str(exported), step=2)
     with pytest.raises(UserError, match="holds no exported weights"):
         opened(init_from=str(run))
