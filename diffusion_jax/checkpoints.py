@@ -139,6 +139,14 @@ def restore_newest(
     return _newest_whole(directory.absolute(), template, step)[0]
 
 
+def check_kept(directory: Path, step: int) -> None:
+    """Raises `UserError` if there is no checkpoint of a step, naming those that there are."""
+    steps = sorted(ocp.utils.checkpoint_steps(directory)) if directory.exists() else []
+    if step not in steps:
+        there = f"but of {', '.join(map(str, steps))}" if steps else "nor of any other"
+        raise UserError(f"{directory} has no checkpoint of step {step}, {there}")
+
+
 def abstract_like(tree: Any, sharding: Any) -> Any:
     """Shapes and dtypes of a tree of arrays or shapes, to be restored with a tree of shardings."""
     return jax.tree.map(
@@ -175,9 +183,7 @@ def _newest_whole(
     with contextlib.closing(reader):
         steps = sorted(reader.all_steps(), reverse=True)
         if only is not None:
-            if only not in steps:
-                there = ", ".join(map(str, reversed(steps)))
-                raise UserError(f"{directory} has no checkpoint of step {only}, but of {there}")
+            check_kept(directory, only)
             steps = [only]
         for step in steps:
             state, reason = _restore(reader, step, template)

@@ -11,15 +11,13 @@ from ml_collections import ConfigDict
 from diffusion_jax.checkpoints import save_once
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.evaluation.accumulator import Accumulator
-from diffusion_jax.evaluation.extractor import make_extractor
-from diffusion_jax.evaluation.inception_weights import load_inception
-from diffusion_jax.evaluation.references import Extraction, check_comparable, load_reference
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, round_up
 from diffusion_jax.training.state import TrainState
 from launch.build import Experiment
 from launch.grid import make_condition
+from launch.judge import load_judge
 
 BATCH = 256  # samples at a time, and more if the mesh has more parts
 
@@ -39,14 +37,10 @@ def make_evaluator(
     check_at_least("evaluation.num", section.num, 2)
     if experiment.conditioning_frames or len(experiment.sample_shape) != 3:
         raise UserError("train.eval_every is set: FID is of images; set it to 0 for videos")
-    reference = load_reference(Path(section.reference))._replace(features=None)
-    pretrained = load_inception(section.inception)
-    resize = reference.extraction.resize
-    extract = make_extractor(pretrained, mesh, resize)
+    judge = load_judge(Path(section.reference), Path(section.inception), mesh)
+    reference = judge.reference._replace(features=None)
+    extraction = judge.extraction(experiment.image_shape[:2])
     sampler = experiment.sampler(mesh, config.seed)
-    resolution = experiment.image_shape[:2]
-    extraction = Extraction(resolution, resize, pretrained.sha256)
-    check_comparable(extraction, reference.extraction)
     batch = round_up(min(BATCH, section.num), mesh)
 
     def samples(state: TrainState, start: int) -> np.ndarray:
@@ -63,7 +57,7 @@ def make_evaluator(
     def evaluate(step: int, state: TrainState) -> dict[str, float]:
         accumulator = Accumulator(extraction, keep=0)
         for start in range(0, section.num, batch):
-            accumulator.update(extract(samples(state, start)))
+            accumulator.update(judge.extract(samples(state, start)))
         metrics, _ = accumulator.result(reference)
         if not earlier:
             records = read_lines(workdir / METRICS)

@@ -20,16 +20,18 @@ import numpy as np
 from absl import flags
 
 from diffusion_jax import hosts
+from diffusion_jax.checkpoints import check_kept
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.evaluation.inception_weights import load_inception
-from diffusion_jax.evaluation.references import load_reference
 from diffusion_jax.evaluation.results import FILE, Result, read_result
 from diffusion_jax.reporting.pictures import Picture, save_picture
+from diffusion_jax.sharding import make_mesh
 from launch import cli, distributed, posthoc_ema, sample
 from launch.build import build
 from launch.evaluate import score
+from launch.judge import define_judge, load_judge
 from launch.scoring import sample_run
 from launch.tables import compare, markdown
+from launch.weights import chosen_checkpoint
 from launch.workdir import read_workdir
 
 FIELDS = {"steps": int, "step": int, "guidance": float, "sigma_rel": float}
@@ -73,20 +75,17 @@ def sweep(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Res
     for name in ("out",) if field == "sigma_rel" else ("out", field):
         if options[name].value is not None:
             raise UserError(f"--vary={options.vary}: leave out --{name}, each point has its own")
-    reference, inception = Path(options.reference), Path(options.inception)
-    compared, weights = load_reference(reference).about(), load_inception(inception).sha256
+    judge = load_judge(Path(options.reference), Path(options.inception), make_mesh())
+    by = (judge.reference.about(), judge.inception)
     found = {}
     for value in at_each(options, field, values):
         out, about = sample_run(options)
-        written = read_result(out / FILE) if (out / FILE).exists() else None
+        result = read_result(out / FILE) if (out / FILE).exists() else None
         hosts.wait_for_all("looked")
-        same = written and (written.reference, written.weights["inception"]) == (compared, weights)
-        found[value] = (
-            written
-            if same
-            else score(out / "samples.npz", out, reference, inception, about | {"command": command})
-        )
-        cli.say(f"{field} {value:g}: FID {found[value].metrics['fid']:.3f}, {out / FILE}")
+        if result is None or (result.reference, result.weights["inception"]) != by:
+            result = score(out / "samples.npz", out, judge, about | {"command": command})
+        found[value] = result
+        cli.say(f"{field} {value:g}: FID {result.metrics['fid']:.3f}, {out / FILE}")
     return field, found
 
 
@@ -99,9 +98,12 @@ def at_each(options: flags.FlagValues, field: str, values: list[float]) -> Itera
             options["init_from"].value = str(folder)
             yield value
         return
+    workdir = Path(options.workdir)
     for value in values:
         options[field].value = value
-        build(sample.override(read_workdir(Path(options.workdir)), options))
+        build(sample.override(read_workdir(workdir), options))
+        if field == "step":
+            check_kept(workdir / chosen_checkpoint(options).folder, value)
     for value in values:
         options[field].value = value
         yield value
@@ -156,10 +158,9 @@ def main(options: flags.FlagValues) -> None:
 
 if __name__ == "__main__":
     sample.define_flags(num=5_000)
+    define_judge()
     for module in (sample, distributed):
         flags.adopt_module_key_flags(module)  # for --help
-    flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: steps, guidance or sigma_rel.")
-    flags.DEFINE_string("reference", None, "File of launch.reference.")
-    flags.DEFINE_string("inception", None, "Weights of FID's Inception.")
-    flags.mark_flags_as_required(["workdir", "vary", "reference", "inception"])
+    flags.DEFINE_string("vary", None, f"FIELD=VALUE,VALUE,...: of {', '.join(FIELDS)}.")
+    flags.mark_flags_as_required(["workdir", "vary"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -13,7 +13,8 @@ from diffusion_jax.checkpoints import Checkpoints
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.references import load_reference
-from launch import eval_in_training, evaluate, reference, scoring, tables, train
+from diffusion_jax.sharding import make_mesh
+from launch import eval_in_training, evaluate, judge, reference, scoring, tables, train
 
 COUNT = 12
 
@@ -25,7 +26,7 @@ def small_batches():
     patch.setattr(scoring, "BATCH", 4)
     patch.setattr(scoring, "SAVE_EVERY", 8)
     patch.setattr(eval_in_training, "BATCH", 8)
-    for module in (reference, evaluate, eval_in_training):
+    for module in (reference, judge):
         make = module.make_extractor
         patch.setattr(module, "make_extractor", lambda *a, make=make: make(*a, at_once=1))
     yield
@@ -65,7 +66,8 @@ def referred(folder):
 
 def score(folder, images, out, weights="weights.npz"):
     files = (folder / "reference.npz", folder / weights)
-    return evaluate.score(images, out, *files, {"config": "", "command": "a test"})
+    about = {"config": "", "command": "a test"}
+    return evaluate.score(images, out, judge.load_judge(*files, make_mesh()), about)
 
 
 def test_a_reference_says_what_it_is_of(folder, referred):
@@ -161,4 +163,4 @@ def test_mistakes_are_named_before_the_work_begins(folder, referred, tmp_path):
         score(folder, folder / "fake.npz", tmp_path / "out", weights="other.npz")
     with pytest.raises(UserError, match="holds something else, not reference statistics"):
         files = (folder / "fake.npz", folder / "weights.npz")
-        evaluate.score(folder / "fake.npz", tmp_path / "out", *files, {})
+        judge.load_judge(*files, make_mesh())
