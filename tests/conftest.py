@@ -6,7 +6,10 @@ from pathlib import Path
 # Before jax is imported, here and in child processes. Most of the time of a test is compilation.
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).parents[1] / ".pytest_cache" / "jax")
+# Of each worker its own: what another is still writing cannot be read.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
+    Path(__file__).parents[1] / ".pytest_cache" / "jax" / os.getenv("PYTEST_XDIST_WORKER", "")
+)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.3"
 
 import jax
