@@ -1,6 +1,7 @@
 """What the commands that score images share: images of any kind in batches, and their features."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,7 +28,7 @@ from launch.weights import opened_folder
 from launch.workdir import read_run, read_workdir
 
 BATCH = 500
-SAVE_EVERY = 10_000  # images, a multiple of BATCH
+SAVE_EVERY = 60  # seconds
 
 
 class ImagesInOrder(Protocol):
@@ -127,13 +128,15 @@ def accumulate(
     about = hashlib.sha256(f"{fingerprint} {extraction} {keep}".encode()).hexdigest()
     begun = folder / f"begun-{about[:12]}.npz"
     accumulator = load_accumulator(begun) if begun.exists() else Accumulator(extraction, keep)
+    saved = time.monotonic()
     with cli.progress(len(images), "images", initial=accumulator.count) as bar:
         for batch in images.batches(BATCH, accumulator.count):
             accumulator.update(extract(batch))
             bar.update(len(batch))
-            is_due = accumulator.count % SAVE_EVERY == 0 and accumulator.count < len(images)
+            is_due = time.monotonic() - saved >= SAVE_EVERY and accumulator.count < len(images)
             if is_due and hosts.is_main():
                 accumulator.save(begun)
+                saved = time.monotonic()
     hosts.wait_for_all("accumulated")
     begun.unlink(missing_ok=True)
     return accumulator

@@ -24,7 +24,7 @@ def small_batches():
     """Inception on 8 simulated devices takes a second an image."""
     patch = pytest.MonkeyPatch()
     patch.setattr(scoring, "BATCH", 4)
-    patch.setattr(scoring, "SAVE_EVERY", 8)
+    patch.setattr(scoring, "SAVE_EVERY", 0)
     patch.setattr(eval_in_training, "BATCH", 8)
     for module in (reference, judge):
         make = module.make_extractor
