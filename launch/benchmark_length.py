@@ -14,7 +14,6 @@ median of repeated calls, with the lowest and highest. Writes OUT.md, OUT.json a
 
 import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,9 +22,11 @@ import jax.numpy as jnp
 from absl import flags
 
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.files import write_atomically
 from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
 from launch import cli
-from launch.timing import spread
+from launch.benchmark import device_name, write_table
+from launch.timing import in_turn, spread
 from rin_jax.block import ProcessLayer
 
 HEAD = 64
@@ -65,13 +66,8 @@ def measure(function: Callable, arguments: tuple, seconds: float) -> dict[str, f
     needed = memory.temp_size_in_bytes + memory.output_size_in_bytes
     if needed > 0.6 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
         return None
-    jax.block_until_ready(compiled(*arguments))
-    times, end = [], time.perf_counter() + seconds
-    while len(times) < 3 or (time.perf_counter() < end and len(times) < 200):
-        start = time.perf_counter()
-        jax.block_until_ready(compiled(*arguments))
-        times.append(1e3 * (time.perf_counter() - start))
-    return spread(times)._asdict()
+    (times,) = in_turn({"": lambda: jax.block_until_ready(compiled(*arguments))}, seconds).values()
+    return spread([1e3 * time for time in times])._asdict()
 
 
 def gradient(function: Callable, count: int) -> Callable:
@@ -118,12 +114,10 @@ def table(records: list[dict], title: str) -> str:
 
 def plot(records: list[dict], title: str, path: Path) -> None:
     """The medians on logarithmic axes; solid is forward, dashed the gradient."""
-    import matplotlib  # imported here: it takes a second that no other command needs
+    from matplotlib.figure import Figure  # imported here: it takes a second
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
     for number, mixer in enumerate(dict.fromkeys(r["mixer"] for r in records)):
         for label, style in (("forward", "-"), ("gradient", "--")):
             points = [
@@ -145,7 +139,7 @@ def plot(records: list[dict], title: str, path: Path) -> None:
     axes.set_xscale("log", base=2)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, format="png")
 
 
 def main(options: flags.FlagValues) -> None:
@@ -156,15 +150,11 @@ def main(options: flags.FlagValues) -> None:
     if options.dim < HEAD or options.dim % HEAD:
         raise UserError(f"--dim is {options.dim}: give a multiple of {HEAD}, a head of attention")
     out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     records = run(blocks if options.blocks else mixers, lengths, options.dim, options.seconds)
-    device = jax.devices()[0]
-    cores = f"{os.cpu_count()} cores" if device.platform == "cpu" else device.device_kind
-    title = f"Milliseconds, D = {options.dim}, one example, float32, {device.platform} ({cores})"
-    out.with_suffix(".md").write_text(table(records, title))
-    text = json.dumps(dict(title=title, records=records), indent=1)
-    out.with_suffix(".json").write_text(text + "\n")
-    plot(records, title, out.with_suffix(".png"))
+    title = f"Milliseconds, D = {options.dim}, one example, float32, on {device_name()}"
+    content = json.dumps(dict(title=title, records=records), indent=1)
+    write_table(out, table(records, title), content)
+    write_atomically(out.with_suffix(".png"), lambda path: plot(records, title, path))
     print(f"Written: {out}.md, {out}.json, {out}.png")
 
 
