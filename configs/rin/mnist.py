@@ -3,8 +3,8 @@
     python -m launch.train --config=configs/rin/mnist.py --workdir=runs/mnist
 
 For one GPU, or some CPU hours. Data: data/mnist.npz, images (60000, 28, 28, 1).
-The recipe is that of digits.py at 28 pixels. Digits can be read after half of the steps, 40 minutes
-of one core; it has not been scored.
+The recipe is that of digits.py at 28 pixels. On one core it took 3 hours beside other work; FD of
+1,000 samples on Inception's features is 66 at the end, and still falls (docs/reproduction.md).
 """
 
 from configs.base import images
