@@ -181,10 +181,9 @@ def _newest_whole(
     reader = _manager(directory, create=False, read_only=True, multiprocessing_options=alone)
     damaged = []
     with contextlib.closing(reader):
-        steps = sorted(reader.all_steps(), reverse=True)
         if only is not None:
             check_kept(directory, only)
-            steps = [only]
+        steps = sorted(reader.all_steps(), reverse=True) if only is None else [only]
         for step in steps:
             state, reason = _restore(reader, step, template)
             if not reason:
