@@ -97,9 +97,12 @@ def _parse(positional: str, arguments: list[str]) -> list[str]:
 
 
 def _what_failed(error: Exception) -> str:
-    """What is wrong with a flag: of variants without ml_collections' traceback around it."""
+    """What is wrong with a flag, where ml_collections says it at length or not at all."""
     if "get_config() takes 0 positional arguments" in str(error):
         return "--config: this file has no variants, leave out the colon and what follows"
+    group = re.search(r"flag --([\w.]+)=.* as a ConfigDict", str(error))
+    if group:
+        return f"--{group[1]} is a group of fields: set one, as --{group[1]}.FIELD=VALUE"
     first = error
     while first.__context__:
         first = first.__context__

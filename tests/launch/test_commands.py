@@ -25,6 +25,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         ([*TRAIN, "--config.train.steps=many"], "invalid literal for int()"),
         ([*TRAIN, "--config=configs/rin/digit.py"], "there is no file 'configs/rin/digit.py'"),
         ([*TRAIN, "--config=configs/rin/digits.py:2h"], "this file has no variants"),
+        (
+            [*TRAIN, "--config.objective.schedule=sigmoid"],
+            "--config.objective.schedule is a group of fields: set one",
+        ),
         (["launch.train", "--config=configs/rin/cifar10.py:3h"], "'3h' is no variant: choose"),
         ([*TRAIN, "more"], "unexpected argument 'more'"),
         (["launch.sample"], "no run (no config.json)"),
