@@ -1,6 +1,10 @@
 """The fields that every config has, with their defaults. Config files change some of them."""
 
+import dataclasses
+
 from ml_collections import ConfigDict
+
+from diffusion_jax.experiment.schema import SECTIONS, RunConfig
 
 
 def base(model: ConfigDict) -> ConfigDict:
@@ -10,8 +14,10 @@ def base(model: ConfigDict) -> ConfigDict:
     """
     return ConfigDict(
         dict(
-            seed=0,
+            **dataclasses.asdict(RunConfig()),
             model=model,
+            # diffusion_jax.experiment.schema
+            **{name: dataclasses.asdict(section()) for name, section in SECTIONS.items()},
             # diffusion_jax.data.sources.DataConfig
             data=dict(
                 name="npz",
@@ -22,8 +28,6 @@ def base(model: ConfigDict) -> ConfigDict:
                 flip=False,
                 on_bad_record="stop",
             ),
-            # 'stable_diffusion' for data that are its moments; weights, to look at samples
-            autoencoder=dict(name="none", weights=""),
             # diffusion_jax.objectives.Objective
             objective=dict(
                 schedule=schedule("linear"),
@@ -50,26 +54,6 @@ def base(model: ConfigDict) -> ConfigDict:
                 weight_decay=0.01,
                 clip_norm=0.0,
             ),
-            ema_decay=0.9999,
-            # diffusion_jax.training.power_ema: EMAs of these widths, as (0.05, 0.1), stored every
-            # so many steps, from which launch.posthoc_ema makes others; by default none
-            posthoc_ema=dict(sigma_rels=(), every=5_000),
-            train=dict(
-                steps=150_000,
-                batch_size=1024,
-                accumulate=1,
-                log_every=100,
-                checkpoint_every=5_000,
-                keep_checkpoints=3,
-                keep_every=0,  # and every checkpoint of a multiple of this step; 0 for none
-                grid_every=10_000,  # 0 draws none
-                grid_size=64,
-                eval_every=0,  # 0 never scores
-            ),
-            # launch.eval_in_training: files of weights and of launch.reference, number of samples
-            evaluation=dict(inception="", reference="", num=5_000),
-            # diffusion_jax.sharding.make_mesh: parts of the parameters; the rest share the batch
-            mesh=dict(fsdp=1, tensor=1),
             # diffusion_jax.samplers.Sampling
             sampling=dict(
                 schedule=schedule("cosine_simple"),

@@ -9,7 +9,6 @@ checksums of its arrays.
 import contextlib
 import os
 import re
-import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, EveryNSt
 
 from diffusion_jax import orbax_noise
 from diffusion_jax.checksums import checksums
-from diffusion_jax.errors import UserError
+from diffusion_jax.errors import UserError, warn
 from diffusion_jax.training.state import TrainState
 
 orbax_noise.silence()
@@ -190,10 +189,9 @@ def _newest_whole(
                 return state, damaged
             damaged.append(step)
             if process == 0:
-                print(
+                warn(
                     f"warning: checkpoint {step} of {directory} is damaged ({reason}): "
-                    "trying the one before it",
-                    file=sys.stderr,
+                    "trying the one before it"
                 )
     if damaged:
         raise UserError(

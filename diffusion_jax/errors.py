@@ -1,11 +1,34 @@
 """Errors that a user can act on: what is wrong, the value seen, what to do."""
 
 import difflib
+import math
+import sys
 from collections.abc import Iterable
+from typing import Any
 
 
 class UserError(ValueError):
     """A mistake in what the user gave; commands print its one line and exit with status 2."""
+
+
+def printable(text: str) -> str:
+    """Escape every character that does not print, line breaks included.
+
+    Names of files and text from files go to a terminal: none of them may move the cursor, hide
+    what was written, or pass for a line of ours.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def warn(text: str) -> None:
+    """Print one line on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def shown(value: Any, width: int = 80) -> str:
+    """Return a value as an error quotes it, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
 def nearest(value: str, options: Iterable[str]) -> str:
@@ -18,16 +41,10 @@ def nearest(value: str, options: Iterable[str]) -> str:
 def check_choice(name: str, value: str, options: Iterable[str]) -> None:
     """Raises `UserError` with the nearest valid names unless `value` is one of `options`."""
     if value not in (options := list(options)):
-        raise UserError(f"{name} is {value!r}: {nearest(str(value), options)}")
+        raise UserError(f"{name} is {shown(value)}: {nearest(str(value), options)}")
 
 
 def check_at_least(name: str, value: float, lowest: float) -> None:
-    """Raises `UserError` if `value` is below `lowest`."""
-    if value < lowest:
+    """Raises `UserError` unless `value` is a finite number of at least `lowest`."""
+    if not (math.isfinite(value) and value >= lowest):
         raise UserError(f"{name} is {value}: it must be at least {lowest}")
-
-
-def check_rate(name: str, value: float) -> None:
-    """Raises `UserError` unless `value` is a probability."""
-    if not 0 <= value <= 1:
-        raise UserError(f"{name} is {value}: it is a rate, between 0 and 1")

@@ -18,15 +18,11 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax import fields
+from diffusion_jax.errors import UserError
 
 
-class _Geometry:
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            lowest = 0 if field.name == "conditioning_frames" else 1
-            check_at_least(field.name, getattr(self, field.name), lowest)
-
+class _Geometry(fields.Checked):
     @property
     def data_grid(self) -> tuple[int, ...]:
         """Positions of all data tokens; those beyond `grid` condition and are not read out."""
@@ -65,10 +61,10 @@ class Images(_Geometry):
       UserError: on construction, for a size below 1 or a patch that does not divide the sides.
     """
 
-    height: int
-    width: int
-    channels: int
-    patch_size: int
+    height: int = fields.count()
+    width: int = fields.count()
+    channels: int = fields.count()
+    patch_size: int = fields.count()
 
     def __post_init__(self):
         super().__post_init__()
@@ -113,13 +109,13 @@ class Video(_Geometry):
         sides, or no frame to generate.
     """
 
-    frames: int
-    height: int
-    width: int
-    channels: int
-    patch_size: int
-    frames_per_patch: int
-    conditioning_frames: int = 0
+    frames: int = fields.count()
+    height: int = fields.count()
+    width: int = fields.count()
+    channels: int = fields.count()
+    patch_size: int = fields.count()
+    frames_per_patch: int = fields.count()
+    conditioning_frames: int = fields.count(0, at_least=0)
 
     def __post_init__(self):
         super().__post_init__()
@@ -180,8 +176,8 @@ class Tokens(_Geometry):
       UserError: on construction, for a size below 1.
     """
 
-    count: int
-    channels: int
+    count: int = fields.count()
+    channels: int = fields.count()
 
     @property
     def sample_shape(self) -> tuple[int, ...]:

@@ -15,13 +15,14 @@ import jax.numpy as jnp
 
 from diffusion_jax import process
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import RATE, Checked, Each, Number, count, ruled
 
 Denoise = Callable[[jax.Array, NoiseLevel, Condition, Any], Prediction]
 
 
 @dataclasses.dataclass(frozen=True)
-class Guidance:
+class Guidance(Checked):
     """How strongly, and at which noise levels, to guide.
 
     Attributes:
@@ -36,13 +37,15 @@ class Guidance:
     """
 
     weight: float | jax.Array = 0.0
-    interval: tuple[float, float] = (0.0, 1.0)
-    channels: int = 0
+    interval: tuple[float, float] = ruled(Each(RATE, fewest=2), (0.0, 1.0))
+    channels: int = count(0, at_least=0)
 
     def __post_init__(self):
-        check_at_least("guidance channels", self.channels, 0)
-        low, high = self.interval
-        if not 0 <= low <= high <= 1:
+        super().__post_init__()
+        if isinstance(self.weight, int | float):
+            Number()("guidance weight", self.weight)
+        low, high, *more = self.interval
+        if more or low > high:
             raise UserError(
                 f"guidance interval is {tuple(self.interval)}: give (low, high) of gamma, "
                 "0 <= low <= high <= 1"

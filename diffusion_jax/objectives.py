@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from diffusion_jax import process, variational
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
-from diffusion_jax.errors import UserError, check_choice, check_rate
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import Checked, choice, number, rate
 from diffusion_jax.schedules import Schedule, noise_level
 from diffusion_jax.tables import Table
 
@@ -23,7 +24,7 @@ VARIANCES = ("fixed", "learned")
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective:
+class Objective(Checked):
     """What the network predicts and how its error is measured.
 
     Attributes:
@@ -45,25 +46,18 @@ class Objective:
     """
 
     schedule: Schedule
-    prediction: str = "eps"
-    loss: str = "eps"
-    variance: str = "fixed"
-    input_scale: float = 1.0
+    prediction: str = choice(process.PREDICTIONS, "eps")
+    loss: str = choice(process.PREDICTIONS, "eps")
+    variance: str = choice(VARIANCES, "fixed")
+    input_scale: float = number(1.0, above=0)
     normalize_input: bool = False
     clip_x0: bool = True
-    self_conditioning: str = "mask"
-    self_conditioning_rate: float = 0.9
-    label_dropout: float = 0.0
+    self_conditioning: str = choice(SELF_CONDITIONING, "mask")
+    self_conditioning_rate: float = rate(0.9)
+    label_dropout: float = rate(0.0)
 
     def __post_init__(self):
-        check_choice("prediction", self.prediction, process.PREDICTIONS)
-        check_choice("loss", self.loss, process.PREDICTIONS)
-        check_choice("variance", self.variance, VARIANCES)
-        check_choice("self_conditioning", self.self_conditioning, SELF_CONDITIONING)
-        check_rate("self_conditioning_rate", self.self_conditioning_rate)
-        check_rate("label_dropout", self.label_dropout)
-        if self.input_scale <= 0:
-            raise UserError(f"input_scale is {self.input_scale}: it must be above 0")
+        super().__post_init__()
         if self.variance == "learned" and not isinstance(self.schedule, Table):
             raise UserError(
                 "variance is 'learned': it needs the steps of a table, as schedule 'linear_betas'"

@@ -10,7 +10,8 @@ import numpy as np
 
 from diffusion_jax import process
 from diffusion_jax.denoiser import Condition, NoiseLevel
-from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import Checked, choice, count, number, rate
 from diffusion_jax.guidance import NO_GUIDANCE, Denoise, Guidance, guide
 from diffusion_jax.process import Transition, learned_log_variance
 from diffusion_jax.schedules import Schedule
@@ -21,7 +22,7 @@ SAMPLERS = (*DDPM, "ddim", "dpmpp_2m", "heun")
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class Sampling(Checked):
     """How to run the reverse process.
 
     Attributes:
@@ -40,18 +41,15 @@ class Sampling:
     """
 
     schedule: Schedule
-    sampler: str = "ddpm"
-    steps: int = 1000
+    sampler: str = choice(SAMPLERS, "ddpm")
+    steps: int = count(1000)
     guidance: Guidance = NO_GUIDANCE
-    time_shift: float = 0.0
-    carry_decay: float = 0.0
-    spacing: str = "even"
+    time_shift: float = number(0.0, above=-1)
+    carry_decay: float = rate(0.0)
+    spacing: str = choice(SPACINGS, "even")
 
     def __post_init__(self):
-        check_choice("sampler", self.sampler, SAMPLERS)
-        check_at_least("steps", self.steps, 1)
-        check_rate("carry_decay", self.carry_decay)
-        check_choice("spacing", self.spacing, SPACINGS)
+        super().__post_init__()
         if isinstance(self.schedule, Table):
             self.schedule.respaced(self.steps, self.spacing)
             if self.time_shift:

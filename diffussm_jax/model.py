@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
-from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import check, choice, count
 from diffusion_jax.geometry import Geometry
 from diffusion_jax.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
@@ -45,17 +46,17 @@ class DiffuSSM(nn.Module):
     """
 
     geometry: Geometry
-    dim: int
-    layers: int
-    expansion: int = 2
-    state_size: int = 64
-    start: str = "lin"
-    form: str = "auto"
-    reading: str = "flops"
-    num_classes: int = 0
-    positions: str = "none"
+    dim: int = count()
+    layers: int = count()
+    expansion: int = count(2)
+    state_size: int = count(64)
+    start: str = choice(STARTS, "lin")
+    form: str = choice(FORMS, "auto")
+    reading: str = choice(READINGS, "flops")
+    num_classes: int = count(0, at_least=0)
+    positions: str = choice(POSITIONS, "none")
     learned_variance: bool = True
-    remat: str = "none"
+    remat: str = choice(REMAT, "none")
     unroll: bool = False
     dtype: jnp.dtype = jnp.float32
 
@@ -132,14 +133,8 @@ class DiffuSSM(nn.Module):
 
 def _check(model: DiffuSSM) -> None:
     """Raises `UserError` for what would fail inside the network."""
-    check_choice("start", model.start, STARTS)
-    check_choice("form", model.form, FORMS)
-    check_choice("reading", model.reading, READINGS)
-    check_choice("positions", model.positions, POSITIONS)
-    check_choice("remat", model.remat, REMAT)
+    check(model)
     check_state_size(model.state_size)
-    for name in ("dim", "layers", "expansion"):
-        check_at_least(name, getattr(model, name), 1)
     tokens, m = model.geometry.num_tokens, model.expansion
     if tokens % m or 2 * model.dim % m:
         both = [n for n in range(1, tokens + 1) if tokens % n == 0 and 2 * model.dim % n == 0]

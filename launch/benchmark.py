@@ -30,7 +30,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.errors import UserError, check_at_least, check_choice
 from diffusion_jax.files import write_atomically
 from diffusion_jax.sharding import check_batch, make_mesh
-from launch import cli
+from launch import arguments, cli
 from launch.benchmark_phases import PHASES, Phase
 from launch.build import build
 from launch.timing import Ceilings, in_turn, measure_ceilings, ratios, spread
@@ -159,13 +159,13 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     configs = variants(config, options.vary)
     title = f"{name}, batch {config.train.batch_size}, {config.model.dtype}, on {device_name()}"
     title += f"; {options.vary}" if options.vary else ""
-    cli.say(f"{title}\n\n{HEAD}")
+    cli.say(title, "", *HEAD.splitlines())
     ceilings, records = run(configs, options.phases, options.seconds)
     reached = ", ".join(
         f"{kind} {flops / 1e9:,.0f} GFLOP/s" for kind, flops in ceilings.flops.items()
     )
     foot = f"Large matmul: {reached}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
-    cli.say(f"\n{foot}")
+    cli.say("", *foot.splitlines())
     if options.out:
         rows = "\n".join(row(found) for found in records)
         table = f"{title}:\n\n{HEAD}\n{rows}\n\n{foot}\n\n    {cli.command()}\n"
@@ -184,6 +184,8 @@ if __name__ == "__main__":
     flags.mark_flag_as_required("config")
     flags.DEFINE_list("phases", ["train", "forward", "sampler"], f"Of {', '.join(PHASES)}.")
     flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config, in turn.")
-    flags.DEFINE_float("seconds", 10.0, "To go on with each program; five calls at least.")
-    flags.DEFINE_string("out", None, "Writes OUT.json and OUT.md.")
+    arguments.number(
+        "seconds", 10.0, "To go on with each program; five calls at least.", at_least=0
+    )
+    arguments.path("out", None, "Writes OUT.json and OUT.md.")
     cli.run(lambda: main(CONFIG.value, cli.config_name(), flags.FLAGS), __doc__)

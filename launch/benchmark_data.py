@@ -26,7 +26,7 @@ from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import check_at_least
-from launch import cli
+from launch import arguments, cli
 
 BATCH = 64
 
@@ -78,13 +78,13 @@ def main(options: flags.FlagValues) -> None:
             rows[f"Pillow: decode, {name}"] = by_pillow(folder, lambda i, c=crop: c(i, *shape[:2]))
             rows[f"stream: folder, {name}"] = stream("folder", options.path, name)
         rows["stream: shards"] = stream("tfds", out, "centre")
-        print(f"{len(folder):,} images to {options.size} px, {os.cpu_count()} cores: images/s")
+        cli.say(f"{len(folder):,} images to {options.size} px, {os.cpu_count()} cores: images/s")
         for name, batches in rows.items():
-            print(f"{name:32}{per_second(batches, options.seconds):>10,.0f}", flush=True)
+            cli.say(f"{name:32}{per_second(batches, options.seconds):>10,.0f}")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("path", None, "Folder of images.", required=True)
-    flags.DEFINE_integer("size", 64, "Side of the square that they are cropped to.")
-    flags.DEFINE_float("seconds", 5.0, "How long each row is measured.")
+    arguments.path("path", None, "Folder of images.", required=True)
+    arguments.count("size", 64, "Side of the square that they are cropped to.")
+    arguments.number("seconds", 5.0, "How long each row is measured.", at_least=0)
     cli.run(lambda: main(flags.FLAGS), __doc__)

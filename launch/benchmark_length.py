@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from diffusion_jax.files import write_atomically
 from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
-from launch import cli
+from launch import arguments, cli
 from launch.benchmark import device_name, write_table
 from launch.timing import in_turn, spread
 from rin_jax.block import ProcessLayer
@@ -83,14 +83,14 @@ def run(make: Callable, lengths: list[int], dim: int, seconds: float) -> list[di
     """One record per length, mixer of `make` and pass."""
     records = []
     for length in lengths:
-        for name, (function, arguments) in make(length, dim).items():
+        for name, (function, inputs) in make(length, dim).items():
             for label, timed in (
                 ("forward", function),
-                ("gradient", gradient(function, len(arguments))),
+                ("gradient", gradient(function, len(inputs))),
             ):
-                found = measure(timed, arguments, seconds)
+                found = measure(timed, inputs, seconds)
                 records.append(dict(length=length, mixer=name, run=label, milliseconds=found))
-                print(f"{length:>7} {name:17} {label:9} {_cell(found)}", flush=True)
+                cli.say(f"{length:>7} {name:17} {label:9} {_cell(found)}")
     return records
 
 
@@ -144,25 +144,24 @@ def plot(records: list[dict], title: str, path: Path) -> None:
 
 def main(options: flags.FlagValues) -> None:
     """Measures, and writes the table, the records and the picture."""
-    lengths = [int(length) for length in options.lengths]
-    for length in lengths:
-        check_at_least("--lengths", length, 1)
     if options.dim < HEAD or options.dim % HEAD:
         raise UserError(f"--dim is {options.dim}: give a multiple of {HEAD}, a head of attention")
     out = Path(options.out)
-    records = run(blocks if options.blocks else mixers, lengths, options.dim, options.seconds)
+    records = run(
+        blocks if options.blocks else mixers, options.lengths, options.dim, options.seconds
+    )
     title = f"Milliseconds, D = {options.dim}, one example, float32, on {device_name()}"
     content = json.dumps(dict(title=title, records=records), indent=1)
     write_table(out, table(records, title), content)
     write_atomically(out.with_suffix(".png"), lambda path: plot(records, title, path))
-    print(f"Written: {out}.md, {out}.json, {out}.png")
+    cli.say(f"Written: {out}.md, {out}.json, {out}.png")
 
 
 if __name__ == "__main__":
-    default = [str(2**power) for power in range(8, 17)]
-    flags.DEFINE_list("lengths", default, "Lengths, with commas.")
-    flags.DEFINE_integer("dim", 64, "Channels D, a multiple of 64.")
+    default = ",".join(str(2**power) for power in range(8, 17))
+    arguments.counts("lengths", default, "Lengths, with commas.")
+    arguments.count("dim", 64, "Channels D, a multiple of 64.")
     flags.DEFINE_bool("blocks", False, "Times whole blocks, not the mixing alone.")
-    flags.DEFINE_float("seconds", 3.0, "How long to repeat each measurement.")
-    flags.DEFINE_string("out", None, "Path of the files to write, without suffix.", required=True)
+    arguments.number("seconds", 3.0, "How long to repeat each measurement.", at_least=0)
+    arguments.path("out", None, "Path of the files to write, without suffix.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

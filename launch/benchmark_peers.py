@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
-from launch import cli
+from launch import arguments, cli
 from launch.benchmark import device_name, write_table
 from launch.benchmark_phases import REVERSE_STEPS, sampler, train
 from launch.build import build
@@ -89,7 +89,7 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     head = f"{name}, batch {size}, float32, on {device_name()}, in turn."
     lines = [head, "", "| program | milliseconds | ours is ... times as fast | G multiply-adds |"]
     lines.append("|---" * 4 + "|")
-    cli.say("\n".join(lines))
+    cli.say(*lines)
     theirs = {
         f"{peer}, {'compiled' if compiled else 'eager'}": peer_calls(
             make(), (size, channels, height, width), compiled
@@ -121,6 +121,8 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     CONFIG = cli.define_config()
     flags.mark_flag_as_required("config")
-    flags.DEFINE_float("seconds", 20.0, "To go on with each program; five calls at least.")
-    flags.DEFINE_string("out", None, "Writes OUT.json and OUT.md.")
+    arguments.number(
+        "seconds", 20.0, "To go on with each program; five calls at least.", at_least=0
+    )
+    arguments.path("out", None, "Writes OUT.json and OUT.md.")
     cli.run(lambda: main(CONFIG.value, cli.config_name(), flags.FLAGS), __doc__)

@@ -16,7 +16,9 @@ from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.editing import NOTHING, Given
-from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
+from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.experiment.schema import SECTIONS, RunConfig
+from diffusion_jax.fields import make
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.guidance import Guidance
 from diffusion_jax.objectives import Objective
@@ -35,7 +37,6 @@ from rin_jax import RIN
 GEOMETRIES = {"images": Images, "video": Video}
 MODELS = {"rin": RIN, "diffussm": DiffuSSM}
 DTYPES = ("float32", "bfloat16")
-AUTOENCODERS = ("none", "stable_diffusion")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,24 +181,18 @@ def build(config: ConfigDict) -> Experiment:
     Raises:
       UserError: for the first field that cannot work.
     """
-    check_at_least("train.steps", config.train.steps, 1)
-    for name in ("batch_size", "accumulate", "log_every", "checkpoint_every", "keep_checkpoints"):
-        check_at_least(f"train.{name}", config.train[name], 1)
-    for name in ("keep_every", "grid_every", "eval_every"):
-        check_at_least(f"train.{name}", config.train[name], 0)
-    check_rate("ema_decay", config.ema_decay)
-    check_at_least("posthoc_ema.every", config.posthoc_ema.every, 1)
-    ema_powers = tuple(map(gamma_of, config.posthoc_ema.sigma_rels))
-    fields = dict(config.objective)
-    objective = Objective(**{**fields, "schedule": make_schedule(**fields["schedule"])})
+    run = {name: make(kind, config[name], name) for name, kind in SECTIONS.items()}
+    make(RunConfig, {name: config[name] for name in ("seed", "ema_decay")}, "config")
+    ema_powers = tuple(map(gamma_of, run["posthoc_ema"].sigma_rels))
+    schedule = make_schedule(**config.objective.schedule)
+    objective = make(Objective, {**config.objective, "schedule": schedule}, "objective")
     denoiser = build_denoiser(config.model)
     _check_fit(config, denoiser, objective)
     geometry = denoiser.geometry
     sample_shape = example_shape = geometry.sample_shape
     if isinstance(geometry, Video):
         example_shape = (geometry.frames, *sample_shape[1:])
-    check_choice("autoencoder.name", config.autoencoder.name, AUTOENCODERS)
-    latents = config.autoencoder.name == "stable_diffusion"
+    latents = run["autoencoder"].name == "stable_diffusion"
     if latents:
         _check_latents(config, geometry)
         example_shape = (*sample_shape[:-1], 2 * sample_shape[-1])  # mean and log-variance
@@ -211,11 +206,11 @@ def build(config: ConfigDict) -> Experiment:
         denoiser,
         objective,
         sampling,
-        OptimizerConfig(**config.optimizer),
+        make(OptimizerConfig, config.optimizer, "optimizer"),
         example_shape,
         sample_shape,
         denoiser.num_classes,
-        config.autoencoder.weights if latents else None,
+        run["autoencoder"].weights if latents else None,
         ema_powers,
     )
 
@@ -227,13 +222,15 @@ def build_sampling(section: ConfigDict) -> Sampling:
         fields.pop(name) for name in ("guidance", "guidance_interval", "guided_channels")
     )
     fields["schedule"] = make_schedule(**fields["schedule"])
-    return Sampling(**fields, guidance=Guidance(weight, tuple(interval), channels))
+    guidance = {"weight": weight, "interval": interval, "channels": channels}
+    fields["guidance"] = make(Guidance, guidance, "sampling.guidance")
+    return make(Sampling, fields, "sampling")
 
 
 def build_source(config: ConfigDict, experiment: Experiment) -> Source:
     """The config's data set, checked against its model."""
     return open_source(
-        DataConfig(**config.data),
+        make(DataConfig, config.data, "data"),
         experiment.example_shape,
         experiment.num_classes,
         latents=experiment.autoencoder is not None,
@@ -242,23 +239,17 @@ def build_source(config: ConfigDict, experiment: Experiment) -> Source:
 
 def build_denoiser(section: ConfigDict) -> Any:
     """The `model` section."""
-    # A list is a tuple that was written as JSON.
-    fields = {key: tuple(v) if isinstance(v, list) else v for key, v in section.items()}
+    fields = dict(section)
     name = fields.pop("name")
     check_choice("model.name", name, MODELS)
     geometry = dict(fields["geometry"])
     kind = geometry.pop("kind")
     check_choice("model.geometry.kind", kind, GEOMETRIES)
-    names = {field.name for field in dataclasses.fields(GEOMETRIES[kind])}
-    if names != set(geometry):
-        raise UserError(
-            f"model.geometry of kind {kind!r} has fields {sorted(names)}, not {geometry}"
-        )
-    fields["geometry"] = GEOMETRIES[kind](**geometry)
+    fields["geometry"] = make(GEOMETRIES[kind], geometry, "model.geometry")
     if "dtype" in fields:
         check_choice("model.dtype", fields["dtype"], DTYPES)
         fields["dtype"] = jnp.dtype(fields["dtype"])
-    return MODELS[name](**fields)
+    return make(MODELS[name], fields, "model")
 
 
 def _check_latents(config: ConfigDict, geometry: Any) -> None:

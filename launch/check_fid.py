@@ -23,7 +23,7 @@ from diffusion_jax.evaluation.frechet import Gaussian, frechet_distance
 from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, load_reference
 from diffusion_jax.sharding import make_mesh
-from launch import cli
+from launch import arguments, cli
 from launch.scoring import OfSource, accumulate
 
 Change = Callable[[np.ndarray, int], np.ndarray]  # (image, index) -> image
@@ -117,17 +117,17 @@ def main(options: flags.FlagValues) -> None:
     lines = []
     for name, count, fid in rows(options):
         lines.append(f"| {name} | {count:,} | {fid:.3f} |\n")
-        print(lines[-1], end="", flush=True)
+        cli.say(lines[-1].rstrip("\n"))
     Path(options.out).write_text(HEAD.format(**names) + "".join(lines))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("train", None, "Training images, .npz.", required=True)
-    flags.DEFINE_string("test", None, "Test images of the same data set, .npz.", required=True)
-    flags.DEFINE_string("other", None, "Images of another data set, .npz.", required=True)
-    flags.DEFINE_string("inception", None, "Weights of FID's Inception.", required=True)
-    flags.DEFINE_string("workdir", None, "Where statistics are kept.", required=True)
-    flags.DEFINE_string("out", None, "Markdown file to write.", required=True)
-    flags.DEFINE_integer("num", 5000, "Images of the sets that should be alike.")
-    flags.DEFINE_integer("fewer", 1000, "Images of the others.")
+    arguments.file("train", None, "Training images, .npz.", required=True)
+    arguments.file("test", None, "Test images of the same data set, .npz.", required=True)
+    arguments.file("other", None, "Images of another data set, .npz.", required=True)
+    arguments.file("inception", None, "Weights of FID's Inception.", required=True)
+    arguments.folder("workdir", None, "Where statistics are kept.", required=True)
+    arguments.file("out", None, "Markdown file to write.", required=True)
+    arguments.count("num", 5000, "Images of the sets that should be alike.")
+    arguments.count("fewer", 1000, "Images of the others.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

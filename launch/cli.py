@@ -1,17 +1,21 @@
 """What the commands share: flags of a config, errors as one line, a bar."""
 
 import functools
+import os
 import re
+import runpy
 import shlex
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
-from diffusion_jax.errors import UserError
+from diffusion_jax.errors import UserError, printable
 
 
 def define_config() -> flags.FlagHolder:
@@ -46,6 +50,12 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
             main()
         except UserError as error:
             _fail(str(error))
+        except MemoryError as error:
+            _fail(_out_of_memory(error))
+        except RuntimeError as error:  # JAX's own class is one, and JAX is not imported here
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            _fail(_out_of_memory(error))
 
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=functools.partial(_parse, positional))
@@ -56,12 +66,11 @@ def command() -> str:
     return f"python -m launch.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
 
 
-def say(text: str) -> None:
-    """Prints, once for all processes of a run."""
-    import jax  # imported here: not for the workers of launch.prepare
-
-    if jax.process_index() == 0:
-        print(text, flush=True)
+def say(*lines: str) -> None:
+    """Print lines, once for all processes of a run; what does not print is escaped."""
+    jax = sys.modules.get("jax")  # commands that need no devices do not import it
+    if jax is None or jax.process_index() == 0:
+        print(*map(printable, lines), sep="\n", flush=True)
 
 
 def progress(total: int, unit: str, initial: int = 0) -> tqdm:
@@ -79,34 +88,73 @@ def _parse(positional: str, arguments: list[str]) -> list[str]:
     for argument in arguments:
         name, _, value = argument.partition("=")
         path, _, _ = value.partition(":")  # what follows names variants
-        if name == "--config" and not Path(path).is_file():
+        if name == "--config" and not os.path.isfile(path):
             _fail(f"--config: there is no file {path!r}")
     try:
         rest = flags.FLAGS(arguments)
+        if positional and len(rest) == 2:
+            flags.FLAGS[positional].parse(rest.pop())
     except SystemExit:  # after --help, which absl ends with a failure
         sys.exit(0)
-    except (KeyError, AttributeError) as error:
-        _fail(_unknown_field(error))
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        _fail(" ".join(_what_failed(error).split()))
-    if positional and len(rest) == 2:
-        flags.FLAGS[positional].value = rest.pop()
+    except Exception as error:  # a config file is a program: it may raise anything
+        _fail(_config_fault(arguments) or _what_failed(error))
+    if "config" in flags.FLAGS and not isinstance(flags.FLAGS.config, ConfigDict | None):
+        _fail(_config_fault(arguments))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: options are given as --name=value")
     return rest
 
 
+def _config_fault(arguments: list[str]) -> str | None:
+    """What is wrong with the config file itself, None if it gives a config."""
+    given = [text.partition("=")[2] for text in arguments if text.startswith("--config=")]
+    if not given:
+        return None
+    path, colon, variants = given[-1].partition(":")
+    try:
+        config = runpy.run_path(path)["get_config"](*([variants] if colon else []))
+    except UserError:  # of its variants: told as any mistake in a flag
+        return None
+    except KeyError as error:
+        if error.args != ("get_config",):
+            return _raised(path, error)
+        return f"--config: {path} has no function get_config: see configs/rin/digits.py"
+    except TypeError as error:
+        if "get_config() takes 0 positional arguments" in str(error):
+            return "--config: this file has no variants, leave out the colon and what follows"
+        return _raised(path, error)
+    except Exception as error:
+        return _raised(path, error)
+    if not isinstance(config, ConfigDict):
+        kind = type(config).__name__
+        return f"--config: {path} gives a {kind}: return a ConfigDict, as configs.base.base makes"
+    return None
+
+
+def _raised(path: str, error: Exception) -> str:
+    """What a config file raised, and in which line of it."""
+    if isinstance(error, SyntaxError):
+        line, reason = error.lineno, error.msg
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        line = next((f.lineno for f in reversed(frames) if f.filename == path), None)
+        reason = " ".join(str(error).split())
+    return f"--config: {path} failed in line {line}: {type(error).__name__}: {reason}"
+
+
 def _what_failed(error: Exception) -> str:
     """What is wrong with a flag, where ml_collections says it at length or not at all."""
-    if "get_config() takes 0 positional arguments" in str(error):
-        return "--config: this file has no variants, leave out the colon and what follows"
+    if isinstance(error, KeyError | AttributeError):
+        return _unknown_field(error)
     group = re.search(r"flag --([\w.]+)=.* as a ConfigDict", str(error))
     if group:
         return f"--{group[1]} is a group of fields: set one, as --{group[1]}.FIELD=VALUE"
     first = error
     while first.__context__:
         first = first.__context__
-    return f"--config: {first}" if isinstance(first, UserError) else str(error)
+    if not isinstance(first, UserError):
+        return " ".join(str(error).split())
+    return str(first) if str(first).startswith("--") else f"--config: {first}"
 
 
 def _unknown_field(error: Exception) -> str:
@@ -118,6 +166,14 @@ def _unknown_field(error: Exception) -> str:
     return f"unknown config field {name[1] if name else text!r}: {hint}"
 
 
-def _fail(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+def _out_of_memory(error: Exception) -> str:
+    reason = str(error).partition("\n")[0] or "the process may hold no more"
+    return (
+        f"out of memory ({reason}): use a smaller batch (--config.train.batch_size, --batch_size) "
+        "or a smaller model, or model.remat"
+    )
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(2)

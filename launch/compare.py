@@ -20,7 +20,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.figures import smoothed
 from diffusion_jax.reporting.metrics import METRICS, read_lines
-from launch import cli, train
+from launch import arguments, cli, train
 from launch.benchmark import device_name, variants, write_table
 
 LAST = 0.25  # of the steps, whose mean is the loss of a run
@@ -89,7 +89,7 @@ def main(config: ConfigDict, options: flags.FlagValues) -> None:
     steps, batch = config.train.steps, config.train.batch_size
     title = f"{cli.config_name()}, {steps:,} steps of batch {batch}, on {device_name()}"
     found = f"Loss, mean over the last quarter: {title}.\n\n{table(curves)}\n"
-    cli.say(f"\n{found}")
+    cli.say("", *found.splitlines())
     if options.out:
         out = Path(options.out)
         text = f"{found}\n![Curves]({out.name}.png)\n\n    {cli.command()}\n"
@@ -101,8 +101,8 @@ def main(config: ConfigDict, options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     CONFIG = cli.define_config()
     flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config.")
-    flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of each value.")
-    flags.DEFINE_string("workdir", None, "Folder of all the runs.")
-    flags.DEFINE_string("out", None, "Writes OUT.md, OUT.json and OUT.png.")
+    arguments.seeds("seeds", "0,1,2", "Seeds of each value.")
+    arguments.folder("workdir", None, "Folder of all the runs.")
+    arguments.path("out", None, "Writes OUT.md, OUT.json and OUT.png.")
     flags.mark_flags_as_required(["config", "vary", "workdir"])
     cli.run(lambda: main(CONFIG.value, flags.FLAGS), __doc__)

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.sharding import make_mesh, round_up
 from diffusion_jax.slices import slice_devices
-from launch import cli
+from launch import arguments, cli
 from launch.build import build
 from launch.programs import Excess, Program, compile_for, for_tpu, trace_sampler, trace_train
 from launch.slice_table import add_rows
@@ -65,11 +65,11 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
     config = for_tpu(config)
     experiment = build(config)
     axes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
-    print(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
+    cli.say(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
 
     def attempt(batch_size: int) -> Program | Excess:
         result = compile_for(trace_train(config, experiment, mesh, batch_size), mesh)
-        print(
+        cli.say(
             f"train step, batch {batch_size}, {batch_size / len(devices):g} a chip: "
             f"{describe(result)}",
             flush=True,
@@ -79,12 +79,12 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
     if search:
         smallest = round_up(1, mesh) * config.train.accumulate
         found = largest_batch(attempt, config.train.batch_size, smallest)
-        print(f"largest batch that fits, in {TRIES} tries: {found or 'none'}", flush=True)
+        cli.say(f"largest batch that fits, in {TRIES} tries: {found or 'none'}")
     else:
         attempt(config.train.batch_size)
     count = round_up(config.train.grid_size, mesh)
     result = compile_for(trace_sampler(config, experiment, mesh, count), mesh)
-    print(f"sampler, {count} samples, {config.sampling.steps} steps: {describe(result)}")
+    cli.say(f"sampler, {count} samples, {config.sampling.steps} steps: {describe(result)}")
 
 
 def largest_batch(
@@ -120,7 +120,7 @@ if __name__ == "__main__":
     CONFIG = cli.define_config()
     SLICE = flags.DEFINE_string("slice", None, "As v5e-8, v6e-16, v4-8, v5p-8, or 2xv5e-8.")
     SEARCH = flags.DEFINE_bool("search", False, "Look for the largest batch that fits.")
-    TABLE = flags.DEFINE_string("table", None, "Markdown file to add rows to.")
+    TABLE = arguments.file("table", None, "Markdown file to add rows to.")
     flags.mark_flag_as_required("slice")
     flags.register_validator(
         "config",

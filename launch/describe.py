@@ -198,7 +198,7 @@ def describe_all() -> str:
 
 def main(config: ConfigDict, name: str) -> None:
     """Prints the table of the config of this name, as 'rin/cifar10'."""
-    print(describe(costs(build(config)), COSTS.get(file_of(name))))
+    cli.say(*describe(costs(build(config)), COSTS.get(file_of(name))).splitlines())
 
 
 if __name__ == "__main__":
@@ -210,6 +210,10 @@ if __name__ == "__main__":
         message="give a config, or --all",
     )
     cli.run(
-        lambda: print(describe_all()) if ALL.value else main(CONFIG.value, cli.config_name()),
+        lambda: (
+            cli.say(*describe_all().splitlines())
+            if ALL.value
+            else main(CONFIG.value, cli.config_name())
+        ),
         __doc__,
     )

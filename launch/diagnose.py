@@ -31,7 +31,7 @@ from diffusion_jax.schedules import noise_level
 from diffusion_jax.sharding import Mesh, make_mesh, round_up
 from diffusion_jax.training.diagnostics import make_gradient, make_level_losses, module_norms
 from diffusion_jax.training.state import TrainState
-from launch import cli
+from launch import arguments, cli
 from launch.build import Experiment, build, build_source
 from launch.drawing import parse_labels
 from launch.grid import make_condition
@@ -273,15 +273,15 @@ def draw_latents(latents: dict[str, dict[str, np.ndarray]]) -> Drawn:
 def main(options: flags.FlagValues) -> None:
     """Measures as the flags say."""
     paths = diagnose(Path(options.workdir), options, cli.command())
-    cli.say("\n".join(["Written:", *map(str, paths)]))
+    cli.say("Written:", *map(str, paths))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.", required=True)
-    flags.DEFINE_integer("num", 512, "Examples to measure on.")
+    arguments.folder("workdir", None, "Run directory of launch.train.", required=True)
+    arguments.count("num", 512, "Examples to measure on.")
     flags.DEFINE_string("split", None, "Of the data, as held_out or test; the config's.")
-    flags.DEFINE_integer("batch_size", 64, "Examples at a time; changes no loss.")
-    flags.DEFINE_integer("steps", None, "Reverse steps, for the latents; the config's.")
-    flags.DEFINE_integer("seed", 0, "Decides which examples, their noise, and the samples.")
+    arguments.count("batch_size", 64, "Examples at a time; changes no loss.")
+    arguments.count("steps", None, "Reverse steps, for the latents; the config's.")
+    arguments.seed("seed", 0, "Decides which examples, their noise, and the samples.")
     define_checkpoint()
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -4,14 +4,15 @@ import jax
 from absl import flags
 
 from diffusion_jax.errors import UserError, check_at_least
+from launch import arguments
 
 
 def define_flags() -> None:
     """Of `initialize`."""
     flags.DEFINE_bool("distributed", False, "Several hosts, which a TPU pod or SLURM tells of.")
     flags.DEFINE_string("coordinator", None, "HOST:PORT of host 0, where nothing tells of hosts.")
-    flags.DEFINE_integer("num_hosts", None, "Number of processes, with --coordinator.")
-    flags.DEFINE_integer("host", None, "Number of this process from 0, with --coordinator.")
+    arguments.count("num_hosts", None, "Number of processes, with --coordinator.")
+    arguments.count("host", None, "Number of this process from 0, with --coordinator.", at_least=0)
 
 
 def initialize(options: flags.FlagValues) -> None:

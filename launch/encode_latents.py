@@ -21,13 +21,13 @@ from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Images
-from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
 from diffusion_jax.data.sources import DataConfig, open_records
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import THREADS
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import Mesh, by_example, make_mesh, replicated, round_up
-from launch import cli, prepare
+from launch import arguments, cli, prepare
 
 
 class Moments:
@@ -109,14 +109,13 @@ def make_encoder(
 
 def main(options: flags.FlagValues) -> None:
     """Encodes as the flags say."""
-    check_at_least("--batch_size", options.batch_size, 1)
     config = DataConfig(options.source, options.path, options.split, options.crop)
     kind, records = open_records(config)
     if kind != "image":
         raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")
     pretrained = load_safetensors(options.weights)
     factor, channels = pretrained.model.factor, pretrained.model.latent_channels
-    if options.size < 1 or options.size % factor:
+    if options.size % factor:
         raise UserError(f"--size is {options.size}: it must be a multiple of {factor}")
     shape = (options.size, options.size, pretrained.model.image_channels)
     images = Images(records, shape, options.crop, bool(records.class_names))
@@ -140,13 +139,15 @@ def main(options: flags.FlagValues) -> None:
 
 if __name__ == "__main__":
     flags.DEFINE_enum("source", "folder", ("folder", "tfds"), "What --path is.")
-    flags.DEFINE_string("path", "", "Folder, or TFDS directory or name.")
+    arguments.path("path", None, "Folder, or TFDS directory or name.")
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
-    flags.DEFINE_string("weights", None, "Safetensors file of the autoencoder.")
-    flags.DEFINE_string("out", None, "Directory to write.")
-    flags.DEFINE_integer("size", 256, "Side of the images, pixels.")
-    flags.DEFINE_string("crop", "box_halving", f"How they become so: {' or '.join(CROPS)}.")
-    flags.DEFINE_integer("batch_size", 64, "Images at a time.")
-    flags.DEFINE_string("on_bad_record", "stop", "stop, or skip to leave out and list bad records.")
-    flags.mark_flags_as_required(["weights", "out"])
+    arguments.path("weights", None, "Safetensors file of the autoencoder.")
+    arguments.folder("out", None, "Directory to write.")
+    arguments.count("size", 256, "Side of the images, pixels.")
+    flags.DEFINE_enum("crop", "box_halving", list(CROPS), "How they become so.")
+    arguments.count("batch_size", 64, "Images at a time.")
+    flags.DEFINE_enum(
+        "on_bad_record", "stop", ON_BAD_RECORD, "skip leaves out and lists bad records."
+    )
+    flags.mark_flags_as_required(["path", "weights", "out"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

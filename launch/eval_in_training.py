@@ -9,8 +9,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffusion_jax.checkpoints import save_once
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
+from diffusion_jax.experiment.schema import EvaluationConfig
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from diffusion_jax.sampling import random_labels
 from diffusion_jax.sharding import Mesh, round_up
@@ -33,8 +34,7 @@ def make_evaluator(
     Raises:
       UserError: for weights or a reference that cannot be read, or do not fit the samples.
     """
-    section = config.evaluation
-    check_at_least("evaluation.num", section.num, 2)
+    section = EvaluationConfig(**config.evaluation)
     if experiment.conditioning_frames or len(experiment.sample_shape) != 3:
         raise UserError("train.eval_every is set: FID is of images; set it to 0 for videos")
     judge = load_judge(Path(section.reference), Path(section.inception), mesh)

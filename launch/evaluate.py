@@ -19,7 +19,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.sharding import make_mesh
-from launch import cli, distributed, sample
+from launch import arguments, cli, distributed, sample
 from launch.judge import Judge, define_judge, load_judge
 from launch.scoring import accumulate, open_images, sample_run
 from launch.tables import beside_published
@@ -64,7 +64,7 @@ def main(options: flags.FlagValues) -> None:
         out, about = sample_run(options)
         images = out / "samples.npz"
     result = score(images, out, judge, about | {"command": command})
-    cli.say(f"{beside_published(result)}\nWritten: {out / FILE}")
+    cli.say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
 
 
 if __name__ == "__main__":
@@ -72,5 +72,5 @@ if __name__ == "__main__":
     define_judge()
     for module in (sample, distributed):
         flags.adopt_module_key_flags(module)  # for --help
-    flags.DEFINE_string("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
+    arguments.path("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

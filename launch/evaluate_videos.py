@@ -21,7 +21,7 @@ from diffusion_jax.evaluation.fvd import WINDOW, make_video_extractor
 from diffusion_jax.evaluation.i3d_weights import load_i3d
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.sharding import make_mesh
-from launch import cli, distributed, sample
+from launch import arguments, cli, distributed, sample
 from launch.build import build, build_source
 from launch.scoring import sample_run
 from launch.tables import beside_published
@@ -81,12 +81,12 @@ def main(options: flags.FlagValues) -> None:
     )
     if hosts.is_main():
         write_result(out / FILE, result)
-    cli.say(f"{beside_published(result)}\nWritten: {out / FILE}")
+    cli.say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
 
 
 if __name__ == "__main__":
     sample.define_flags(num=50_000)
     for module in (sample, distributed):
         flags.adopt_module_key_flags(module)  # for --help
-    flags.DEFINE_string("i3d", None, "Weights of I3D.", required=True)
+    arguments.file("i3d", None, "Weights of I3D.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -33,7 +33,7 @@ from diffusion_jax.exports import DTYPES, check_new, write_export
 from diffusion_jax.files import sha256
 from diffusion_jax.sharding import make_mesh
 from diffusion_jax.weights import read_tensors
-from launch import cli
+from launch import arguments, cli
 from launch.build import build
 from launch.start import read_start
 from launch.weights import (
@@ -177,10 +177,10 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
-    flags.DEFINE_string("official", None, "Weights of the official code of RIN, with --config.")
+    arguments.folder("workdir", None, "Run directory of launch.train.")
+    arguments.file("official", None, "Weights of the official code of RIN, with --config.")
     cli.define_config()
-    flags.DEFINE_string("out", None, "Folder to write; must not be there.", required=True)
+    arguments.folder("out", None, "Folder to write; must not be there.", required=True)
     flags.DEFINE_enum("weights", "ema", WEIGHTS, "The moving average, or the raw parameters.")
     flags.DEFINE_enum("dtype", "float32", DTYPES, "Of the tensors.")
     flags.DEFINE_enum("layout", "ours", LAYOUTS, "Names of the tensors.")

@@ -21,6 +21,7 @@ from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sharding import Mesh
+from launch import arguments
 from launch.build import Experiment, build, build_source
 from launch.encode_latents import make_encoder
 
@@ -237,14 +238,18 @@ def check_windows(windows: int, config: ConfigDict) -> None:
 
 def define_flags() -> None:
     """Of `read_edit`, `read_frames` and `check_windows`."""
-    flags.DEFINE_string(
+    arguments.path(
         "images", None, "Given images: .npz, file or folder; else ten of the run's own data."
     )
     sides = ", ".join(SIDES)
     flags.DEFINE_string("mask", "", f"Draw this part of them anew: {sides}, or white in a PNG.")
-    flags.DEFINE_float(
-        "noise_level", None, "Draw them anew from this time: 0.1 a little, 1 all.", 0.0, 1.0
+    arguments.number(
+        "noise_level",
+        None,
+        "Draw them anew from this time: 0.1 a little, 1 all.",
+        above=0,
+        at_most=1,
     )
-    flags.DEFINE_integer("resample", 10, "Passes of inpainting; more fit the kept part better.")
-    flags.DEFINE_string("frames", None, "Clips for a video model to continue: .npz, file, folder.")
-    flags.DEFINE_integer("extend", 1, "Windows to draw of a video, each continuing the one before.")
+    arguments.count("resample", 10, "Passes of inpainting; more fit the kept part better.")
+    arguments.path("frames", None, "Clips for a video model to continue: .npz, file, folder.")
+    arguments.count("extend", 1, "Windows to draw of a video, each continuing the one before.")

@@ -19,7 +19,7 @@ from diffusion_jax.geometry import Images
 from diffusion_jax.reporting.pictures import Picture, save_picture
 from diffusion_jax.sharding import make_mesh, round_up
 from diffussm_jax import DiffuSSM
-from launch import cli
+from launch import arguments, cli
 from launch.build import build
 from launch.drawing import parse_labels
 from launch.grid import make_condition
@@ -70,16 +70,16 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
 def main(options: flags.FlagValues) -> None:
     """Draws as the flags say."""
     paths = inspect(opened_folder(options), options, cli.command())
-    cli.say("\n".join(["Written:", *map(str, paths)]))
+    cli.say("Written:", *map(str, paths))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
-    flags.DEFINE_string("init_from", None, "Folder of launch.export, instead of a run.")
-    flags.DEFINE_integer("num", 32, "Samples to measure on; the first few are shown.")
+    arguments.folder("workdir", None, "Run directory of launch.train.")
+    arguments.folder("init_from", None, "Folder of launch.export, instead of a run.")
+    arguments.count("num", 32, "Samples to measure on; the first few are shown.")
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
-    flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
-    flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
+    arguments.count("steps", None, "Reverse steps; the config's.")
+    arguments.seed("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     define_checkpoint()
-    flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    arguments.path("autoencoder", None, "Its safetensors file, for latents; the config's.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

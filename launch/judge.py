@@ -17,6 +17,7 @@ from diffusion_jax.evaluation.references import (
     load_reference,
 )
 from diffusion_jax.sharding import Mesh
+from launch import arguments
 
 flags.disclaim_key_flags()  # those of `define_judge` are the caller's, in its --help
 
@@ -54,5 +55,5 @@ def load_judge(reference: Path, inception: Path, mesh: Mesh) -> Judge:
 
 def define_judge() -> None:
     """--reference and --inception, of `load_judge`."""
-    flags.DEFINE_string("reference", None, "File of launch.reference.", required=True)
-    flags.DEFINE_string("inception", None, "Weights of FID's Inception.", required=True)
+    arguments.file("reference", None, "File of launch.reference.", required=True)
+    arguments.file("inception", None, "Weights of FID's Inception.", required=True)

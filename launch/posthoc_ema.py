@@ -21,11 +21,13 @@ from absl import flags
 from diffusion_jax import hosts
 from diffusion_jax.checkpoints import abstract_like, restore_newest, save_once
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.schema import SIGMA_REL
 from diffusion_jax.exports import is_export
+from diffusion_jax.fields import Each
 from diffusion_jax.sharding import make_mesh, of_state
 from diffusion_jax.training.power_ema import Profile, gamma_of, weights
 from diffusion_jax.training.state import TrackedState
-from launch import cli
+from launch import arguments, cli
 from launch.build import build
 from launch.export import Found, about_run, export
 from launch.workdir import read_workdir
@@ -132,19 +134,20 @@ def _few(steps: list[int]) -> str:
 
 def main(options: flags.FlagValues) -> None:
     """Writes as the flags say."""
-    try:
-        widths = [float(width) for width in options.sigma_rel]
-    except ValueError as error:
-        raise UserError(f"--sigma_rel is {options.sigma_rel}: give numbers, as 0.05,0.1") from error
     out = Path(options.out) if options.out else None
-    folders = write(Path(options.workdir), widths, cli.command(), options.step, out)
-    cli.say("\n".join(["Written:", *map(str, folders.values())]))
+    folders = write(Path(options.workdir), options.sigma_rel, cli.command(), options.step, out)
+    cli.say("Written:", *map(str, folders.values()))
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
-    flags.DEFINE_list("sigma_rel", None, "Widths, as 0.03,0.1: above 0, at most 0.2886.")
-    flags.DEFINE_integer("step", None, "At which averages are stored; the last.")
-    flags.DEFINE_string("out", None, "Folder for the folders; WORKDIR/ema.")
+    arguments.folder("workdir", None, "Run directory of launch.train.")
+    arguments.define(
+        "sigma_rel",
+        None,
+        "Widths, as 0.03,0.1: above 0, at most 0.2886.",
+        Each(SIGMA_REL, fewest=1),
+    )
+    arguments.count("step", None, "At which averages are stored; the last.", at_least=0)
+    arguments.folder("out", None, "Folder for the folders; WORKDIR/ema.")
     flags.mark_flags_as_required(["workdir", "sigma_rel"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -13,6 +13,7 @@ tfds.builder_from_directory opens it. manifest.json counts and hashes what is in
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from absl import flags
@@ -24,11 +25,12 @@ from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.images import MODES
 from diffusion_jax.data.manifest import verify
 from diffusion_jax.data.preparing import PreparedArrays, PreparedClips, PreparedImages
+from diffusion_jax.data.records import ON_BAD_RECORD
 from diffusion_jax.data.shards import write_dataset
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.writer import Records
 from diffusion_jax.errors import UserError, check_choice
-from launch import cli
+from launch import arguments, cli
 
 SOURCES = ("folder", "npz", "clips", "tfds")
 
@@ -74,13 +76,13 @@ def main(options: flags.FlagValues) -> None:
     """Prepares or verifies as the flags say."""
     out = Path(options.out)
     if options.verify:
-        print(f"{out}: all {verify(out)} files are as they were written")
+        cli.say(f"{out}: all {verify(out)} files are as they were written")
         return
-    check_choice("--source", options.source, SOURCES)
-    check_choice("--crop", options.crop, CROPS)
+    if options.path is None:
+        raise UserError("--path is missing: give what is to be prepared")
     check_choice("--channels", str(options.channels), map(str, MODES))
     if options.source == "tfds":
-        print(f"Prepared: {prepare_by_name(options.path, out)}")
+        cli.say(f"Prepared: {prepare_by_name(options.path, out)}")
         return
     spec, records, fingerprint = open_records(options)
     how = {name: options[name].value for name in ("size", "crop", "channels")}
@@ -109,10 +111,10 @@ def write(
             on_bad_record=on_bad_record,
             progress=lambda done, total: bar.update(done - bar.n),
         )
-    print(_summary(out, manifest["splits"][split], spec))
+    cli.say(*_summary(out, manifest["splits"][split], spec))
 
 
-def _summary(out: Path, split: dict, spec: Spec) -> str:
+def _summary(out: Path, split: dict, spec: Spec) -> list[str]:
     skipped = [f"  {bad['reason']}" for shard in split["shards"] for bad in shard["skipped"]]
     classes = f", {len(spec.class_names)} classes" if spec.class_names else ""
     count = len(split["shards"])
@@ -120,19 +122,24 @@ def _summary(out: Path, split: dict, spec: Spec) -> str:
     lines = [f"{split['records']:,} records{classes} in {shards}: {out}"]
     if skipped:
         lines += [f"Skipped, and listed in manifest.json: {len(skipped)}", *skipped[:10]]
-    return "\n".join([*lines, f"Train: --config.data.name=tfds --config.data.path={out}"])
+    at = shlex.quote(str(out))
+    return [*lines, f"Train: --config.data.name=tfds --config.data.path={at}"]
 
 
 if __name__ == "__main__":
     flags.DEFINE_enum("source", "folder", SOURCES, "What --path is.")
-    flags.DEFINE_string("path", "", "Folder, file, or name of a TFDS data set.")
-    flags.DEFINE_string("out", None, "Directory to write; of --source=tfds, TFDS's data_dir.")
-    flags.DEFINE_integer("size", 0, "Side of the square to crop to; 0 leaves images as they are.")
-    flags.DEFINE_string("crop", "centre", f"How: {' or '.join(CROPS)}.")
-    flags.DEFINE_integer("channels", 3, "1 for grey, 3 for RGB.")
+    arguments.path("path", None, "Folder, file, or name of a TFDS data set.")
+    arguments.folder("out", None, "Directory to write; of --source=tfds, TFDS's data_dir.")
+    arguments.count(
+        "size", 0, "Side of the square to crop to; 0 leaves images as they are.", at_least=0
+    )
+    flags.DEFINE_enum("crop", "centre", list(CROPS), "How.")
+    arguments.count("channels", 3, "1 for grey, 3 for RGB.")
     flags.DEFINE_string("split", "train", "Name of the split that is written.")
-    flags.DEFINE_integer("workers", os.cpu_count(), "Processes.")
-    flags.DEFINE_string("on_bad_record", "stop", "stop, or skip to leave out and list bad records.")
+    arguments.count("workers", os.cpu_count(), "Processes.")
+    flags.DEFINE_enum(
+        "on_bad_record", "stop", ON_BAD_RECORD, "skip leaves out and lists bad records."
+    )
     flags.DEFINE_bool("verify", False, "Compare the files of --out with their hashes instead.")
     flags.mark_flag_as_required("out")
     cli.run(lambda: main(flags.FLAGS), __doc__)

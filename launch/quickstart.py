@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 
 from diffusion_jax.data.arrays import Arrays, digits
 from diffusion_jax.errors import UserError
-from launch import cli
+from launch import arguments, cli
 from launch.sample import sample
 from launch.workdir import read_workdir
 
@@ -83,13 +83,13 @@ def main(workdir: Path) -> None:
         with np.load(out / "samples.npz") as archive:
             rows.append((name, archive["arr_0"], archive["labels"]))
         grids.append(out / "grid.png")
-    print(f"{'':30}{'classifier agrees':>19}{'Frechet distance':>18}{'nearest real':>14}")
+    cli.say(f"{'':30}{'classifier agrees':>19}{'Frechet distance':>18}{'nearest real':>14}")
     for name, images, labels in rows:
         agreement, frechet, nearest = score(images, labels, train)
-        print(f"{name:30}{agreement:>19.1%}{frechet:>18.3f}{nearest:>14.2f}")
-    print(f"Look at {grids[0]}: a column for each digit.")
+        cli.say(f"{name:30}{agreement:>19.1%}{frechet:>18.3f}{nearest:>14.2f}")
+    cli.say(f"Look at {grids[0]}: a column for each digit.")
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.", required=True)
+    arguments.folder("workdir", None, "Run directory of launch.train.", required=True)
     cli.run(lambda: main(Path(flags.FLAGS.workdir)), __doc__)

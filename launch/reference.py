@@ -24,7 +24,7 @@ from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, Reference, import_guided_diffusion
 from diffusion_jax.evaluation.resize import RESIZES
 from diffusion_jax.sharding import make_mesh
-from launch import cli
+from launch import arguments, cli
 from launch.scoring import BATCH, OfSource, accumulate
 
 SOURCES = ("folder", "npz", "tfds", "guided_diffusion")
@@ -75,17 +75,19 @@ def main(options: flags.FlagValues) -> None:
     reference.save(Path(options.out))
     height, width = reference.extraction.resolution or ("?", "?")
     count = "an unknown number of" if reference.count is None else f"{reference.count:,}"
-    print(f"{count} images of {height} x {width}, {options.resize}: {options.out}")
+    cli.say(f"{count} images of {height} x {width}, {options.resize}: {options.out}")
 
 
 if __name__ == "__main__":
     flags.DEFINE_enum("source", "folder", SOURCES, "What --path is.")
-    flags.DEFINE_string("path", None, "Folder, file, or TFDS directory or name.")
+    arguments.path("path", None, "Folder, file, or TFDS directory or name.")
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
-    flags.DEFINE_integer("size", 0, "Side that images are cropped to; arrays stay as they are.")
-    flags.DEFINE_string("crop", "centre", f"How: {' or '.join(CROPS)}.")
-    flags.DEFINE_string("inception", None, "Weights of FID's Inception.")
+    arguments.count(
+        "size", 0, "Side that images are cropped to; arrays stay as they are.", at_least=0
+    )
+    flags.DEFINE_enum("crop", "centre", list(CROPS), "How.")
+    arguments.file("inception", None, "Weights of FID's Inception.")
     flags.DEFINE_enum("resize", "tf1", list(RESIZES), "Inception's resize; tf1 of the papers.")
-    flags.DEFINE_string("out", None, "File to write, .npz.")
+    arguments.file("out", None, "File to write, .npz.")
     flags.mark_flags_as_required(["path", "inception", "out"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -29,7 +29,7 @@ from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
-from launch import cli
+from launch import arguments, cli
 from launch.start import read_start
 from launch.tables import compare
 from launch.workdir import flatten, read_run, read_workdir
@@ -256,7 +256,7 @@ def _commands(workdir: Path, config: ConfigDict, train: str, finished: bool) -> 
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("workdir", ".", "Run directory of launch.train.")
+    arguments.folder("workdir", ".", "Run directory of launch.train.")
     cli.run(
         lambda: cli.say(f"Written: {write_report(Path(flags.FLAGS.workdir))}"), __doc__, "workdir"
     )

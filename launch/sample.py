@@ -40,7 +40,7 @@ from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.editing import NOTHING
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sharding import Mesh, round_up
-from launch import cli, distributed, given, sample_files
+from launch import arguments, cli, distributed, given, sample_files
 from launch.drawing import Run, open_run, parse_labels
 from launch.given import Edit, read_edit, read_frames
 from launch.grid import grid_columns, make_condition
@@ -163,19 +163,19 @@ def read_request(out: Path) -> dict:
 
 def define_flags(num: int) -> None:
     """Of `override` and `from_flags`; `num` samples by default."""
-    flags.DEFINE_string("workdir", None, "Run directory of launch.train.")
-    flags.DEFINE_string("init_from", None, "Folder of launch.export, instead of a run.")
-    flags.DEFINE_integer("num", num, "Number of samples.")
+    arguments.folder("workdir", None, "Run directory of launch.train.")
+    arguments.folder("init_from", None, "Folder of launch.export, instead of a run.")
+    arguments.count("num", num, "Number of samples.")
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
-    flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
-    flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
-    flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    arguments.count("steps", None, "Reverse steps; the config's.")
+    arguments.number("guidance", None, "Guidance weight w, 0 for none; the config's.")
+    arguments.path("autoencoder", None, "Its safetensors file, for latents; the config's.")
     define_checkpoint()
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
-    flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
-    flags.DEFINE_integer("batch_size", 64, "Samples at a time; does not change them.")
-    flags.DEFINE_string("out", None, "Folder to write to; one in that of the weights.")
+    arguments.seed("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
+    arguments.count("batch_size", 64, "Samples at a time; does not change them.")
+    arguments.folder("out", None, "Folder to write to; one in that of the weights.")
     distributed.define_flags()
 
 

@@ -10,6 +10,7 @@ from configs.variants import file_of
 from diffusion_jax.chips import CHIPS
 from diffusion_jax.sharding import make_mesh
 from diffusion_jax.slices import larger, slice_devices
+from launch import cli
 from launch.build import Experiment, build
 from launch.describe import every_config
 from launch.programs import Program, compile_for, for_tpu, trace_train
@@ -47,7 +48,7 @@ def add_rows(file: Path, first: str, configs: dict[str, ConfigDict] | None = Non
         if any(link in row for row in rows):
             continue
         row = f"| {link} | {' | '.join(_cells(config, first))} |\n"
-        print(row, end="", flush=True)
+        cli.say(row.rstrip("\n"))
         rows.add(row)
         file.write_text(head + "".join(sorted(rows)))
 
@@ -77,7 +78,7 @@ def _cells(config: ConfigDict, first: str) -> tuple[str, ...]:
             )
         # Twice the chips need half the memory of each, at best.
         least = len(devices) * result.needed / result.available
-        print(f"{name}: {result.needed / 2**30:.1f} GiB a chip or more", flush=True)
+        cli.say(f"{name}: {result.needed / 2**30:.1f} GiB a chip or more")
     return str(batch), "none", "", "", "", "", ""
 
 

@@ -153,7 +153,7 @@ def main(options: flags.FlagValues) -> None:
     table = compare(lowest.config, {f"{field} {value:g}": each for value, each in results.items()})
     if hosts.is_main():
         path = save_picture(workdir, picture, functools.partial(plot, field, results))
-        cli.say(f"{markdown(table)}\nWritten: {path}")
+        cli.say(*markdown(table).splitlines(), f"Written: {path}")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from absl import flags
 
 from configs.published import RESULTS, Row
 from configs.variants import file_of
+from diffusion_jax.errors import printable
 from diffusion_jax.evaluation.results import Result, find_results
-from launch import cli
+from launch import arguments, cli
 
 # By metric: title, and decimals of ours.
 _METRICS = {
@@ -121,15 +122,17 @@ def _cells(lines: list[Line]) -> list[list[str]]:
 def markdown(table: list[list[str]]) -> str:
     """Titles and rows as a table."""
     titles, *rows = table
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows))
+    lines = (titles, ["---"] * len(titles), *rows)
+    return "\n".join(f"| {' | '.join(map(printable, cells))} |" for cells in lines)
 
 
 def main(path: Path) -> None:
     """Prints the tables of what is found under `path`."""
     found = find_results(path)
-    print(tables({str(file.parent.relative_to(path)): found[file] for file in found}))
+    results = {str(file.parent.relative_to(path)): found[file] for file in found}
+    cli.say(*tables(results).splitlines())
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("path", None, "Directory that holds the runs.", required=True)
+    arguments.path("path", None, "Directory that holds the runs.", required=True)
     cli.run(lambda: main(Path(flags.FLAGS.path)), __doc__)

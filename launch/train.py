@@ -15,6 +15,7 @@ the schedule does. With --init_step=N the data, the noise and the schedule go on
 
 import contextlib
 import functools
+import shlex
 from pathlib import Path
 
 import jax
@@ -34,7 +35,7 @@ from diffusion_jax.training.optimizers import learning_rate
 from diffusion_jax.training.preemption import listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
-from launch import cli, distributed
+from launch import arguments, cli, distributed
 from launch.build import Experiment, build, build_source
 from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
@@ -133,7 +134,7 @@ def run(
         cli.say(f"Stopped by SIGTERM after step {stopped}, saved: the same command continues.")
         return
     if hosts.is_main():
-        cli.say(_summary(workdir, total, len(stream.skipped)))
+        cli.say(*_summary(workdir, total, len(stream.skipped)))
         write_report(workdir)
 
 
@@ -180,28 +181,30 @@ def parse_profile_steps(parts: list[str]) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _summary(workdir: Path, total: int, skipped: int) -> str:
+def _summary(workdir: Path, total: int, skipped: int) -> list[str]:
     records = read_lines(workdir / "metrics.jsonl")
     losses = [record["loss"] for record in records if "loss" in record]
     loss = f", loss {losses[-1]:.4f}" if losses else ""
     bad = f"; {skipped} bad records were skipped" if skipped else ""
-    return f"""Done: {total} steps{loss}{bad}. In {workdir}:
-  report.html     all of it on one page
-  checkpoints/    the state at the last steps, float32 parameters and their EMA
-  grids/          samples of the EMA
-  metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/
-  speed.jsonl     seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)
-  config.json     what was run; parameters.txt, the size of every parameter
-Sample:    python -m launch.sample --workdir={workdir} --num=64
-Continue:  the same command with a larger --config.train.steps"""
+    return [
+        f"Done: {total} steps{loss}{bad}. In {workdir}:",
+        "  report.html     all of it on one page",
+        "  checkpoints/    the state at the last steps, float32 parameters and their EMA",
+        "  grids/          samples of the EMA",
+        "  metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/",
+        "  speed.jsonl     seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)",
+        "  config.json     what was run; parameters.txt, the size of every parameter",
+        f"Sample:    python -m launch.sample --workdir={shlex.quote(str(workdir))} --num=64",
+        "Continue:  the same command with a larger --config.train.steps",
+    ]
 
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    WORKDIR = flags.DEFINE_string("workdir", None, "Run directory; made if it is not there.")
+    WORKDIR = arguments.folder("workdir", None, "Run directory; made if it is not there.")
     flags.mark_flags_as_required(["config", "workdir"])
-    INIT_FROM = flags.DEFINE_string("init_from", None, "Folder of launch.export to start from.")
-    INIT_STEP = flags.DEFINE_integer("init_step", 0, "Step to start at, with --init_from.")
+    INIT_FROM = arguments.folder("init_from", None, "Folder of launch.export to start from.")
+    INIT_STEP = arguments.count("init_step", 0, "Step to start at, with --init_from.", at_least=0)
     distributed.define_flags()
     flags.adopt_module_key_flags(distributed)  # for --help
 

@@ -20,6 +20,7 @@ from diffusion_jax.exports import (
 )
 from diffusion_jax.sharding import Mesh, of_state
 from diffusion_jax.training.state import TrainState
+from launch import arguments
 from launch.build import Experiment
 from rin_jax import RIN
 from rin_jax.official import params_from_official, params_to_official
@@ -55,7 +56,9 @@ flags.disclaim_key_flags()  # those of `define_checkpoint` are the caller's, in 
 def define_checkpoint() -> None:
     """--best and --step, of `chosen_checkpoint`."""
     flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
-    flags.DEFINE_integer("step", None, "The checkpoint of this step of training; the newest.")
+    arguments.count(
+        "step", None, "The checkpoint of this step of training; the newest.", at_least=0
+    )
 
 
 def chosen_checkpoint(options: flags.FlagValues) -> Checkpoint:

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
-from diffusion_jax.errors import UserError, check_at_least, check_choice, check_rate
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import COUNT_OR_ZERO, Each, check, choice, count, number, rate, ruled
 from diffusion_jax.geometry import Geometry
 from diffusion_jax.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
-from rin_jax.attention import Dense, Dtype, LayerNorm, check_form, glorot
+from rin_jax.attention import FORMS, Dense, Dtype, LayerNorm, check_form, glorot
 from rin_jax.block import RINBlock
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
 from rin_jax.positions import position_table
@@ -59,28 +60,28 @@ class RIN(nn.Module):
     """
 
     geometry: Geometry
-    num_latents: int
-    process_layers: tuple[int, ...]
-    latent_dim: int
-    latent_heads: int
-    latent_mlp_ratio: int
-    interface_dim: int
-    interface_mlp_ratio: int
-    read_write_heads: int
-    num_classes: int = 0
-    condition_tokens: int = 1
-    time_on: str = "latents"
-    condition_on: str = "latents"
+    num_latents: int = count()
+    process_layers: tuple[int, ...] = ruled(Each(COUNT_OR_ZERO, fewest=1))
+    latent_dim: int = count()
+    latent_heads: int = count()
+    latent_mlp_ratio: int = count()
+    interface_dim: int = count()
+    interface_mlp_ratio: int = count(at_least=0)
+    read_write_heads: int = count()
+    num_classes: int = count(0, at_least=0)
+    condition_tokens: int = count(1)
+    time_on: str = choice(TOKEN_PLACES, "latents")
+    condition_on: str = choice(TOKEN_PLACES, "latents")
     writable_condition: bool = False
-    latent_positions: str = "learned"
-    interface_positions: str = "learned"
-    self_conditioning: str = "latent"
+    latent_positions: str = choice(POSITIONS, "learned")
+    interface_positions: str = choice(POSITIONS, "learned")
+    self_conditioning: str = choice(SELF_CONDITIONING, "latent")
     normalize_source: bool = False
-    time_scaling: float = 1000.0
-    dropout: float = 0.0
-    drop_path: float = 0.0
-    attention: str = "einsum"
-    remat: str = "none"
+    time_scaling: float = number(1000.0, above=0)
+    dropout: float = rate(0.0)
+    drop_path: float = rate(0.0)
+    attention: str = choice(FORMS, "einsum")
+    remat: str = choice(REMAT, "none")
     unroll: bool = False
     dtype: Dtype = jnp.float32
     param_dtype: Dtype = jnp.float32
@@ -148,8 +149,8 @@ class RIN(nn.Module):
         self.sow("intermediates", "initial_latents", latents)
 
         runs = [(layers, len(list(run))) for layers, run in itertools.groupby(self.process_layers)]
-        for i, (layers, count) in enumerate(runs):
-            blocks = stack(RINBlock, count, self.remat, self.unroll)(
+        for i, (layers, blocks_alike) in enumerate(runs):
+            blocks = stack(RINBlock, blocks_alike, self.remat, self.unroll)(
                 layers,
                 self.latent_heads,
                 self.latent_mlp_ratio,
@@ -249,24 +250,8 @@ class RIN(nn.Module):
 
 def _check(model: RIN) -> None:
     """Raises `UserError` for what would fail, or silently misbehave, inside the network."""
-    check_choice("time_on", model.time_on, TOKEN_PLACES)
-    check_choice("condition_on", model.condition_on, TOKEN_PLACES)
-    check_choice("latent_positions", model.latent_positions, POSITIONS)
-    check_choice("interface_positions", model.interface_positions, POSITIONS)
-    check_choice("self_conditioning", model.self_conditioning, SELF_CONDITIONING)
-    check_choice("remat", model.remat, REMAT)
+    check(model)
     check_form(model.attention, model.dtype)
-    for name in ("latent_dim", "interface_dim", "latent_heads", "read_write_heads"):
-        check_at_least(name, getattr(model, name), 1)
-    check_at_least("latent_mlp_ratio", model.latent_mlp_ratio, 1)
-    check_at_least("interface_mlp_ratio", model.interface_mlp_ratio, 0)
-    check_rate("dropout", model.dropout)
-    check_rate("drop_path", model.drop_path)
-    if not model.process_layers or min(model.process_layers) < 0:
-        raise UserError(
-            f"process_layers is {tuple(model.process_layers)}: give K of each block, at least one, "
-            "none negative"
-        )
     if model.learned_latents < 1:
         taken = model.num_latents - model.learned_latents
         raise UserError(

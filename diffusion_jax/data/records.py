@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 from diffusion_jax.errors import UserError
 
+ON_BAD_RECORD = ("stop", "skip")
+
 
 class BadRecord(UserError):
     """A record that cannot be decoded or does not hold what is asked of it."""

@@ -10,7 +10,9 @@ from diffusion_jax.data.clips import ClipFolder
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Clips, Images, Latents, Records
 from diffusion_jax.data.folders import ImageFolder
-from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.data.records import ON_BAD_RECORD
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import Checked, Location, choice, count, ruled
 
 SOURCES = ("digits", "npz", "folder", "clips", "tfds")
 
@@ -42,7 +44,7 @@ class Source(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Checked):
     """Which data, and what becomes of them before they reach the model.
 
     Attributes:
@@ -60,18 +62,16 @@ class DataConfig:
       UserError: on construction, for an unknown name or number.
     """
 
-    name: str
-    path: str = ""
+    name: str = choice(SOURCES)
+    path: str = ruled(Location(may_be_empty=True), "")
     split: str = "train"
-    crop: str = "centre"
-    frame_stride: int = 1
+    crop: str = choice(CROPS, "centre")
+    frame_stride: int = count(1)
     flip: bool = False
-    on_bad_record: str = "stop"
+    on_bad_record: str = choice(ON_BAD_RECORD, "stop")
 
     def __post_init__(self):
-        check_choice("data.name", self.name, SOURCES)
-        check_choice("data.crop", self.crop, CROPS)
-        check_at_least("data.frame_stride", self.frame_stride, 1)
+        super().__post_init__()
         if self.name != "digits" and not self.path:
             raise UserError("data.path is empty: give the file or folder with --config.data.path")
 

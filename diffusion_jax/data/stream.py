@@ -13,11 +13,10 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
 from diffusion_jax.data.sources import Source
-from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.errors import UserError, check_choice, warn
 
-ON_BAD_RECORD = ("stop", "skip")
 THREADS = min(os.cpu_count(), 16)
 MOST_BAD = 1000  # records in a row that may be skipped before the set is called broken
 
@@ -88,7 +87,7 @@ class Stream:
     def _report(self, index: int, error: BadRecord) -> None:
         if index not in self.skipped:
             self.skipped[index] = str(error)
-            print(f"skipped: {error} ({len(self.skipped)} so far)", file=sys.stderr)
+            warn(f"skipped: {error} ({len(self.skipped)} so far)")
 
 
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.fields import Checked, choice, count, number
 from diffusion_jax.stack import layer_axes, names
 
 OPTIMIZERS = ("lamb", "adamw")
@@ -20,7 +20,7 @@ _STATE_SPACE = r"log_dt|log_decay|frequency"
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Checked):
     """An optimizer and its learning rate.
 
     Attributes:
@@ -39,26 +39,18 @@ class OptimizerConfig:
       UserError: on construction, for an unknown name or a number out of range.
     """
 
-    name: str = "lamb"
-    learning_rate: float = 1e-3
-    warmup_steps: int = 0
-    decay: str = "constant"
-    cosine_part: float = 1.0
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_norm: float = 0.0
-    start_step: int = 0
-    rewarm_steps: int = 0
-
-    def __post_init__(self):
-        check_choice("optimizer", self.name, OPTIMIZERS)
-        check_choice("decay", self.decay, DECAYS)
-        check_at_least("warmup_steps", self.warmup_steps, 0)
-        check_at_least("clip_norm", self.clip_norm, 0)
-        if not 0 < self.cosine_part <= 1:
-            raise UserError(f"cosine_part is {self.cosine_part}: it must be in (0, 1]")
+    name: str = choice(OPTIMIZERS, "lamb")
+    learning_rate: float = number(1e-3, at_least=0, at_most=1e3)
+    warmup_steps: int = count(0, at_least=0)
+    decay: str = choice(DECAYS, "constant")
+    cosine_part: float = number(1.0, above=0, at_most=1)
+    b1: float = number(0.9, at_least=0, below=1)
+    b2: float = number(0.999, at_least=0, below=1)
+    eps: float = number(1e-8, at_least=0, at_most=1)
+    weight_decay: float = number(0.0, at_least=0, at_most=1e3)
+    clip_norm: float = number(0.0, at_least=0)
+    start_step: int = count(0, at_least=0)
+    rewarm_steps: int = count(0, at_least=0)
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:

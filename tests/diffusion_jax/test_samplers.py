@@ -139,7 +139,7 @@ def test_guidance_acts_inside_its_interval_only():
         ),
         (lambda: samplers.Sampling(TABLE, time_shift=1.0), "time_shift is 1.0: a table has no"),
         (lambda: samplers.Sampling(SCHEDULE, "ddpm_learned"), "'ddpm_learned': it needs a table"),
-        (lambda: Guidance(1.0, channels=-1), "guidance channels is -1: it must be at least 0"),
+        (lambda: Guidance(1.0, channels=-1), "channels is -1: it must be at least 0"),
         (lambda: make_schedule("linear_betas", steps=20), "steps of schedule linear_betas is 20"),
         (lambda: Guidance(1.0, (0.7, 0.2)), r"guidance interval is \(0.7, 0.2\)"),
         (lambda: make_schedule("sigmod"), "schedule is 'sigmod': did you mean sigmoid"),

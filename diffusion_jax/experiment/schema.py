@@ -1,0 +1,124 @@
+"""The sections of a config that describe a run: not its network, data, objective or optimizer."""
+
+import dataclasses
+
+from diffusion_jax.fields import (
+    SEED,
+    Checked,
+    Each,
+    Location,
+    Number,
+    choice,
+    count,
+    rate,
+    ruled,
+)
+from diffusion_jax.training.power_ema import WIDEST
+
+AUTOENCODERS = ("none", "stable_diffusion")
+SIGMA_REL = Number(above=0, at_most=WIDEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Checked):
+    """The `train` section: how long to train, and what to do along the way.
+
+    Attributes:
+      steps: updates in all.
+      batch_size: examples in a step, over all devices.
+      accumulate: micro-batches in a step; their gradients are averaged.
+      log_every: steps between records in metrics.jsonl.
+      checkpoint_every: steps between checkpoints.
+      keep_checkpoints: number of the newest checkpoints that are kept.
+      keep_every: checkpoints at multiples of this step are kept for good; 0 keeps none of them.
+      grid_every: steps between sample grids; 0 draws none.
+      grid_size: samples in a grid.
+      eval_every: steps between scorings of samples; 0 never scores.
+    """
+
+    steps: int = count(150_000)
+    batch_size: int = count(1024)
+    accumulate: int = count(1)
+    log_every: int = count(100)
+    checkpoint_every: int = count(5_000)
+    keep_checkpoints: int = count(3)
+    keep_every: int = count(0, at_least=0)
+    grid_every: int = count(10_000, at_least=0)
+    grid_size: int = count(64)
+    eval_every: int = count(0, at_least=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoencoderConfig(Checked):
+    """The `autoencoder` section.
+
+    Attributes:
+      name: 'stable_diffusion' for data that are its moments, 'none' for pixels.
+      weights: file of its weights, needed to look at samples.
+    """
+
+    name: str = choice(AUTOENCODERS, "none")
+    weights: str = ruled(Location(may_be_empty=True), "")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Checked):
+    """The `evaluation` section: how a run scores itself every `train.eval_every` steps.
+
+    Attributes:
+      inception: file of the weights of FID's Inception.
+      reference: file that launch.reference wrote.
+      num: samples that are scored.
+    """
+
+    inception: str = ruled(Location(may_be_empty=True), "")
+    reference: str = ruled(Location(may_be_empty=True), "")
+    num: int = count(5_000, at_least=2)
+
+
+@dataclasses.dataclass(frozen=True)
+class PosthocEmaConfig(Checked):
+    """The `posthoc_ema` section: averages of which launch.posthoc_ema makes others.
+
+    Attributes:
+      sigma_rels: relative widths of the averages, see `power_ema`; none by default.
+      every: steps between the averages that are stored.
+    """
+
+    sigma_rels: tuple[float, ...] = ruled(Each(SIGMA_REL), ())
+    every: int = count(5_000)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig(Checked):
+    """The `mesh` section: what the devices share; those left over split the batch.
+
+    Attributes:
+      fsdp: parts that parameters, moments and EMA are cut into.
+      tensor: parts that the width of the layers is cut into (DiffuSSM).
+    """
+
+    fsdp: int = count(1)
+    tensor: int = count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(Checked):
+    """The fields of a config that are in no section.
+
+    Attributes:
+      seed: decides the initial parameters, the order of the examples and all noise.
+      ema_decay: decay of the moving average of the parameters.
+    """
+
+    seed: int = ruled(SEED, 0)
+    ema_decay: float = rate(0.9999)
+
+
+SECTIONS = {
+    "train": TrainConfig,
+    "autoencoder": AutoencoderConfig,
+    "evaluation": EvaluationConfig,
+    "posthoc_ema": PosthocEmaConfig,
+    "mesh": MeshConfig,
+}

@@ -1,0 +1,97 @@
+"""Options of the commands, each with the rule that its value must follow.
+
+The rules are those of `diffusion_jax.fields`; a value that breaks one ends the command in one line.
+Options that are a switch or one of a few words are defined with absl itself.
+"""
+
+from typing import Any
+
+from absl import flags
+
+from diffusion_jax.fields import (
+    COUNT,
+    LARGEST,
+    SEED,
+    Each,
+    Location,
+    Number,
+    Rule,
+)
+
+flags.disclaim_key_flags()  # an option belongs to the module that defines it, in its --help
+
+
+class _Parser(flags.ArgumentParser):
+    """Turns the text of an option into a value that follows the option's rule."""
+
+    def __init__(self, name: str, rule: Rule):
+        self._name, self._rule = f"--{name}", rule
+
+    def parse(self, argument: Any) -> Any:
+        """Return the value. Raises `UserError` if it breaks the rule."""
+        return self._rule(self._name, _read(argument, self._rule))
+
+
+def _read(argument: Any, rule: Rule) -> Any:
+    """The number, list or text that an argument stands for; text where it is no number."""
+    if not isinstance(argument, str) or isinstance(rule, Location):
+        return argument
+    if isinstance(rule, Each):
+        return [_read(part.strip(), rule.rule) for part in argument.split(",") if part.strip()]
+    for kind in (int, float):
+        try:
+            return kind(argument)
+        except ValueError:
+            continue
+    return argument
+
+
+def define(
+    name: str, default: Any, help: str, rule: Rule, *, required: bool = False
+) -> flags.FlagHolder:
+    """Define an option that follows `rule`; its value is None where it is left out."""
+    return flags.DEFINE(_Parser(name, rule), name, default, help, required=required)
+
+
+def count(name: str, default: int | None, help: str, *, at_least: int = 1) -> flags.FlagHolder:
+    """Define an integer option, from `at_least` to the largest int32."""
+    return define(name, default, help, Number(integral=True, at_least=at_least, at_most=LARGEST))
+
+
+def number(name: str, default: float | None, help: str, **bounds: float) -> flags.FlagHolder:
+    """Define an option that is a finite number within the bounds of `Number`."""
+    return define(name, default, help, Number(**bounds))
+
+
+def seed(name: str, default: int, help: str) -> flags.FlagHolder:
+    """Define an option that seeds random numbers."""
+    return define(name, default, help, SEED)
+
+
+def path(
+    name: str, default: str | None, help: str, kind: str | None = None, *, required: bool = False
+) -> flags.FlagHolder:
+    """Define an option that names a local file or folder, or one of a `kind` of `Location`."""
+    return define(name, default, help, Location(kind=kind), required=required)
+
+
+def folder(
+    name: str, default: str | None, help: str, *, required: bool = False
+) -> flags.FlagHolder:
+    """Define an option that names a local folder, which need not be there yet."""
+    return path(name, default, help, "folder", required=required)
+
+
+def file(name: str, default: str | None, help: str, *, required: bool = False) -> flags.FlagHolder:
+    """Define an option that names a local file, which need not be there yet."""
+    return path(name, default, help, "file", required=required)
+
+
+def seeds(name: str, default: str, help: str) -> flags.FlagHolder:
+    """Define an option that lists seeds, as 0,1,2."""
+    return define(name, default, help, Each(SEED, fewest=1))
+
+
+def counts(name: str, default: str, help: str) -> flags.FlagHolder:
+    """Define an option that lists positive integers, as 64,128."""
+    return define(name, default, help, Each(COUNT, fewest=1))
