@@ -27,6 +27,10 @@ class _Parser(flags.ArgumentParser):
     def __init__(self, name: str, rule: Rule):
         self._name, self._rule = f"--{name}", rule
 
+    def flag_type(self) -> str:
+        """Return the rule, for --helpfull and --helpxml."""
+        return repr(self._rule)
+
     def parse(self, argument: Any) -> Any:
         """Return the value. Raises `UserError` if it breaks the rule."""
         return self._rule(self._name, _read(argument, self._rule))

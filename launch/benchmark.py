@@ -27,7 +27,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.files import write_atomically
 from diffusion_jax.sharding import check_batch, make_mesh
 from launch import arguments, cli
@@ -155,7 +155,6 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     """Measures, prints and writes the table."""
     for phase in options.phases:
         check_choice("--phases", phase, PHASES)
-    check_at_least("--seconds", options.seconds, 0)
     configs = variants(config, options.vary)
     title = f"{name}, batch {config.train.batch_size}, {config.model.dtype}, on {device_name()}"
     title += f"; {options.vary}" if options.vary else ""

@@ -25,7 +25,6 @@ from diffusion_jax.data.shards import write_dataset
 from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import Stream
-from diffusion_jax.errors import check_at_least
 from launch import arguments, cli
 
 BATCH = 64
@@ -60,7 +59,6 @@ def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Ite
 
 def main(options: flags.FlagValues) -> None:
     """Prints the table."""
-    check_at_least("--size", options.size, 1)
     shape = (options.size, options.size, 3)
     folder = ImageFolder(options.path)
 

@@ -17,7 +17,6 @@ from absl import flags
 from PIL import Image, ImageFilter
 
 from diffusion_jax.data import arrays
-from diffusion_jax.errors import check_at_least
 from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.frechet import Gaussian, frechet_distance
 from diffusion_jax.evaluation.inception_weights import load_inception
@@ -111,8 +110,6 @@ def rows(options: flags.FlagValues) -> Iterator[tuple[str, int, float]]:
 
 def main(options: flags.FlagValues) -> None:
     """Prints the rows as they come, and writes the table."""
-    check_at_least("--num", options.num, 2)
-    check_at_least("--fewer", options.fewer, 2)
     names = {side: Path(options[side].value).stem for side in ("test", "train", "other")}
     lines = []
     for name, count, fid in rows(options):
@@ -128,6 +125,6 @@ if __name__ == "__main__":
     arguments.file("inception", None, "Weights of FID's Inception.", required=True)
     arguments.folder("workdir", None, "Where statistics are kept.", required=True)
     arguments.file("out", None, "Markdown file to write.", required=True)
-    arguments.count("num", 5000, "Images of the sets that should be alike.")
-    arguments.count("fewer", 1000, "Images of the others.")
+    arguments.count("num", 5000, "Images of the sets that should be alike.", at_least=2)
+    arguments.count("fewer", 1000, "Images of the others.", at_least=2)
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -16,7 +16,6 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.errors import UserError
 from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.figures import smoothed
 from diffusion_jax.reporting.metrics import METRICS, read_lines
@@ -81,11 +80,8 @@ def plot(curves: Curves, title: str, path: Path) -> None:
 
 def main(config: ConfigDict, options: flags.FlagValues) -> None:
     """Trains, prints and writes the comparison."""
-    seeds = options.seeds
-    if not all(seed.isdigit() for seed in seeds):
-        raise UserError(f"--seeds is {','.join(seeds)}: give numbers, as 0,1,2")
     configs = variants(config, options.vary)
-    curves = run(configs, [int(seed) for seed in seeds], Path(options.workdir))
+    curves = run(configs, options.seeds, Path(options.workdir))
     steps, batch = config.train.steps, config.train.batch_size
     title = f"{cli.config_name()}, {steps:,} steps of batch {batch}, on {device_name()}"
     found = f"Loss, mean over the last quarter: {title}.\n\n{table(curves)}\n"

@@ -1,9 +1,11 @@
 """Joining the processes of one run, before JAX looks for devices."""
 
+import re
+
 import jax
 from absl import flags
 
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from launch import arguments
 
 
@@ -27,9 +29,12 @@ def initialize(options: flags.FlagValues) -> None:
             raise UserError("--num_hosts and --host want --coordinator=HOST:PORT, that of host 0")
         return
     if options.coordinator is not None:
+        if not re.fullmatch(r"\S+:\d{1,5}", options.coordinator):
+            raise UserError(
+                f"--coordinator is {options.coordinator!r}: give HOST:PORT, as 10.0.0.2:8476"
+            )
         if not all(given):
             raise UserError("--coordinator wants --num_hosts and --host, the number of this one")
-        check_at_least("--num_hosts", options.num_hosts, 1)
         if not 0 <= options.host < options.num_hosts:
             raise UserError(f"--host is {options.host}: hosts are 0 to {options.num_hosts - 1}")
     try:
