@@ -66,6 +66,7 @@ class MultiHeadAttention(nn.Module):
       width: total key (and value) width before rounding down to a multiple of `heads`.
       dtype: compute dtype; parameters are `param_dtype`.
       form: 'einsum', or an implementation of `jax.nn.dot_product_attention`: 'xla', 'cudnn'.
+      dropout: rate on the attention weights, when `train`; of the form 'einsum' alone.
 
     Raises:
       UserError: on construction, for more heads than channels, or what cuDNN does not do.
@@ -76,6 +77,8 @@ class MultiHeadAttention(nn.Module):
     dtype: Dtype
     param_dtype: Dtype
     form: str = "einsum"
+    dropout: float = 0.0
+    train: bool = False
 
     def __post_init__(self):
         check_form(self.form, self.dtype)
@@ -122,6 +125,7 @@ class MultiHeadAttention(nn.Module):
         weights = jnp.exp(logits_BxHxLxS - highest)
         total = weights.sum(-1, keepdims=True)
         self.sow("intermediates", "weights", weights / total)  # kept for rin_jax.inspection alone
+        weights = Dropout(self.dropout, self.train)(weights)
         mixed = jnp.einsum(
             "bhls,bhsk->bhlk",
             weights.astype(self.dtype),

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from diffusion_jax.stack import stack
 from rin_jax.attention import DropPath, Dtype, FeedForward, LayerNorm, MultiHeadAttention
+from rin_jax.convolution import InterfaceConvolution
 
 
 class CrossAttention(nn.Module):
@@ -49,7 +50,7 @@ class ProcessLayer(nn.Module):
 
     Attributes:
       heads, mlp_ratio: of the attention and of the MLP.
-      dropout, drop_path: rates, when `train`; then the rng 'dropout' is needed.
+      dropout, drop_path, attention_dropout: rates, when `train`; then the rng 'dropout' is needed.
       form: of `MultiHeadAttention`.
     """
 
@@ -61,6 +62,7 @@ class ProcessLayer(nn.Module):
     dtype: Dtype
     param_dtype: Dtype
     form: str
+    attention_dropout: float = 0.0
 
     @nn.compact
     def __call__(self, z: jax.Array, _: None = None) -> tuple[jax.Array, None]:
@@ -69,7 +71,13 @@ class ProcessLayer(nn.Module):
         drop_path = DropPath(self.drop_path, self.train)
         normed = LayerNorm(**dtypes, name="norm")(z)
         attention = MultiHeadAttention(
-            self.heads, z.shape[-1], **dtypes, form=self.form, name="attention"
+            self.heads,
+            z.shape[-1],
+            **dtypes,
+            form=self.form,
+            dropout=self.attention_dropout,
+            train=self.train,
+            name="attention",
         )
         z = z + drop_path(attention(normed, normed))
         mlp = FeedForward(
@@ -91,6 +99,11 @@ class RINBlock(nn.Module):
       dtype, param_dtype: of the matmuls and of the parameters.
       form: of `MultiHeadAttention`.
       unroll: writes the process layers out instead of scanning over them.
+      condition_width: total key width of a read of `read_only` by itself, which comes first; 0
+        reads it together with the interface.
+      attention_dropout: rate on the attention weights of the process, when `train`.
+      convolution, convolution_dropout, convolved: size, dropout and count of the
+        `InterfaceConvolution` after the write; size 0 leaves it out.
     """
 
     layers: int
@@ -106,6 +119,11 @@ class RINBlock(nn.Module):
     param_dtype: Dtype = jnp.float32
     form: str = "einsum"
     unroll: bool = False
+    condition_width: int = 0
+    attention_dropout: float = 0.0
+    convolution: int = 0
+    convolution_dropout: float = 0.0
+    convolved: int = 0
 
     @nn.compact
     def __call__(
@@ -115,7 +133,8 @@ class RINBlock(nn.Module):
 
         Args:
           carry: (latents (B, M, D), interface (B, N, E)), of `dtype`.
-          read_only: (B, R, E) tokens that are read after the interface's and never written.
+          read_only: (B, R, E) tokens that are read after the interface's and never written; of any
+            width where `condition_width` has them read by themselves.
 
         Returns:
           (latents, interface), like those given, and None.
@@ -125,15 +144,18 @@ class RINBlock(nn.Module):
         cross = functools.partial(
             CrossAttention,
             self.read_write_heads,
-            min(latents.shape[-1], interface.shape[-1]),
             normalize_source=self.normalize_source,
             form=self.form,
             **dtypes,
         )
+        width = min(latents.shape[-1], interface.shape[-1])
+        read = functools.partial(cross, mlp_ratio=self.latent_mlp_ratio)
         source = interface
-        if read_only is not None:
+        if self.condition_width:
+            latents = read(width=self.condition_width, name="read_condition")(latents, read_only)
+        elif read_only is not None:
             source = jnp.concatenate([interface, read_only], axis=1)
-        latents = cross(mlp_ratio=self.latent_mlp_ratio, name="read")(latents, source)
+        latents = read(width=width, name="read")(latents, source)
         self.sow("intermediates", "latents_read", latents)
         if self.layers:
             process = stack(ProcessLayer, self.layers, "none", self.unroll)(
@@ -143,11 +165,22 @@ class RINBlock(nn.Module):
                 self.drop_path,
                 self.train,
                 form=self.form,
+                attention_dropout=self.attention_dropout,
                 **dtypes,
                 name="process",
             )
             latents, _ = process(latents, None)
-            interface = cross(mlp_ratio=self.interface_mlp_ratio, name="write")(interface, latents)
+            write = cross(width=width, mlp_ratio=self.interface_mlp_ratio, name="write")
+            interface = write(interface, latents)
         self.sow("intermediates", "latents", latents)
         self.sow("intermediates", "interface", interface)
+        if self.layers and self.convolution:
+            interface = InterfaceConvolution(
+                self.convolution,
+                self.convolved,
+                self.convolution_dropout,
+                self.train,
+                **dtypes,
+                name="convolution",
+            )(interface)
         return (latents, interface), None

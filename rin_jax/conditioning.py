@@ -1,6 +1,7 @@
 """What a pass is told: the noise level, and what the previous pass left."""
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from rin_jax.attention import Dense, Dtype, FeedForward, LayerNorm
@@ -9,6 +10,8 @@ from rin_jax.positions import scalar_code
 
 class TimeEmbedding(nn.Module):
     """gamma -> sines and cosines, standardised per row -> Dense, SiLU, Dense.
+
+    Features of a condition, if given, join the input of the second Dense.
 
     Attributes:
       dim: output width d'; the code has d' / 4 features.
@@ -21,12 +24,14 @@ class TimeEmbedding(nn.Module):
     param_dtype: Dtype
 
     @nn.compact
-    def __call__(self, gamma: jax.Array) -> jax.Array:
-        """(B,) float32 or wider -> (B, d')."""
+    def __call__(self, gamma: jax.Array, features: jax.Array | None = None) -> jax.Array:
+        """(B,) float32 or wider, (B, F) of `dtype` or None -> (B, d')."""
         code = scalar_code(gamma * self.scaling, self.dim // 4)
         code = (code - code.mean(-1, keepdims=True)) / code.std(-1, keepdims=True)
         dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         hidden = nn.silu(Dense(self.dim, **dtypes, name="in")(code.astype(self.dtype)))
+        if features is not None:
+            hidden = jnp.concatenate([hidden, features], axis=-1)
         return Dense(self.dim, **dtypes, name="out")(hidden)
 
 

@@ -17,19 +17,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
-from diffusion_jax.errors import UserError
-from diffusion_jax.fields import COUNT_OR_ZERO, Each, check, choice, count, number, rate, ruled
+from diffusion_jax.fields import COUNT_OR_ZERO, Each, choice, count, number, rate, ruled
 from diffusion_jax.geometry import Geometry
 from diffusion_jax.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
-from rin_jax.attention import FORMS, Dense, Dtype, LayerNorm, check_form, glorot
+from rin_jax.attention import FORMS, Dense, Dtype, LayerNorm, glorot
 from rin_jax.block import RINBlock
+from rin_jax.checks import POSITIONS, SELF_CONDITIONING, TOKEN_PLACES, check_network
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
 from rin_jax.positions import position_table
-
-POSITIONS = ("learned", "sin_cos", "sin_cos_plus_learned")
-SELF_CONDITIONING = ("none", "latent", "interface", "latent+interface")
-TOKEN_PLACES = ("latents", "interface")
 
 
 class RIN(nn.Module):
@@ -43,13 +39,25 @@ class RIN(nn.Module):
       interface_dim, read_write_heads, interface_mlp_ratio: of X; ratio 0 leaves its MLP out.
       num_classes: width of the class one-hot or of the condition's token features; 0 for none.
       condition_tokens: rows that the condition takes: 1 for a label, S for `Condition.tokens`.
-      time_on, condition_on: 'latents' or 'interface'.
+      time_on: 'latents' or 'interface': where the time token goes.
+      condition_on: the same of the condition's tokens; or 'time': a label, or one token, has no
+        token of its own and joins the hidden layer of the time's MLP.
+      project_condition: a Dense brings the condition's features to the width of its place; without
+        it they are used as they are, and must have that width.
       writable_condition: interface-side tokens are written to as well as read.
+      decoupled_read: each block reads the interface-side tokens before the interface and by
+        projections of their own, rather than both at once.
+      condition_dim: width of the interface-side tokens, 0 for `interface_dim`; another one needs
+        `decoupled_read`.
       latent_positions, interface_positions: 'learned', 'sin_cos' or 'sin_cos_plus_learned'.
       self_conditioning: 'none', 'latent', 'interface' or 'latent+interface'.
       normalize_source: LayerNorm on the keys and values of cross-attention.
       time_scaling: multiplies gamma, and bounds the coordinates of sin-cos positions.
-      dropout, drop_path: rates, in the process layers only.
+      dropout, drop_path, attention_dropout: rates of hidden units, of whole branches and of
+        attention weights, in the process layers only.
+      convolution: side of the depthwise convolution over the interface at the end of each block
+        that writes, 0 for none; see `InterfaceConvolution`.
+      convolution_dropout: rate of its hidden units.
       attention: 'einsum', or 'xla' or 'cudnn', see `MultiHeadAttention`.
       remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
       unroll: writes all layers out instead of scanning over them: faster, and slower to compile.
@@ -71,8 +79,11 @@ class RIN(nn.Module):
     num_classes: int = count(0, at_least=0)
     condition_tokens: int = count(1)
     time_on: str = choice(TOKEN_PLACES, "latents")
-    condition_on: str = choice(TOKEN_PLACES, "latents")
+    condition_on: str = choice((*TOKEN_PLACES, "time"), "latents")
+    project_condition: bool = True
     writable_condition: bool = False
+    decoupled_read: bool = False
+    condition_dim: int = count(0, at_least=0)
     latent_positions: str = choice(POSITIONS, "learned")
     interface_positions: str = choice(POSITIONS, "learned")
     self_conditioning: str = choice(SELF_CONDITIONING, "latent")
@@ -80,6 +91,9 @@ class RIN(nn.Module):
     time_scaling: float = number(1000.0, above=0)
     dropout: float = rate(0.0)
     drop_path: float = rate(0.0)
+    attention_dropout: float = rate(0.0)
+    convolution: int = count(0, at_least=0)
+    convolution_dropout: float = rate(0.0)
     attention: str = choice(FORMS, "einsum")
     remat: str = choice(REMAT, "none")
     unroll: bool = False
@@ -87,7 +101,7 @@ class RIN(nn.Module):
     param_dtype: Dtype = jnp.float32
 
     def __post_init__(self):
-        _check(self)
+        check_network(self)
         super().__post_init__()
 
     @property
@@ -97,6 +111,22 @@ class RIN(nn.Module):
         if self.num_classes and self.condition_on == "latents":
             rows -= self.condition_tokens
         return rows
+
+    def width_on(self, place: str) -> int:
+        """Width of the tokens of time and class on 'latents' or on 'interface'."""
+        return {"latents": self.latent_dim, "interface": self.condition_dim or self.interface_dim}[
+            place
+        ]
+
+    @property
+    def time_width(self) -> int:
+        """Width of the time token, four times that of its code."""
+        return self.width_on(self.time_on) // 4 * 4
+
+    @property
+    def condition_width(self) -> int:
+        """Total key width of the read of the interface-side tokens alone, 0 if it is not."""
+        return min(self.latent_dim, self.width_on("interface")) if self.decoupled_read else 0
 
     def initial_carry(self, batch_size: int) -> dict[str, jax.Array]:
         """Zeros: the carry of the first pass. {'latents': (B, m, d), 'interface': (B, N, d')}."""
@@ -133,12 +163,13 @@ class RIN(nn.Module):
         Returns:
           The network's output, shaped like `x_t`, and the next carry.
         """
-        width = self._width(self.time_on)
-        embed = TimeEmbedding(width, self.time_scaling, **self._dtypes, name="time")
+        embed = TimeEmbedding(self.time_width, self.time_scaling, **self._dtypes, name="time")
         tokens = {"latents": [], "interface": []}
-        tokens[self.time_on].append(embed(noise.gamma)[:, None])
-        if self.num_classes:
-            tokens[self.condition_on].append(self._condition(condition))
+        told = self.condition_on if self.num_classes else None
+        label = self._features(condition)[:, 0] if told == "time" else None
+        tokens[self.time_on].append(embed(noise.gamma, label)[:, None])
+        if told in tokens:
+            tokens[told].append(self._condition(condition))
 
         interface = self._interface(x_t, condition, carry)
         latents = self._latents(x_t.shape[0], tokens["latents"], carry)
@@ -163,6 +194,11 @@ class RIN(nn.Module):
                 **self._dtypes,
                 form=self.attention,
                 unroll=self.unroll,
+                condition_width=self.condition_width,
+                attention_dropout=self.attention_dropout,
+                convolution=self.convolution,
+                convolution_dropout=self.convolution_dropout,
+                convolved=self.geometry.data_tokens,
                 name=f"blocks_{i}",
             )
             (latents, interface), _ = blocks((latents, interface), read_only)
@@ -181,17 +217,18 @@ class RIN(nn.Module):
     def _dtypes(self) -> dict[str, Any]:
         return dict(dtype=self.dtype, param_dtype=self.param_dtype)
 
-    def _width(self, place: str) -> int:
-        return {"latents": self.latent_dim, "interface": self.interface_dim}[place]
+    def _features(self, condition: Condition) -> jax.Array:
+        """Label or tokens -> (B, S, F); a dropped label is a zero one-hot."""
+        if condition.labels is not None:
+            return jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)[:, None]
+        return condition.tokens.astype(self.dtype)
 
     def _condition(self, condition: Condition) -> jax.Array:
-        """Label or tokens -> (B, S, width); a dropped label is a zero one-hot: the bias."""
-        if condition.labels is not None:
-            features = jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)[:, None]
-        else:
-            features = condition.tokens.astype(self.dtype)
-        width = self._width(self.condition_on)
-        return Dense(width, **self._dtypes, name="condition")(features)
+        """Label or tokens -> (B, S, width); a dropped label leaves the bias of the projection."""
+        features = self._features(condition)
+        if not self.project_condition:
+            return features
+        return Dense(self.width_on(self.condition_on), **self._dtypes, name="condition")(features)
 
     def _interface(self, x_t, condition: Condition, carry) -> jax.Array:
         """LN(patches) + positions (+ the carried interface): (B, data_tokens, d')."""
@@ -246,33 +283,3 @@ class RIN(nn.Module):
             init = alone if kind == "learned" else nn.initializers.zeros
             table = table + self.param(name, init, (rows, dim), self.param_dtype).astype(self.dtype)
         return table[None]
-
-
-def _check(model: RIN) -> None:
-    """Raises `UserError` for what would fail, or silently misbehave, inside the network."""
-    check(model)
-    check_form(model.attention, model.dtype)
-    if model.learned_latents < 1:
-        taken = model.num_latents - model.learned_latents
-        raise UserError(
-            f"num_latents is {model.num_latents}, and time and class take {taken}: "
-            f"it must be at least {taken + 1}"
-        )
-    width = model._width(model.time_on)
-    if width % 4:
-        raise UserError(f"the time token has width {width} ({model.time_on}): use a multiple of 4")
-    if model.interface_positions != "learned" and model.interface_dim % 2:
-        raise UserError(f"interface_dim is {model.interface_dim}: sin-cos codes need an even one")
-    cross_width = min(model.latent_dim, model.interface_dim)
-    for name, heads, total in (
-        ("latent_heads", model.latent_heads, model.latent_dim),
-        ("read_write_heads", model.read_write_heads, cross_width),
-    ):
-        if heads > total:
-            raise UserError(
-                f"{name} is {heads}, above the attention width {total}: use fewer heads"
-            )
-    if "interface" in model._carried and not model.interface_mlp_ratio:
-        raise UserError(
-            "interface_mlp_ratio is 0: self-conditioning on the interface needs its MLP"
-        )

@@ -38,46 +38,55 @@ _LEAVES = {
     "in": "dense0",
     "out": "dense1",
 }
+_UNITS = {"read_condition": "read_cond"}
+_CONVOLUTION = {
+    "depthwise_kernel": "depthwise_conv/depthwise_kernel",
+    "depthwise_bias": "depthwise_conv/bias",
+    "norm/scale": "gn/gamma",
+    "norm/bias": "gn/beta",
+    "pointwise_kernel": "pointwise_conv/kernel",
+    "pointwise_bias": "pointwise_conv/bias",
+}
 
 
 def model_from_official(
     arguments: Mapping[str, Any], num_classes: int = 0, condition_tokens: int = 1, **overrides: Any
 ) -> RIN:
-    """Our network for the arguments of the official ImageTapeDenoiser or VideoTapeDenoiser.
+    """Return our network for the arguments of the official ImageTapeDenoiser or VideoTapeDenoiser.
+
+    An image's condition is the official `cond`. A video's `cond` is its conditioning frames, and
+    its label the columns of the official `t` behind gamma.
 
     Args:
-      arguments: the official constructor's keyword arguments ('num_layers': '4,4', ...).
-      num_classes: width of the conditioning vectors, 0 where `cond` is None or frames.
+      arguments: the official constructor's keyword arguments ('num_layers': '4,4', ...). Names that
+        it does not have, as others of the official config, are left alone.
+      num_classes: width of the conditioning vectors, 0 where there are none.
       condition_tokens: number of conditioning vectors.
       **overrides: `RIN` attributes that the official code has no argument for, as dtype.
 
     Raises:
-      UserError: for an option of the official code that `RIN` does not have.
+      UserError: for options that do not go together, or that `RIN` does not have.
     """
-    for name in ("conv_kernel_size", "cond_decoupled_read", "drop_att", "cond_dim"):
-        if arguments.get(name):
-            raise UserError(f"{name} is {arguments[name]}: only 0 can be read")
     if "image_height" not in arguments:
         raise UserError("there is no image_height: only image and video networks can be read")
-    size = (arguments["image_height"], arguments["image_width"], arguments["image_channels"])
+    is_video = "seq_len" in arguments
     interface_positions = arguments.get("tape_pos_encoding", "learned")
-    if "seq_len" in arguments:
-        geometry = Video(
-            arguments["seq_len"],
-            *size,
-            patch_size=arguments["patch_size"],
-            frames_per_patch=arguments["seq_stride"],
-            conditioning_frames=arguments.get("seq_cond", 0),
-        )
+    on_latents = arguments.get("cond_on_latent_n", 0)
+    num_latents = arguments["latent_slots"]
+    if is_video:
+        _check_video(arguments)
+        condition_on = "time"
         if interface_positions == "sin_cos":
             interface_positions = "learned"  # the official table is misordered: kept as weights
     else:
-        geometry = Images(*size, patch_size=arguments["patch_size"])
+        condition_on = "latents" if on_latents else "interface"
+        if on_latents:  # The official code leaves them free whatever number of vectors comes.
+            num_latents += (condition_tokens if num_classes else 0) - on_latents
     self_conditioning = arguments.get("self_cond", "none")
     return RIN(
         **dict(
-            geometry=geometry,
-            num_latents=arguments["latent_slots"],
+            geometry=_geometry(arguments),
+            num_latents=num_latents,
             process_layers=tuple(int(k) for k in arguments["num_layers"].split(",")),
             latent_dim=arguments["latent_dim"],
             latent_heads=arguments["latent_num_heads"],
@@ -88,8 +97,11 @@ def model_from_official(
             num_classes=num_classes,
             condition_tokens=condition_tokens,
             time_on="latents" if arguments.get("time_on_latent") else "interface",
-            condition_on="latents" if arguments.get("cond_on_latent_n") else "interface",
+            condition_on=condition_on,
+            project_condition=arguments.get("cond_proj", True),
             writable_condition=arguments.get("cond_tape_writable", False),
+            decoupled_read=arguments.get("cond_decoupled_read", False),
+            condition_dim=max(arguments.get("cond_dim", 0), 0),
             latent_positions=arguments.get("latent_pos_encoding", "learned"),
             interface_positions=interface_positions,
             self_conditioning=_SELF_CONDITIONING.get(self_conditioning, self_conditioning),
@@ -97,9 +109,41 @@ def model_from_official(
             time_scaling=float(arguments.get("time_scaling", 1e4)),
             dropout=arguments.get("drop_units", 0.1),
             drop_path=arguments.get("drop_path", 0.0),
+            attention_dropout=arguments.get("drop_att", 0.0),
+            convolution=arguments.get("conv_kernel_size", 0),
+            convolution_dropout=arguments.get("conv_drop_units", 0.0),
         )
         | overrides
     )
+
+
+def _geometry(arguments: Mapping[str, Any]) -> Images | Video:
+    size = (arguments["image_height"], arguments["image_width"], arguments["image_channels"])
+    if "seq_len" not in arguments:
+        return Images(*size, patch_size=arguments["patch_size"])
+    return Video(
+        arguments["seq_len"],
+        *size,
+        patch_size=arguments["patch_size"],
+        frames_per_patch=arguments["seq_stride"],
+        conditioning_frames=arguments.get("seq_cond", 0),
+    )
+
+
+def _check_video(arguments: Mapping[str, Any]) -> None:
+    """Raises `UserError` for what the official video network computes otherwise, or not at all."""
+    if arguments.get("cond_on_latent_n"):
+        raise UserError(
+            f"cond_on_latent_n is {arguments['cond_on_latent_n']}: a video's label enters with the "
+            "time, and the official network cannot run so; set it to 0"
+        )
+    stride, given = arguments["seq_stride"], arguments.get("seq_cond", 0)
+    for frames in (arguments["seq_len"] - given, given):
+        if -frames % stride > 1:  # It pads on both sides, and reads out as if it had not.
+            raise UserError(
+                f"seq_stride is {stride} and {frames} frames lack {-frames % stride}: by more than "
+                "one the official code shifts the frames against its output, and cannot be read"
+            )
 
 
 def params_from_official(
@@ -122,7 +166,8 @@ def params_from_official(
     wanted = official_shapes(model)
     plain = {name.split(":")[0]: value for name, value in variables.items()}
     variables = {k if k in wanted else k.split("/", 1)[-1]: value for k, value in plain.items()}
-    if arguments and "seq_len" in arguments and arguments["tape_pos_encoding"] == "sin_cos":
+    arguments = arguments or {}
+    if "seq_len" in arguments and arguments.get("tape_pos_encoding") == "sin_cos":
         variables[_positions_name("tape", "learned")] = _official_video_table(model)
     check_tensors(variables, wanted, "network")
     params = {}
@@ -195,6 +240,8 @@ def _official_names(path: tuple[str, ...], shape: tuple[int, ...], model: RIN):
     first = _first_block(int(root.removeprefix("blocks_")), model.process_layers)
     blocks = range(first, first + shape[0])
     unit, *rest = rest
+    if unit == "convolution":
+        return [f"conv_units_{block}/{_CONVOLUTION['/'.join(rest)]}" for block in blocks]
     if unit == "process":
         return [
             [
@@ -204,6 +251,7 @@ def _official_names(path: tuple[str, ...], shape: tuple[int, ...], model: RIN):
             ]
             for block in blocks
         ]
+    unit = _UNITS.get(unit, unit)
     return [
         f"{unit}_unit_{block}/transformer_decoder_layer/" + _sublayer(rest, "cross_mha")
         for block in blocks

@@ -1,6 +1,7 @@
 """Golden data of the official implementations: some beside this file, all in ../shared/golden.
 
-What is not said to be DiffuSSM's is of the official RIN code.
+What is not said to be DiffuSSM's is of the official RIN code. Cases whose index entry has a
+`reference` were made for this repository, by running the official layers that it names.
 """
 
 import json
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion_jax.denoiser import Condition
+from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.schedules import make_schedule
 from rin_jax.official import model_from_official, params_from_official
 
@@ -70,6 +71,16 @@ def network(arguments: dict, arrays: dict, dtype, num_classes: int, condition_to
     return model, params_from_official(part(arrays, "w/"), model, arguments)
 
 
+def network_of_case(case: dict, arrays: dict, dtype):
+    """(model, params) of a whole network, whose condition is of the shape that its calls have."""
+    num_classes, tokens = case["num_classes"], 1
+    if arrays["call0/t"].ndim == 2:  # gamma, then the label of a video
+        num_classes = arrays["call0/t"].shape[1] - 1
+    if case["calls"][0]["cond"] == "seq":
+        tokens = arrays["call0/cond"].shape[1]
+    return network(case["kwargs"], arrays, dtype, num_classes, tokens)
+
+
 def network_of_config(config: dict, arrays: dict, dtype):
     """(model, params) of a case that stores the official config rather than its arguments."""
     arguments = dict(config["model"])
@@ -88,6 +99,17 @@ def condition(kind: str | None, value, dtype) -> Condition:
     if kind == "frames":
         return Condition(frames=jnp.asarray(value, dtype))
     return Condition()
+
+
+def told(kind: str | None, given: dict, dtype) -> tuple[NoiseLevel, Condition]:
+    """Return what our network is told for an official `t` and `cond`.
+
+    A video's `t` is (B, 1 + classes): gamma, then the one-hot label.
+    """
+    gamma, ours = jnp.asarray(given["t"], dtype), condition(kind, given.get("cond"), dtype)
+    if gamma.ndim == 2:
+        gamma, ours = gamma[:, 0], ours._replace(tokens=gamma[:, None, 1:])
+    return NoiseLevel(gamma), ours
 
 
 def largest_error(ours, golden) -> float:

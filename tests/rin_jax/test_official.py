@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from golden import cases, condition, largest_error, load, network, part
+from golden import cases, largest_error, load, network_of_case, part, told
 
-from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.errors import UserError
 from rin_jax.official import (
     model_from_official,
@@ -21,9 +20,7 @@ from rin_jax.official import (
 def run(case: dict, dtype):
     """Yields (ours, golden arrays) of every call of a case; ours with what the network sowed."""
     arrays = load(case)
-    first = case["calls"][0]["cond"]
-    condition_tokens = arrays["call0/cond"].shape[1] if first == "seq" else 1
-    model, params = network(case["kwargs"], arrays, dtype, case["num_classes"], condition_tokens)
+    model, params = network_of_case(case, arrays, dtype)
     apply = jax.jit(functools.partial(model.apply, mutable=["intermediates"]))
     for i, call in enumerate(case["calls"]):
         given = part(arrays, f"call{i}/")
@@ -34,8 +31,7 @@ def run(case: dict, dtype):
         prediction, sown = apply(
             {"params": params},
             jnp.asarray(given["x"], dtype),
-            NoiseLevel(jnp.asarray(given["t"], dtype)),
-            condition(call["cond"], given.get("cond"), dtype),
+            *told(call["cond"], given, dtype),
             carry,
         )
         yield prediction.output, sown["intermediates"], given
@@ -139,18 +135,46 @@ def test_official_video_sin_cos_table_keeps_its_order():
     assert np.abs(np.diff(table[0::2], axis=0)).max() > 0.1
 
 
-def test_options_that_cannot_be_read_are_refused():
-    with pytest.raises(UserError, match="conv_kernel_size is 5"):
-        small_image(conv_kernel_size=5)
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(cond_on_latent_n=1), "cond_on_latent_n is 1: a video's label enters with the time"),
+        (dict(seq_len=6, seq_stride=4), "seq_stride is 4 and 6 frames lack 2"),
+        (dict(seq_len=6, seq_cond=2, seq_stride=4), "seq_stride is 4 and 2 frames lack 2"),
+        (dict(cond_decoupled_read=True), "decoupled_read is True, and no token is read beside"),
+        (dict(time_on_latent=False, cond_dim=12), "condition_dim is 12 and interface_dim 8"),
+        (dict(conv_kernel_size=3, seq_len=5), "convolution is 3: it needs a square of tokens"),
+    ],
+)
+def test_options_that_cannot_be_read_are_refused(changes, message):
+    with pytest.raises(UserError, match=message):
+        model_from_official(ARGUMENTS | changes, num_classes=3)
+
+
+def test_networks_of_tokens_are_refused():
     with pytest.raises(UserError, match="only image and video networks"):
         model_from_official({"num_tokens": 4})
+
+
+@pytest.mark.parametrize("labelled, learned", [(0, 1), (1, 1), (3, 1)])
+def test_official_latents_are_learned_whatever_number_of_vectors_comes(labelled, learned):
+    """The official code takes `cond_on_latent_n` off its latents even where there is no `cond`."""
+    arguments = ARGUMENTS | dict(cond_on_latent_n=1)
+    del arguments["seq_len"]
+    model = model_from_official(arguments, 5 if labelled else 0, labelled or 1)
+    assert model.learned_latents == learned
+    assert model.num_latents == learned + 1 + labelled
+
+
+def test_options_that_change_nothing_are_accepted():
+    model = small_image(cond_dim=12, cond_decoupled_read=False, name="tape", trainable=False)
+    assert official_shapes(model) == official_shapes(small_image())
 
 
 @pytest.mark.parametrize("case", cases("denoiser"))
 def test_official_weights_come_back_as_they_were(case):
     arrays = load(case)
-    tokens = arrays["call0/cond"].shape[1] if case["calls"][0]["cond"] == "seq" else 1
-    model, params = network(case["kwargs"], arrays, jnp.float32, case["num_classes"], tokens)
+    model, params = network_of_case(case, arrays, jnp.float32)
     written = params_to_official(params, model)
     assert {name: value.shape for name, value in written.items()} == official_shapes(model)
     for name, value in part(arrays, "w/tape/").items():
