@@ -104,24 +104,6 @@ def test_image_to_image_goes_from_the_image_to_plain_samples(workdir, plain, tmp
     assert levels_apart(nearly, IMAGES[INDICES % 3]) <= 2
 
 
-def test_masks(tmp_path):
-    assert parse_mask("", (4, 6)).all()
-    assert parse_mask("centre", (4, 6)).sum() == 2 * 4
-    for side, opposite in (("left", "right"), ("top", "bottom")):
-        np.testing.assert_array_equal(parse_mask(side, (5, 7)), ~parse_mask(opposite, (5, 7)))
-    mask = np.zeros((4, 6), np.uint8)
-    Image.fromarray(mask).save(tmp_path / "black.png")
-    mask[1, 2] = 255
-    Image.fromarray(mask).save(tmp_path / "one.png")
-    np.testing.assert_array_equal(parse_mask(str(tmp_path / "one.png"), (4, 6)), mask > 0)
-    with pytest.raises(UserError, match="has no white"):
-        parse_mask(str(tmp_path / "black.png"), (4, 6))
-    with pytest.raises(UserError, match=r"is \(4, 6\) and images are \(8, 8\)"):
-        parse_mask(str(tmp_path / "one.png"), (8, 8))
-    with pytest.raises(UserError, match="--mask is 'middle': give left, right"):
-        parse_mask("middle", (4, 6))
-
-
 class Flags(SimpleNamespace):
     """As absl's: options.name, and options["name"].present."""
 
