@@ -17,7 +17,7 @@ from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import IMAGES, has_suffix, visible
 from diffusion_jax.data.images import decode_image, pixels
 from diffusion_jax.data.records import decoding, naming
-from diffusion_jax.data.sources import DataConfig, Source, open_source
+from diffusion_jax.data.sources import DataConfig, Source, check_fit, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sharding import Mesh
@@ -189,7 +189,8 @@ def _read_images(
         with naming(path), decoding():
             image = decode_image(Path(path).read_bytes(), shape[-1])
             return pixels(CROPS[config.data.crop](image, *shape[:2]))[None], None
-    found = npz(path, shape)
+    found = npz(path)
+    check_fit(found, path, 0, "image", shape)
     return found.images[:num], None if found.labels is None else found.labels[:num]
 
 
@@ -216,7 +217,7 @@ def read_frames(path: str, config: ConfigDict) -> Arrays:
         raise UserError("--frames is given, and this run's model continues no frames")
     shape = (count, *experiment.sample_shape[1:])
     if path.endswith(".npz"):
-        videos = npz(path).images
+        videos = npz(path, labelled=False).images
         if videos.shape[2:] != shape[1:] or videos.shape[1] < count:
             raise UserError(
                 f"{path}: videos have shape {videos.shape[1:]}, and the model continues {count} "

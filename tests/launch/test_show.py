@@ -7,6 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
+from diffusion_jax.data.arrays import digits
 from diffusion_jax.editing import Given
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.pictures import read_pictures
@@ -151,7 +152,7 @@ def test_quality_of_the_data_themselves_is_perfect(run, monkeypatch, tmp_path):
 
     def draw(self, indices, labels):
         drawn.append((self.experiment.sampling.sampler, self.experiment.sampling.steps))
-        return quality.build_source(self.config, self.experiment).images
+        return digits("train").images
 
     monkeypatch.setattr(type(run), "draw", draw)
     monkeypatch.setattr(quality, "PASSES", (5, 10))
