@@ -20,6 +20,7 @@ class Arrays:
     Attributes:
       images: (N, H, W, C) or (N, T, H, W, C) uint8.
       labels: (N,) int32, or None.
+      kind, shape, num_classes: see `Source`.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None):
@@ -28,7 +29,7 @@ class Arrays:
 
     @functools.cached_property
     def num_classes(self) -> int:
-        """One more than the largest label; 0 without labels."""
+        """See `Source`; one more than the largest label."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def __len__(self) -> int:

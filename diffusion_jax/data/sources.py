@@ -173,7 +173,7 @@ def check_fit(
     if found > num_classes:
         raise UserError(
             f"{where}: has {found} classes, and config.model.num_classes is {num_classes}: "
-            f"set it to {found}"
+            f"set it to {found}, or give labels below {num_classes}"
         )
 
 

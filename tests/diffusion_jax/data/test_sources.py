@@ -76,8 +76,10 @@ def test_every_source_is_a_case():
 
 def test_fewer_classes_are_refused_and_more_are_not(case):
     _, config, shape, classes, latents = case
-    message = f"has {classes} classes, and config.model.num_classes is {classes - 1}: set it to"
-    with pytest.raises(UserError, match=f"^{config.path or config.name}: {message} {classes}$"):
+    message = (
+        f"has {classes} classes, and config.model.num_classes is {classes - 1}: set it to {classes}"
+    )
+    with pytest.raises(UserError, match=f"^{config.path or config.name}: {message}"):
         open_source(config, shape, classes - 1, latents=latents)
     for enough in (classes, classes + 1):
         example = open_source(config, shape, enough, latents=latents).read(0)
