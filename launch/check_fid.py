@@ -75,7 +75,7 @@ CHANGES = {
 def rows(options: flags.FlagValues) -> Iterator[tuple[str, int, float]]:
     """(what is compared, images on each side, FID)."""
     train, test, other = (
-        arrays.npz(p).images for p in (options.train, options.test, options.other)
+        arrays.npz(p, labelled=False).images for p in (options.train, options.test, options.other)
     )
     pretrained = load_inception(options.inception)
     extract = make_extractor(pretrained, make_mesh(), "tf1")

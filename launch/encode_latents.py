@@ -22,7 +22,7 @@ from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Images
 from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
-from diffusion_jax.data.sources import DataConfig, open_records
+from diffusion_jax.data.sources import DataConfig, FittedSource, Source, open_records
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import THREADS
 from diffusion_jax.errors import UserError
@@ -37,7 +37,7 @@ class Moments:
     one are read while this one is encoded.
     """
 
-    def __init__(self, images: Images, pretrained: Pretrained, batch_size: int, mesh: Mesh):
+    def __init__(self, images: Source, pretrained: Pretrained, batch_size: int, mesh: Mesh):
         self._images, self._batch_size = images, round_up(batch_size, mesh)
         self._encode = make_encoder(pretrained, mesh)
         self._pool = ThreadPoolExecutor(THREADS)
@@ -118,7 +118,8 @@ def main(options: flags.FlagValues) -> None:
     if options.size % factor:
         raise UserError(f"--size is {options.size}: it must be a multiple of {factor}")
     shape = (options.size, options.size, pretrained.model.image_channels)
-    images = Images(records, shape, options.crop, bool(records.class_names))
+    images = Images(records, shape, options.crop)
+    images = FittedSource(images, options.path, images.num_classes)
     side = options.size // factor
     source = {
         "fingerprint": records.fingerprint(),

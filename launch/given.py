@@ -17,7 +17,7 @@ from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import IMAGES, has_suffix, visible
 from diffusion_jax.data.images import decode_image, pixels
 from diffusion_jax.data.records import decoding, naming
-from diffusion_jax.data.sources import DataConfig, Source, open_source
+from diffusion_jax.data.sources import DataConfig, Source, check_fit, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sharding import Mesh
@@ -134,12 +134,17 @@ def read_edit(config: ConfigDict, num: int, options: flags.FlagValues) -> Edit |
 
 
 def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool, where to draw anew: a name of `SIDES`, or white in a picture of that size.
+    """Return where to draw anew, (H, W) bool.
 
-    '' is everywhere.
+    Args:
+      text: a name of `SIDES`; a picture of that size, where pixels are drawn anew that are lighter
+        than half grey once the picture is laid on black, so that transparent ones are kept; or ''
+        for everywhere.
+      shape: (H, W) of the images.
 
     Raises:
-      UserError: for another word, a picture of another size, or without white.
+      UserError: for another word, or a picture that cannot be decoded, has another size, or
+        selects nothing or everything.
     """
     height, width = shape
     redraw = np.zeros(shape, bool)
@@ -156,13 +161,17 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
         return redraw
     if not Path(text).is_file():
         raise UserError(f"--mask is {text!r}: give {', '.join(SIDES)}, or a picture")
-    with naming(text):
-        found = pixels(decode_image(Path(text).read_bytes(), 1))[..., 0]
+    with naming(text), decoding():
+        found = pixels(decode_image(Path(text).read_bytes(), 1, background="black"))[..., 0]
     if found.shape != shape:
         raise UserError(f"--mask {text} is {found.shape} and images are {shape}: give that size")
-    if not (found > 127).any():
-        raise UserError(f"--mask {text} has no white, where to draw: is it the wrong way round?")
-    return found > 127
+    redraw = found > 127
+    if redraw.all() or not redraw.any():
+        raise UserError(
+            f"--mask {text} selects {'the whole image' if redraw.any() else 'nothing'}: make white "
+            "what is to be drawn anew, and black or transparent what is to be kept"
+        )
+    return redraw
 
 
 def _read_images(
@@ -181,7 +190,8 @@ def _read_images(
         with naming(path), decoding():
             image = decode_image(Path(path).read_bytes(), shape[-1])
             return pixels(CROPS[config.data.crop](image, *shape[:2]))[None], None
-    found = npz(path, shape)
+    found = npz(path)
+    check_fit(found, path, 0, "image", shape)
     return found.images[:num], None if found.labels is None else found.labels[:num]
 
 
@@ -208,7 +218,7 @@ def read_frames(path: str, config: ConfigDict) -> Arrays:
         raise UserError("--frames is given, and this run's model continues no frames")
     shape = (count, *experiment.sample_shape[1:])
     if path.endswith(".npz"):
-        videos = npz(path).images
+        videos = npz(path, labelled=False).images
         if videos.shape[2:] != shape[1:] or videos.shape[1] < count:
             raise UserError(
                 f"{path}: videos have shape {videos.shape[1:]}, and the model continues {count} "
@@ -242,7 +252,11 @@ def define_flags() -> None:
         "images", None, "Given images: .npz, file or folder; else ten of the run's own data."
     )
     sides = ", ".join(SIDES)
-    flags.DEFINE_string("mask", "", f"Draw this part of them anew: {sides}, or white in a PNG.")
+    flags.DEFINE_string(
+        "mask",
+        "",
+        f"Draw this part of them anew: {sides}, or white in a picture on black or clear.",
+    )
     arguments.number(
         "noise_level",
         None,

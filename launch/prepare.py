@@ -39,11 +39,8 @@ def open_records(options: flags.FlagValues) -> tuple[Spec, Records, str]:
     """(what is written, its records, the fingerprint of what they are made from)."""
     if options.source == "npz":
         source = npz(options.path)
-        names = None
-        if source.labels is not None:
-            names = tuple(str(label) for label in range(source.labels.max() + 1))
-        kind = "image" if source.images.ndim == 4 else "video"
-        spec = Spec(kind, source.images.shape[1:], names)
+        names = tuple(str(label) for label in range(source.num_classes)) or None
+        spec = Spec(source.kind, source.shape, names)
         return spec, PreparedArrays(source), source.fingerprint()
     size = (options.size, options.size) if options.size else None
     how = (options.channels, size, options.crop)

@@ -35,13 +35,11 @@ def of_data(options: flags.FlagValues) -> Reference:
     config = DataConfig(options.source, options.path, options.split, options.crop)
     if options.source == "npz":
         source, crop = open_source(config, None, 0), None
+        _check_kind(source.kind, options.path)
     else:
         check_at_least("--size", options.size, 1)
-        kind, _ = open_records(config)
-        if kind != "image":
-            raise UserError(f"{options.path}: holds examples of kind {kind}, not images")
-        source = open_source(config, (options.size, options.size, 3), 0)
-        crop = options.crop
+        _check_kind(open_records(config)[0], options.path)
+        source, crop = open_source(config, (options.size, options.size, 3), 0), options.crop
     images = OfSource(source)
     pretrained = load_inception(options.inception)
     return accumulate(
@@ -52,6 +50,11 @@ def of_data(options: flags.FlagValues) -> Reference:
         KEEP_REFERENCE,
         Path(options.out).parent,
     ).reference(source.fingerprint(), crop)
+
+
+def _check_kind(kind: str, path: str) -> None:
+    if kind != "image":
+        raise UserError(f"{path}: holds examples of kind {kind}, not images")
 
 
 def of_guided_diffusion(options: flags.FlagValues) -> Reference:

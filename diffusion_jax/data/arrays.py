@@ -1,11 +1,13 @@
 """Data sets of arrays in memory: .npz files, and the digits of scikit-learn."""
 
+import functools
 import hashlib
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from diffusion_jax.data.labels import as_labels
 from diffusion_jax.errors import UserError, check_choice
 
 DIGITS_TRAIN = 1500  # of 1,797; the rest is held out
@@ -18,10 +20,17 @@ class Arrays:
     Attributes:
       images: (N, H, W, C) or (N, T, H, W, C) uint8.
       labels: (N,) int32, or None.
+      kind, shape, num_classes: see `Source`.
     """
 
     def __init__(self, images: np.ndarray, labels: np.ndarray | None):
         self.images, self.labels = images, labels
+        self.kind, self.shape = "image" if images.ndim == 4 else "video", images.shape[1:]
+
+    @functools.cached_property
+    def num_classes(self) -> int:
+        """See `Source`; one more than the largest label."""
+        return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,53 +68,31 @@ def digits(split: str) -> Arrays:
     return Arrays(images[..., None], loaded.target[order].astype(np.int32))
 
 
-def npz(
-    path: str, example_shape: tuple[int, ...] | None = None, num_classes: int | None = None
-) -> Arrays:
-    """A file of arrays: 'images' (or `arr_0`) uint8 (N, *example_shape), 'labels' integers (N,).
+def npz(path: str, *, labelled: bool = True, any_channels: bool = False) -> Arrays:
+    """Read a file of arrays: 'images' (or `arr_0`) and 'labels', if there are any.
 
     Args:
-      example_shape: what the model was configured for; None takes images or videos of any size.
-      num_classes: of the model; 0 ignores the labels, None takes what labels there are.
+      path: of the .npz; images are uint8 (N, H, W, C) or (N, T, H, W, C), labels see `as_labels`.
+      labelled: False ignores the labels.
+      any_channels: False takes grey and RGB images alone.
 
     Raises:
-      UserError: for an unreadable file, or arrays that do not fit the model.
+      UserError: for an unreadable file, or arrays of another type or shape.
     """
     images, labels = _load(path)
     if images.dtype != np.uint8:
         raise UserError(f"{path}: images are {images.dtype}: give uint8, 0 to 255")
-    if example_shape is None and (images.ndim not in (4, 5) or images.shape[-1] not in (1, 3)):
+    if images.ndim not in (4, 5) or not (any_channels or images.shape[-1] in (1, 3)):
+        channels = "" if any_channels else ", with 1 or 3 channels"
         raise UserError(
             f"{path}: images have shape {images.shape}: give (N, height, width, channels), or "
-            "(N, frames, height, width, channels), with 1 or 3 channels"
+            f"(N, frames, height, width, channels){channels}"
         )
-    if example_shape is not None and images.shape[1:] != tuple(example_shape):
-        raise UserError(
-            f"{path}: images have shape {images.shape[1:]}, and config.model.geometry is made for "
-            f"{tuple(example_shape)}: change one of the two"
-        )
-    if len(images) == 0:
+    if images.size == 0:
         raise UserError(f"{path}: there are no images in it")
-    if num_classes == 0 or (num_classes is None and labels is None):
+    if labels is None or not labelled:
         return Arrays(images, None)
-    return Arrays(images, _checked_labels(labels, len(images), num_classes, path))
-
-
-def _checked_labels(labels, count: int, num_classes: int | None, where: str) -> np.ndarray:
-    if labels is None:
-        raise UserError(f"{where}: there are no labels: set config.model.num_classes=0 or add them")
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(
-            f"{where}: labels are {labels.dtype} of shape {labels.shape}: give {count} integers"
-        )
-    num_classes = labels.max() + 1 if num_classes is None else num_classes
-    outside = np.flatnonzero((labels < 0) | (labels >= num_classes))
-    if outside.size:
-        raise UserError(
-            f"{where}: label {labels[outside[0]]} of image {outside[0]} is outside the "
-            f"{num_classes} classes 0 to {num_classes - 1}: set config.model.num_classes"
-        )
-    return labels.astype(np.int32)
+    return Arrays(images, as_labels(labels, len(images), path))
 
 
 def _load(path: str) -> tuple[np.ndarray, np.ndarray | None]:

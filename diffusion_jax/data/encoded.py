@@ -37,11 +37,16 @@ class Records(Protocol):
 
 
 class _Encoded:
-    def __init__(self, records: Records, labelled: bool):
-        self._records, self._labelled = records, labelled
+    def __init__(self, records: Records, shape: tuple[int | None, ...]):
+        self._records, self.shape = records, shape
 
     def __len__(self) -> int:
         return len(self._records)
+
+    @property
+    def num_classes(self) -> int:
+        """See `Source`."""
+        return len(self._records.class_names or ())
 
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""
@@ -52,8 +57,8 @@ class _Encoded:
         record = self._records.record(index)
         with naming(self._records.name(index)):
             example = self._decode(record, mirrored, at)
-        if self._labelled:
-            example["labels"] = np.int32(record["label"])
+        if "label" in record:
+            example["labels"] = record["label"]
         return example
 
     def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
@@ -63,9 +68,11 @@ class _Encoded:
 class Images(_Encoded):
     """Images of any size, brought to `shape` (H, W, C) by a crop of `CROPS`."""
 
-    def __init__(self, records: Records, shape: tuple[int, ...], crop: str, labelled: bool):
-        super().__init__(records, labelled)
-        self.shape, self._crop = shape, CROPS[crop]
+    kind = "image"
+
+    def __init__(self, records: Records, shape: tuple[int, ...], crop: str):
+        super().__init__(records, shape)
+        self._crop = CROPS[crop]
 
     def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
         height, width, channels = self.shape
@@ -76,14 +83,14 @@ class Images(_Encoded):
 class Clips(_Encoded):
     """Windows of clips, every `stride`-th frame, brought to `shape` (T, H, W, C) by a crop."""
 
-    def __init__(
-        self, records: Records, shape: tuple[int, ...], crop: str, stride: int, labelled: bool
-    ):
-        super().__init__(records, labelled)
-        self._shape, self._crop, self._stride = shape, CROPS[crop], stride
+    kind = "video"
+
+    def __init__(self, records: Records, shape: tuple[int, ...], crop: str, stride: int):
+        super().__init__(records, shape)
+        self._crop, self._stride = CROPS[crop], stride
 
     def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
-        frames, height, width, channels = self._shape
+        frames, height, width, channels = self.shape
         if "clip" in record:
             clip = decode_window(record["clip"], channels, frames, self._stride, at)
         else:
@@ -95,7 +102,9 @@ class Clips(_Encoded):
 
 
 class Latents(_Encoded):
-    """Moments of latents, of the image or of its mirror image."""
+    """Moments (h, w, 2c) of latents, of the image or of its mirror image."""
+
+    kind = "latent"
 
     def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
         return {"moments": record["moments_flipped" if mirrored else "moments"]}

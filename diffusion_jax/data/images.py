@@ -22,7 +22,7 @@ UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
 }
 
 
-def decode_image(encoded: bytes, channels: int) -> Image.Image:
+def decode_image(encoded: bytes, channels: int, background: str = "white") -> Image.Image:
     """Decodes an image to mode L or RGB, turned upright by its EXIF orientation.
 
     See `to_mode` for the conversions. Of several frames or pages the first is taken. Colour
@@ -33,6 +33,7 @@ def decode_image(encoded: bytes, channels: int) -> Image.Image:
     Args:
       encoded: a JPEG, PNG, WebP, GIF, BMP or TIFF.
       channels: 1 (grey) or 3 (RGB).
+      background: the colour behind transparent pixels.
 
     Raises:
       BadRecord: for what is not such an image, is truncated or damaged, or has more pixels than
@@ -42,7 +43,7 @@ def decode_image(encoded: bytes, channels: int) -> Image.Image:
     with decoding():
         image = open_image(encoded)
         image.load()  # a PNG's EXIF may follow its pixels
-        return to_mode(_upright(image), channels)
+        return to_mode(_upright(image), channels, background)
 
 
 def open_image(encoded: bytes) -> Image.Image:
@@ -71,11 +72,11 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.array(image).reshape(image.height, image.width, -1)
 
 
-def to_mode(image: Image.Image, channels: int) -> Image.Image:
+def to_mode(image: Image.Image, channels: int, background: str = "white") -> Image.Image:
     """An image of any mode as L (1 channel) or RGB (3).
 
-    Transparent pixels are composited on white. 16-bit grey keeps its high byte, as Pillow does with
-    16-bit colour. Grey is the ITU-R 601 luma.
+    Transparent pixels are composited on `background`. 16-bit grey keeps its high byte, as Pillow
+    does with 16-bit colour. Grey is the ITU-R 601 luma.
 
     Raises:
       BadRecord: for 32-bit pixels, which have no agreed white.
@@ -86,10 +87,13 @@ def to_mode(image: Image.Image, channels: int) -> Image.Image:
     if image.mode in ("I", "F"):
         raise BadRecord(f"has 32-bit pixels (mode {image.mode}): save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        wide, key = np.asarray(image), image.info.get("transparency")
+        image = Image.fromarray((wide >> 8).astype(np.uint8))
+        if key is not None:  # the one grey that is transparent, in 16 bits
+            image.putalpha(Image.fromarray(np.where(wide == key, 0, 255).astype(np.uint8)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, background), image)
     mode = MODES[channels]
     return image if image.mode == mode else image.convert(mode)
 

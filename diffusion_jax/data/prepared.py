@@ -1,20 +1,25 @@
 """Reading a data set that was prepared as ArrayRecord, by us or by TFDS, record by record."""
 
 import bisect
+import contextlib
 import functools
 import hashlib
 import itertools
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import json_format
 from tensorflow_datasets.proto import tf_example_pb2
 
+from diffusion_jax.data.labels import as_labels
 from diffusion_jax.data.manifest import AGAIN, UNFINISHED, check_sizes, read_manifest
 from diffusion_jax.data.records import BadRecord
-from diffusion_jax.data.spec import MOMENTS, Spec
+from diffusion_jax.data.spec import MOMENTS, Spec, has_labels
 from diffusion_jax.errors import UserError
 
 DATA_DIR = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
@@ -59,8 +64,7 @@ class Prepared:
       split: as TFDS writes it: 'train', 'train[:1000]', 'train[90%:]'.
 
     Attributes:
-      spec: kind, shape and class names.
-      class_names: by label; None without labels.
+      spec: kind, shape, and the class names of a ClassLabel.
 
     Raises:
       UserError: for a directory that is unfinished, damaged or no ArrayRecord, an unknown split, or
@@ -74,8 +78,7 @@ class Prepared:
             check_sizes(self.directory, self._manifest)
         info = _read_info(self.directory)
         self.spec = Spec.of(info.features, self.directory)
-        self.class_names = self.spec.class_names
-        self._features = info.features
+        self._features, self._has_labels = info.features, has_labels(info.features)
         try:
             self._parts = info.splits[split].file_instructions
         except (KeyError, ValueError) as error:
@@ -101,21 +104,14 @@ class Prepared:
 
         Returns:
           {'image': bytes}, {'video': [bytes, ...]} or {'moments' and 'moments_flipped': (h, w, 2c)
-          float32, read-only}; and 'label', an int, if there are class names.
+          float32, read-only}; and 'label', an int, if it has one.
 
         Raises:
-          BadRecord: if it is damaged, or its label has no class.
+          BadRecord: if it is damaged.
           UserError: if its whole shard is damaged or gone.
           IndexError: for an index outside [0, len).
         """
-        part, position = self._locate(index)
-        try:
-            raw = self._reader(part).read(position, position + 1)[0]
-        except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
-            raise BadRecord(
-                f"{self.name(index)}: damaged ({error}): copy the file again"
-            ) from error
-        fields = tf_example_pb2.Example.FromString(raw).features.feature
+        fields = self._fields(index)
         if self.spec.kind == "image":
             record = {"image": fields["image"].bytes_list.value[0]}
         elif self.spec.kind == "video":
@@ -125,13 +121,28 @@ class Prepared:
                 field: self._features[field].decode_example_np(fields[field].bytes_list.value[0])
                 for field in MOMENTS
             }
-        if self.class_names is not None:
-            label = record["label"] = fields["label"].int64_list.value[0]
-            if not 0 <= label < len(self.class_names):
-                raise BadRecord(
-                    f"{self.name(index)}: label {label}, of {len(self.class_names)} classes"
-                )
+        if self._has_labels:
+            record |= _label(fields)
         return record
+
+    @functools.cached_property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names by label; None without labels.
+
+        Labels that are plain integers are named by their numbers. TFDS's metadata does not say how
+        many there are, so that all records are read, about 100,000 of them a second.
+
+        Raises:
+          UserError: for integers that cannot be labels, see `as_labels`.
+        """
+        if self.spec.class_names is not None or not self._has_labels:
+            return self.spec.class_names
+        labels = np.zeros(len(self), np.int64)
+        for index in range(len(self)):
+            with contextlib.suppress(BadRecord):  # raised again when this record is wanted
+                labels[index] = _label(self._fields(index)).get("label", 0)
+        largest = as_labels(labels, len(self), str(self.directory)).max()
+        return tuple(str(label) for label in range(largest + 1))
 
     def name(self, index: int) -> str:
         """The file of a record and its number there, for messages."""
@@ -152,6 +163,16 @@ class Prepared:
             content = repr((metadata, shards, sizes))
         return hashlib.sha256(f"{content} {self.split}".encode()).hexdigest()
 
+    def _fields(self, index: int) -> Mapping[str, Any]:
+        part, position = self._locate(index)
+        try:
+            raw = self._reader(part).read(position, position + 1)[0]
+        except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
+            raise BadRecord(
+                f"{self.name(index)}: damaged ({error}): copy the file again"
+            ) from error
+        return tf_example_pb2.Example.FromString(raw).features.feature
+
     def _locate(self, index: int) -> tuple[int, int]:
         """Number of the shard, and position in it."""
         if not 0 <= index < len(self):
@@ -171,6 +192,12 @@ class Prepared:
         if (count := reader.num_records()) != expected:  # 0 if its index is damaged, and no error
             raise UserError(f"{path}: damaged: {count} of {expected} records: copy it, or {AGAIN}")
         return reader
+
+
+def _label(fields: Mapping[str, Any]) -> dict[str, int]:
+    """{'label': an int}, or {} if a record has none."""
+    values = fields["label"].int64_list.value if "label" in fields else ()
+    return {"label": values[0]} if values else {}
 
 
 def _read_info(directory: Path) -> tfds.core.DatasetInfo:

@@ -10,7 +10,7 @@ from diffusion_jax.data.clips import ClipFolder
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Clips, Images, Latents, Records
 from diffusion_jax.data.folders import ImageFolder
-from diffusion_jax.data.records import ON_BAD_RECORD
+from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Checked, Location, choice, count, ruled
 
@@ -18,7 +18,17 @@ SOURCES = ("digits", "npz", "folder", "clips", "tfds")
 
 
 class Source(Protocol):
-    """Examples by index."""
+    """Examples by index, and what they all have in common.
+
+    Attributes:
+      kind: 'image', 'video', or 'latent'.
+      shape: of every example: (H, W, C), (T, H, W, C), or (h, w, 2c) of moments.
+      num_classes: labels are 0 to num_classes - 1; 0 if there are none.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    num_classes: int
 
     def __len__(self) -> int: ...
 
@@ -76,14 +86,104 @@ class DataConfig(Checked):
             raise UserError("data.path is empty: give the file or folder with --config.data.path")
 
 
+class FittedSource:
+    """A source that fits its model; every example is checked against what the source declares.
+
+    Args:
+      source: any source.
+      where: its name, for messages.
+      num_classes: of the model; 0 leaves the labels out.
+      kind, shape: what the model was configured for; None takes any.
+
+    Raises:
+      UserError: if the source declares another kind or shape, or more classes than the model has.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        where: str,
+        num_classes: int,
+        kind: str | None = None,
+        shape: tuple[int, ...] | None = None,
+    ):
+        check_fit(source, where, num_classes, kind, shape)
+        self.kind, self.shape = source.kind, tuple(source.shape)
+        self.num_classes = source.num_classes if num_classes else 0
+        self._source, self._where = source, where
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        return self._source.fingerprint()
+
+    def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> dict[str, np.ndarray]:
+        """See `Source.read`. Raises `BadRecord` for an example that is not what was declared."""
+        example = self._source.read(index, mirrored=mirrored, at=at)
+        field, dtype = ("moments", "float32") if self.kind == "latent" else ("images", "uint8")
+        found = example[field]
+        if found.shape != self.shape or found.dtype != dtype:
+            raise BadRecord(
+                f"{self._where}, example {index}: {field} are {found.dtype} of shape "
+                f"{found.shape}, not {dtype} of {self.shape}: replace or remove it"
+            )
+        if not self.num_classes:
+            return {field: found}
+        label = np.asarray(example.get("labels"))
+        if label.shape or label.dtype.kind not in "iu" or not 0 <= label < self.num_classes:
+            raise BadRecord(
+                f"{self._where}, example {index}: its label is {label}, and the classes are 0 to "
+                f"{self.num_classes - 1}: replace or remove it"
+            )
+        return {field: found, "labels": np.int32(label)}
+
+
+def check_fit(
+    source: Source,
+    where: str,
+    num_classes: int,
+    kind: str | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> None:
+    """Raise `UserError` where a source and a model are made for different things.
+
+    The arguments are those of `FittedSource`. A model may have more classes than its data.
+    """
+    if kind is not None and source.kind != kind:
+        raise UserError(
+            f"{where}: holds examples of kind {source.kind}, and the model wants {kind}: change "
+            "config.data, or config.model.geometry.kind and config.autoencoder.name"
+        )
+    if shape is not None and tuple(source.shape) != tuple(shape):
+        raise UserError(
+            f"{where}: examples have shape {tuple(source.shape)}, and config.model.geometry is "
+            f"made for {tuple(shape)}: change one of the two"
+        )
+    if not num_classes:
+        return
+    found = source.num_classes
+    if not found:
+        raise UserError(
+            f"{where}: there are no labels: set config.model.num_classes=0, or give a sub-folder "
+            "to each class, 'labels' in an .npz, or an integer 'label' in a TFDS directory"
+        )
+    if found > num_classes:
+        raise UserError(
+            f"{where}: has {found} classes, and config.model.num_classes is {num_classes}: "
+            f"set it to {found}, or give labels below {num_classes}"
+        )
+
+
 def open_source(
     config: DataConfig,
     example_shape: tuple[int, ...] | None,
     num_classes: int,
     *,
     latents: bool = False,
-) -> Source:
-    """Opens a data set and checks that it fits its model.
+) -> FittedSource:
+    """Open a data set and check that it fits its model.
 
     Args:
       example_shape: what the model was configured for: (H, W, C), (T, H, W, C), or (h, w, 2c) of
@@ -94,29 +194,25 @@ def open_source(
     Raises:
       UserError: for files that cannot be read, or data that do not fit the model.
     """
+    kind = None
+    if example_shape is not None:
+        kind = "latent" if latents else {3: "image", 4: "video"}[len(example_shape)]
+    source = _open(config, example_shape, num_classes > 0)
+    return FittedSource(source, config.path or config.name, num_classes, kind, example_shape)
+
+
+def _open(config: DataConfig, example_shape: tuple[int, ...] | None, labelled: bool) -> Source:
     if config.name == "digits":
         return arrays.digits(config.split)
     if config.name == "npz":
-        return arrays.npz(config.path, example_shape, num_classes)
-    kind = "latent" if latents else {3: "image", 4: "video"}[len(example_shape)]
-    found, records = open_records(config)
-    if found != kind:
-        raise UserError(
-            f"{config.path}: holds examples of kind {found}, and the model wants {kind}: change "
-            "config.data, or config.model.geometry.kind and config.autoencoder.name"
-        )
-    _check_classes(config.path, records.class_names, num_classes)
-    labelled = num_classes > 0
-    if kind == "image":
-        return Images(records, example_shape, config.crop, labelled)
+        any_channels = example_shape is not None
+        return arrays.npz(config.path, labelled=labelled, any_channels=any_channels)
+    kind, records = open_records(config)
+    if kind == "latent":
+        return Latents(records, records.spec.shape)
     if kind == "video":
-        return Clips(records, example_shape, config.crop, config.frame_stride, labelled)
-    if records.spec.shape != example_shape:
-        raise UserError(
-            f"{config.path}: moments have shape {records.spec.shape}, and config.model.geometry is "
-            f"made for {example_shape}: change one of the two"
-        )
-    return Latents(records, labelled)
+        return Clips(records, example_shape, config.crop, config.frame_stride)
+    return Images(records, example_shape, config.crop)
 
 
 def open_records(config: DataConfig) -> tuple[str, Records]:
@@ -129,13 +225,3 @@ def open_records(config: DataConfig) -> tuple[str, Records]:
 
     prepared = Prepared(find_directory(config.path), config.split)
     return prepared.spec.kind, prepared
-
-
-def _check_classes(where: str, names: tuple[str, ...] | None, num_classes: int) -> None:
-    if num_classes and not names:
-        raise UserError(f"{where}: there are no labels: set config.model.num_classes=0 or add them")
-    if num_classes and len(names) > num_classes:
-        raise UserError(
-            f"{where}: has {len(names)} classes, and config.model.num_classes is {num_classes}: "
-            f"set it to {len(names)}"
-        )

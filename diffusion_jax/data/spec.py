@@ -57,14 +57,15 @@ class Spec:
 
     @classmethod
     def of(cls, features: tfds.features.FeaturesDict, where: Path) -> "Spec":
-        """Reads a spec off anybody's features; only a ClassLabel called 'label' counts as labels.
+        """Read a spec off anybody's features; a ClassLabel called 'label' names the classes.
 
         Raises:
           UserError: where there are none of those of `Spec.features`.
         """
         fields = dict(features.items())
-        label = fields.get("label")
-        names = tuple(label.names) if isinstance(label, tfds.features.ClassLabel) else None
+        names = None
+        if isinstance(label := fields.get("label"), tfds.features.ClassLabel) and label.num_classes:
+            names = tuple(label.names)
         if _is_image(fields.get("image")):
             return cls("image", fields["image"].shape, names)
         if isinstance(video := fields.get("video"), tfds.features.Sequence) and _is_image(
@@ -77,6 +78,15 @@ class Spec:
             f"{where}: its features are {', '.join(fields)}: there must be an 'image' of uint8, a "
             "'video' that is a Sequence of such, or 'moments' and 'moments_flipped'"
         )
+
+
+def has_labels(features: tfds.features.FeaturesDict) -> bool:
+    """Whether 'label' is a ClassLabel, or one plain integer that is stored as such."""
+    label = dict(features.items()).get("label")
+    if not isinstance(label, tfds.features.Tensor):
+        return False
+    stored = label.get_serialized_info()
+    return stored.shape in ((), (1,)) and np.dtype(stored.np_dtype).kind in "biu"
 
 
 def _is_image(feature: object) -> bool:

@@ -15,6 +15,10 @@ UPRIGHT = {  # the display matrix, in degrees counterclockwise
     180: Image.Transpose.ROTATE_180,
     -180: Image.Transpose.ROTATE_180,
 }
+BT709, BT601 = 1, 5  # the numbers of colour matrices in ITU-T H.273, which FFmpeg shares
+MATRICES = {BT709: BT709, 4: 4, BT601: BT601, 6: BT601, 7: 7, 9: 9}  # tag -> swscale's matrix
+UNTAGGED = (0, 2, 3)  # RGB (which needs no matrix), unspecified, reserved
+LIMITED, FULL = 1, 2  # luma from 16 to 235, or from 0 to 255
 
 
 def count_frames(path: Path) -> int:
@@ -41,10 +45,13 @@ def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
     """The frames at these places of the display order, as RGB images, turned upright.
 
     Decodes from the first frame on, since a seek lands on the nearest keyframe that the container
-    knows of, and converts the frames asked for only.
+    knows of, and converts the frames asked for only. Colours are converted by the matrix and the
+    range that the video is tagged with. Like the colour profiles of images, its primaries and its
+    transfer function are not applied.
 
     Raises:
-      BadRecord: for a file that is not a video, is damaged, or ends before the last of them.
+      BadRecord: for a file that is not a video, is damaged, ends before the last of them, or has
+        a colour matrix that swscale does not know.
       UserError: if PyAV is not installed.
     """
     images, last, count = {}, max(indices), 0
@@ -52,7 +59,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
         for place, frame in enumerate(container.decode(stream)):
             count = place + 1
             if place in indices:
-                image = frame.to_image()
+                image = _to_rgb(frame)
                 turn = UPRIGHT.get(frame.rotation)
                 images[place] = image if turn is None else image.transpose(turn)
             if place == last:
@@ -60,6 +67,30 @@ def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
         else:
             raise BadRecord(f"frame {last} was asked for and {count} frames decode: encode it anew")
     return [images[index] for index in indices]
+
+
+def _to_rgb(frame) -> Image.Image:
+    """A frame of PyAV as an RGB image, by the frame's own tags.
+
+    The matrix is passed explicitly because PyAV before 17 ignores the tag and takes BT.601 for
+    every video. A video without a tag is read as players do: in high definition by BT.709, else by
+    BT.601.
+    """
+    tag = int(frame.colorspace)
+    if tag in UNTAGGED:
+        matrix = BT709 if frame.width >= 1280 or frame.height > 576 else BT601
+    elif tag in MATRICES:
+        matrix = MATRICES[tag]
+    else:
+        raise BadRecord(f"has the colour matrix {tag} of H.273: encode it anew, by BT.709")
+    is_full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    return frame.to_image(
+        src_colorspace=matrix,
+        src_color_range=FULL if is_full else LIMITED,
+        # RGB has no matrix; but PyAV before 17 sets the source's only if this one differs from it,
+        # or the range does, and takes BT.601 in limited range otherwise.
+        dst_colorspace=BT601,
+    )
 
 
 @contextlib.contextmanager

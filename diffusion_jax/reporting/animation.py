@@ -11,6 +11,7 @@ from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.grids import image_grid
 
 RATE = 8  # frames per second
+BT709, SRGB, LIMITED = 1, 13, 1  # matrix and primaries, transfer and range in ITU-T H.273
 
 
 def video_grid(videos: np.ndarray) -> np.ndarray:
@@ -32,7 +33,10 @@ def can_write_mp4() -> bool:
 
 
 def save_mp4(path: Path, videos: np.ndarray) -> None:
-    """Writes `video_grid` as H.264, a white row or column added where a side is odd."""
+    """Writes `video_grid` as H.264, a white row or column added where a side is odd.
+
+    Colours are coded by BT.709 and tagged as such, so that players need not guess.
+    """
     import av  # imported here: it is an extra
 
     frames = video_grid(videos)
@@ -44,8 +48,12 @@ def save_mp4(path: Path, videos: np.ndarray) -> None:
             stream = container.add_stream("libx264", rate=RATE, options={"crf": "16"})
             stream.height, stream.width = frames.shape[1:3]
             stream.pix_fmt = "yuv420p"
+            coded = stream.codec_context
+            coded.colorspace = coded.color_primaries = BT709
+            coded.color_trc, coded.color_range = SRGB, LIMITED
             for frame in frames:
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                picture = picture.reformat(format="yuv420p", dst_colorspace=BT709)
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
 

@@ -164,3 +164,11 @@ def test_mistakes_are_named_before_the_work_begins(folder, referred, tmp_path):
     with pytest.raises(UserError, match="holds something else, not reference statistics"):
         files = (folder / "fake.npz", folder / "weights.npz")
         judge.load_judge(*files, make_mesh())
+
+
+def test_a_reference_is_of_images(tmp_path):
+    path = tmp_path / "videos.npz"
+    np.savez(path, images=np.zeros((2, 3, 8, 8, 3), np.uint8))
+    options = SimpleNamespace(source="npz", path=str(path), split="train", crop="centre")
+    with pytest.raises(UserError, match=r"videos\.npz: holds examples of kind video, not images"):
+        reference.of_data(options)

@@ -174,7 +174,7 @@ def test_training_and_sampling(encoded, weights, tmp_path):
     [
         (dict(train__grid_every=1), "autoencoder.weights is empty, and samples are latents"),
         (dict(model__num_classes=1), "has 2 classes, and config.model.num_classes is 1"),
-        (dict(model__geometry__height=4), r"moments have shape \(8, 8, 8\), and config.model.geo"),
+        (dict(model__geometry__height=4), r"examples have shape \(8, 8, 8\), and config.model.geo"),
         (dict(autoencoder__name="none"), "of kind latent, and the model wants image"),
         (dict(objective__input_scale=0.5), "input_scale"),
     ],

@@ -7,6 +7,7 @@ import pytest
 import tiny
 from PIL import Image
 
+from diffusion_jax.data.arrays import digits
 from diffusion_jax.editing import Given
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.pictures import read_pictures
@@ -104,24 +105,6 @@ def test_image_to_image_goes_from_the_image_to_plain_samples(workdir, plain, tmp
     assert levels_apart(nearly, IMAGES[INDICES % 3]) <= 2
 
 
-def test_masks(tmp_path):
-    assert parse_mask("", (4, 6)).all()
-    assert parse_mask("centre", (4, 6)).sum() == 2 * 4
-    for side, opposite in (("left", "right"), ("top", "bottom")):
-        np.testing.assert_array_equal(parse_mask(side, (5, 7)), ~parse_mask(opposite, (5, 7)))
-    mask = np.zeros((4, 6), np.uint8)
-    Image.fromarray(mask).save(tmp_path / "black.png")
-    mask[1, 2] = 255
-    Image.fromarray(mask).save(tmp_path / "one.png")
-    np.testing.assert_array_equal(parse_mask(str(tmp_path / "one.png"), (4, 6)), mask > 0)
-    with pytest.raises(UserError, match="has no white"):
-        parse_mask(str(tmp_path / "black.png"), (4, 6))
-    with pytest.raises(UserError, match=r"is \(4, 6\) and images are \(8, 8\)"):
-        parse_mask(str(tmp_path / "one.png"), (8, 8))
-    with pytest.raises(UserError, match="--mask is 'middle': give left, right"):
-        parse_mask("middle", (4, 6))
-
-
 class Flags(SimpleNamespace):
     """As absl's: options.name, and options["name"].present."""
 
@@ -169,7 +152,7 @@ def test_quality_of_the_data_themselves_is_perfect(run, monkeypatch, tmp_path):
 
     def draw(self, indices, labels):
         drawn.append((self.experiment.sampling.sampler, self.experiment.sampling.steps))
-        return quality.build_source(self.config, self.experiment).images
+        return digits("train").images
 
     monkeypatch.setattr(type(run), "draw", draw)
     monkeypatch.setattr(quality, "PASSES", (5, 10))

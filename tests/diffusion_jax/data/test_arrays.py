@@ -1,4 +1,4 @@
-"""Arrays in memory: what does not fit the model is refused."""
+"""Arrays in memory keep their values, or are refused."""
 
 import numpy as np
 import pytest
@@ -26,31 +26,59 @@ def save(path, **changes):
 
 
 def test_npz_by_either_name_and_without_labels(tmp_path):
-    source = npz(save(tmp_path / "a.npz"), (4, 4, 1), 3)
+    source = npz(save(tmp_path / "a.npz"))
     assert [int(source.read(i)["labels"]) for i in (2, 0)] == [2, 0]
     path = save(tmp_path / "b.npz", images=None, arr_0=GOOD["images"], labels=None)
-    assert "labels" not in npz(path, (4, 4, 1), 0).read(0)
+    assert "labels" not in npz(path).read(0)
+
+
+@pytest.mark.parametrize(
+    "labels, expected",
+    [
+        (np.array([3, 255, 0], np.uint8), [3, 255, 0]),
+        (np.array([3, 7, 0], np.uint64), [3, 7, 0]),
+        (np.array([3, 7, 0], ">i8"), [3, 7, 0]),
+        (np.array([3, 127, 0], np.int8), [3, 127, 0]),
+        (np.array([[3], [7], [0]]), [3, 7, 0]),  # as Keras stores them
+        (np.array([True, False, True]), [1, 0, 1]),
+        (np.array([2**20 - 1, 0, 1]), [2**20 - 1, 0, 1]),
+    ],
+    ids=str,
+)
+def test_labels_keep_their_values(tmp_path, labels, expected):
+    source = npz(save(tmp_path / "a.npz", labels=labels))
+    assert (source.labels.tolist(), source.labels.dtype) == (expected, np.int32)
+    assert source.num_classes == max(expected) + 1
+
+
+def test_labels_that_are_not_wanted_are_not_looked_at(tmp_path):
+    assert npz(save(tmp_path / "a.npz", labels=np.array([0.5])), labelled=False).labels is None
 
 
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(labels=np.array([0, 1, 3])), "label 3 of image 2 is outside the 3 classes 0 to 2"),
-        (dict(labels=np.array([0, -1, 2])), "label -1 of image 1"),
+        (dict(labels=np.array([0, -1, 2])), "label -1 of example 1 is outside 0 to 1048575"),
+        (dict(labels=np.array([0, 2**32, 2])), "label 4294967296 of example 1"),
+        (dict(labels=np.array([0, 2**31, 2])), "label 2147483648 of example 1"),
+        (dict(labels=np.array([0, 2**63 + 5, 2], np.uint64)), "label 9223372036854775813 of"),
+        (dict(labels=np.array([0, 2**20, 2])), "label 1048576 of example 1"),
         (dict(labels=np.array([0, 1])), r"labels are int64 of shape \(2,\): give 3 integers"),
         (dict(labels=np.array([0.0, 1, 2])), "labels are float64"),
-        (dict(labels=None), "there are no labels: set config.model.num_classes=0"),
+        (dict(labels=np.eye(3, dtype=int)), r"labels are int64 of shape \(3, 3\)"),
+        (dict(labels=np.array(["a", "b", "c"])), "labels are <U1"),
+        (dict(labels=np.array([0, 1, 2], object)), "Object arrays cannot be loaded"),
         (dict(images=np.zeros((3, 4, 4, 1))), "images are float64: give uint8"),
-        (dict(images=np.zeros((3, 5, 4, 1), np.uint8)), r"shape \(5, 4, 1\), and"),
-        (dict(images=np.zeros((3, 4, 4), np.uint8)), r"shape \(4, 4\), and"),
+        (dict(images=np.zeros((3, 4, 4), np.uint8)), r"shape \(3, 4, 4\): give \(N, height,"),
+        (dict(images=np.zeros((3, 4, 4, 2), np.uint8)), r"\(3, 4, 4, 2\).* with 1 or 3 channels"),
         (dict(images=np.zeros((0, 4, 4, 1), np.uint8)), "there are no images in it"),
         (dict(images=None), r"no array 'images' among \['labels'\]"),
     ],
 )
-def test_arrays_that_do_not_fit_are_refused(tmp_path, changes, message):
+def test_arrays_that_cannot_be_used_are_refused(tmp_path, changes, message):
     path = save(tmp_path / "data.npz", **changes)
     with pytest.raises(UserError, match=message) as error:
-        npz(path, (4, 4, 1), 3)
+        npz(path)
     assert "data.npz" in str(error.value)
 
 
@@ -62,6 +90,6 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     whole[2].write_bytes(b"")
     for path in whole[1:]:
         with pytest.raises(UserError, match=f"{path.name}: not a readable .npz"):
-            npz(str(path), (4, 4, 1), 3)
+            npz(str(path))
     with pytest.raises(UserError, match="there is no such file"):
-        npz(str(tmp_path / "none.npz"), (4, 4, 1), 3)
+        npz(str(tmp_path / "none.npz"))

@@ -131,6 +131,7 @@ def test_transparent_grey_palette_and_key_colours_are_white_too():
     for encoded in (
         encode(grey_alpha),
         encode(key, transparency=(10, 20, 30)),
+        encode(np.full((4, 4), 300, np.uint16), transparency=300),
         encode(palette, transparency=0),
         encode(palette, "GIF", transparency=0),
     ):

@@ -15,6 +15,7 @@ from diffusion_jax.data.manifest import MANIFEST, verify
 from diffusion_jax.data.prepared import Prepared, find_directory
 from diffusion_jax.data.records import BadRecord
 from diffusion_jax.data.shards import write_dataset
+from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.errors import UserError
 
@@ -217,12 +218,113 @@ def test_a_damaged_record_spoils_no_other(images):
     assert [prepared.record(i) for i in (4, 6, 7)] == [Images()[i] for i in (4, 6, 7)]
 
 
-def test_a_label_without_class(images):
+def with_label(images: Path, feature: dict) -> Path:
+    """The set as if its builder had declared another feature for the label."""
+    path = images / "features.json"
+    declared = json.loads(path.read_text())
+    declared["featuresDict"]["features"]["label"] = feature
+    path.write_text(json.dumps(declared))
     (images / MANIFEST).unlink()
-    features = images / "features.json"
-    features.write_text(features.read_text().replace('"numClasses": "3"', '"numClasses": "2"'))
-    (images / "label.labels.txt").write_text("ant\nbee\n")
-    prepared = Prepared(images, "train")
-    assert prepared.record(1)["label"] == 1
-    with pytest.raises(BadRecord, match="record 2: label 2, of 2 classes"):
-        prepared.record(2)
+    return images
+
+
+CORE = "tensorflow_datasets.core.features"
+SCALAR = {"pythonClassName": f"{CORE}.scalar.Scalar"}
+INT64 = {**SCALAR, "tensor": {"shape": {}, "dtype": "int64", "encoding": "none"}}
+LABELS = {
+    "int64": INT64,
+    "uint8": {**SCALAR, "tensor": {"shape": {}, "dtype": "uint8", "encoding": "none"}},
+    "of shape (1,)": {
+        "pythonClassName": f"{CORE}.tensor_feature.Tensor",
+        "tensor": {"shape": {"dimensions": ["1"]}, "dtype": "int64", "encoding": "none"},
+    },
+    "without classes": {
+        "pythonClassName": f"{CORE}.class_label_feature.ClassLabel",
+        "classLabel": {},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_plain_integers_are_labels(images, kind):
+    prepared = Prepared(with_label(images, LABELS[kind]), "train")
+    assert prepared.class_names == ("0", "1", "2")
+    assert [prepared.record(index)["label"] for index in range(10)] == [0, 1, 2] * 3 + [0]
+    assert Prepared(images, "train[:2]").class_names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"pythonClassName": f"{CORE}.text_feature.Text", "text": {}},
+        {**SCALAR, "tensor": {"shape": {}, "dtype": "float32", "encoding": "none"}},
+        {
+            "pythonClassName": f"{CORE}.tensor_feature.Tensor",
+            "tensor": {"shape": {}, "dtype": "int64", "encoding": "zlib"},
+        },
+        {
+            "pythonClassName": f"{CORE}.tensor_feature.Tensor",
+            "tensor": {"shape": {"dimensions": ["3"]}, "dtype": "int64", "encoding": "none"},
+        },
+    ],
+    ids=["text", "float", "bytes", "vector"],
+)
+def test_other_labels_are_none(images, feature):
+    prepared = Prepared(with_label(images, feature), "train")
+    assert prepared.class_names is None
+    assert "label" not in prepared.record(1)
+
+
+def test_plain_integers_are_counted_past_a_damaged_record(images):
+    flip(images / SECOND, (images / SECOND).read_bytes().index(png(pixels(5))))
+    prepared = Prepared(with_label(images, INT64), "train")
+    assert prepared.class_names == ("0", "1", "2")
+    with pytest.raises(BadRecord, match="record 1: damaged"):
+        prepared.record(5)
+
+
+class Numbered(tfds.core.GeneratorBasedBuilder):
+    """Images whose labels are plain integers, prepared by TFDS."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    labels = (4, 0, 2)
+
+    def _info(self):
+        features = {"image": tfds.features.Image(shape=(4, 5, 3)), "label": np.int64}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for index, label in enumerate(self.labels):
+            yield index, {"image": io.BytesIO(png(pixels(index))), "label": label}
+
+
+@pytest.fixture
+def numbered(tmp_path, monkeypatch):
+    """A function: labels -> the directory of a set that TFDS prepared with them."""
+    monkeypatch.setattr(tfds.core.utils.gcs_utils, "_is_gcs_disabled", True)
+
+    def prepare(*labels: int) -> Path:
+        monkeypatch.setattr(Numbered, "labels", labels)
+        Numbered(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+        return find_directory("numbered", tmp_path)
+
+    return prepare
+
+
+def test_a_model_of_a_set_with_plain_labels(numbered):
+    config = DataConfig("tfds", path=str(numbered(4, 0, 2)))
+    source = open_source(config, (4, 5, 3), 5)
+    assert sorted(source.read(index)["labels"] for index in range(3)) == [0, 2, 4]
+    with pytest.raises(UserError, match=r"has 5 classes, and config.model.num_classes is 4: set"):
+        open_source(config, (4, 5, 3), 4)
+
+
+@pytest.mark.parametrize("label", [-1, 2**31, 2**62])
+def test_plain_integers_that_are_no_labels(numbered, label):
+    config = DataConfig("tfds", path=str(numbered(0, label)))
+    with pytest.raises(UserError, match=f"numbered/1.0.0: label {label} of example . is outside"):
+        open_source(config, (4, 5, 3), 2)
+    assert "labels" not in open_source(config, (4, 5, 3), 0).read(0)
