@@ -2,6 +2,7 @@
 
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -9,33 +10,49 @@ from safetensors.numpy import save_file
 from diffusion_jax.errors import UserError
 from diffusion_jax.weights import read_tensors
 
+COUNTER = {"a.num_batches_tracked": np.int64(7)}  # of PyTorch's batch norms
 TENSORS = {"a.weight": np.arange(600, dtype=np.float32).reshape(2, 300), "a.bias": np.ones(3)}
 
 
-def write(path):
+def write(path, tensors):
     if path.suffix == ".npz":
-        np.savez(path, **TENSORS)
+        np.savez(path, **tensors)
     elif path.suffix == ".safetensors":
-        save_file(TENSORS, path)
+        save_file({name: np.asarray(value) for name, value in tensors.items()}, path)
     else:
         torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-        state = {name: torch.from_numpy(value) for name, value in TENSORS.items()}
-        torch.save(state | {"a.num_batches_tracked": torch.tensor(0)}, path)
+        torch.save({name: torch.tensor(value) for name, value in tensors.items()}, path)
 
 
 @pytest.fixture(params=["npz", "safetensors", "pth"])
 def path(tmp_path, request):
     path = tmp_path / f"weights.{request.param}"
-    write(path)
+    write(path, TENSORS | COUNTER)
     return path
 
 
-def test_every_format_gives_the_same_arrays(path):
+def test_every_format_gives_the_same_arrays_without_counters_of_batches(path):
     tensors = read_tensors(str(path))
     assert tensors.keys() == TENSORS.keys()
     for name, value in TENSORS.items():
         assert tensors[name].dtype == value.dtype
         np.testing.assert_array_equal(tensors[name], value)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_weights_that_are_not_finite_are_refused(path, bad, dtype):
+    values = np.ones((2, 3), dtype)
+    values[1, 2] = bad
+    write(path, TENSORS | {"b.weight": values})
+    with pytest.raises(UserError, match=rf"{path.name}: b.weight is not finite in 1 of 6 places"):
+        read_tensors(path)
+
+
+def test_bfloat16_that_is_not_finite_is_refused(tmp_path):
+    save_file({"b": np.array([1, np.inf, np.nan], jnp.bfloat16)}, tmp_path / "b.safetensors")
+    with pytest.raises(UserError, match="b is not finite in 2 of 3 places"):
+        read_tensors(tmp_path / "b.safetensors")
 
 
 def test_damaged_files_are_refused(path):
