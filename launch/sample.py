@@ -6,9 +6,9 @@
     python -m launch.sample --workdir=runs/digits --num=100 --nocarry   # latents not carried
     python -m launch.sample --init_from=exports/digits --num=100        # weights of launch.export
 
-Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png; videos also as samples.gif and, with
-PyAV, samples.mp4. A sample depends on --seed and its index alone, not on the batch size or the
-number of devices.
+Writes samples.npz (arr_0 uint8 NHWC; labels, also as arr_1) and grid.png; videos also as
+samples.gif and, with PyAV, samples.mp4. A sample depends on --seed and its index alone, not on the
+batch size or the number of devices.
 
 One picture instead, written to pictures/ in the run directory, or in --out:
 

@@ -71,7 +71,11 @@ def run(
     callbacks = []
     if every := config.train.grid_every:
         draw_grid = make_grid_drawer(config, experiment, source, mesh, workdir / "grids")
-        callbacks.append((every, draw_grid))
+
+        def draw_and_show(step: int, state: TrainState) -> None:
+            writer.write_image(step, "grids", draw_grid(step, state))
+
+        callbacks.append((every, draw_and_show))
     if every := config.train.eval_every:
         callbacks.append((every, make_evaluator(config, experiment, mesh, workdir)))
     if experiment.ema_powers:
@@ -189,7 +193,7 @@ def _summary(workdir: Path, total: int, skipped: int) -> str:
   report.html     all of it on one page
   checkpoints/    the state at the last steps, float32 parameters and their EMA
   grids/          samples of the EMA
-  metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/
+  metrics.jsonl   loss, gradient norm, learning rate; the same, and grids, in tensorboard/
   speed.jsonl     seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)
   config.json     what was run; parameters.txt, the size of every parameter
 Sample:    python -m launch.sample --workdir={workdir} --num=64
