@@ -22,8 +22,10 @@ def base(model: ConfigDict) -> ConfigDict:
                 flip=False,
                 on_bad_record="stop",
             ),
-            # 'stable_diffusion' for data that are its moments; weights, to look at samples
-            autoencoder=dict(name="none", weights=""),
+            # 'stable_diffusion' for data that are moments of its latents, or SDXL's, SD3's, FLUX's;
+            # weights, to look at samples; scaling, the (scaling_factor, shift_factor) of latents:
+            # () takes those that launch.encode_latents recorded, or Stable Diffusion's
+            autoencoder=dict(name="none", weights="", scaling=()),
             # diffusion_jax.objectives.Objective
             objective=dict(
                 schedule=schedule("linear"),

@@ -81,5 +81,7 @@ if __name__ == "__main__":
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     define_checkpoint()
-    flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    flags.DEFINE_string(
+        "autoencoder", None, "Its folder or file of weights, for latents; the config's."
+    )
     cli.run(lambda: main(flags.FLAGS), __doc__)

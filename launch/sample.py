@@ -170,7 +170,9 @@ def define_flags(num: int) -> None:
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
     flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
-    flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    flags.DEFINE_string(
+        "autoencoder", None, "Its folder or file of weights, for latents; the config's."
+    )
     define_checkpoint()
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
     flags.DEFINE_integer("seed", 0, "Decides, with its index, a sample's noise and drawn label.")

@@ -39,6 +39,7 @@ from launch.build import Experiment, build, build_source
 from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
+from launch.latents import scaled_as_data
 from launch.posthoc_ema import make_storer
 from launch.report import write_report
 from launch.start import Start, find_start, starting_params
@@ -61,6 +62,7 @@ def run(
     `command`, what was called. `profile_steps`, the first and the last counted from where it
     starts, are traced into `workdir`/profile. `init_from` and `init_step` are of `find_start`.
     """
+    config = scaled_as_data(config)
     experiment = build(config)
     start = find_start(workdir, config, init_from, init_step)
     if start:

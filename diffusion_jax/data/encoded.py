@@ -95,7 +95,15 @@ class Clips(_Encoded):
 
 
 class Latents(_Encoded):
-    """Moments of latents, of the image or of its mirror image."""
+    """Moments of latents, of the image or of its mirror image.
+
+    Attributes:
+      scaling: that their autoencoder wants, None where that was not recorded.
+    """
+
+    def __init__(self, records: Records, labelled: bool):
+        super().__init__(records, labelled)
+        self.scaling = records.scaling
 
     def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
         return {"moments": record["moments_flipped" if mirrored else "moments"]}

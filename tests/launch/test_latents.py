@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
-from diffusion_jax.autoencoder.moments import SCALE, Moments
+from diffusion_jax.autoencoder.moments import Moments
 from diffusion_jax.autoencoder.weights import diffusers_shapes, load_safetensors
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
@@ -123,8 +123,8 @@ def test_training_draws_latents_from_the_posterior():
     keys = jax.random.split(jax.random.key(0), 4096)
     batch = {"moments": jnp.broadcast_to(stored, (4096, *stored.shape[1:]))}
     x0, _ = split_batch(batch, keys, 1.0, 0)
-    np.testing.assert_allclose(x0.mean(), SCALE * 3, rtol=1e-3)
-    np.testing.assert_allclose(x0.std(), SCALE * np.exp(-1), rtol=0.02)
+    np.testing.assert_allclose(x0.mean(), 0.18215 * 3, rtol=1e-3)
+    np.testing.assert_allclose(x0.std(), 0.18215 * np.exp(-1), rtol=0.02)
     one, _ = split_batch({"moments": stored}, keys[7:8], 1.0, 0)
     np.testing.assert_array_equal(one[0], x0[7])
 

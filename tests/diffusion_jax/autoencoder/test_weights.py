@@ -127,7 +127,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     path = tmp_path / "vae.safetensors"
     with pytest.raises(UserError, match="is no file"):
         load_safetensors(path)
-    with pytest.raises(UserError, match="is no file"):
+    with pytest.raises(UserError, match="holds no safetensors"):
         load_safetensors(tmp_path)
     save_file(tensors(), path)
     whole = path.read_bytes()
