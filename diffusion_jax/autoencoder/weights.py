@@ -131,8 +131,9 @@ def weight_files(path: Path) -> list[Path]:
         return [path]
     try:
         shards = list(dict.fromkeys(json.loads(path.read_text("utf-8"))["weight_map"].values()))
-        if not shards or any(Path(shard).name != shard for shard in shards):
-            raise ValueError("it must name files in its own folder")
+        is_beside = (Path(file).name == file and file.endswith(".safetensors") for file in shards)
+        if not shards or not all(is_beside):
+            raise ValueError("it must name safetensors files in its own folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: no readable index of shards ({error}): copy it again") from error
     return [path.parent / shard for shard in shards]
