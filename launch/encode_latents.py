@@ -1,7 +1,7 @@
 """Encodes a data set, once, to moments of Stable Diffusion latents; a stopped command continues.
 
     python -m launch.encode_latents --source=folder --path=imagenet/train --size=256 \\
-      --weights=sd-vae-ft-ema/diffusion_pytorch_model.safetensors --out=data/imagenet256_latents
+      --weights=sd-vae-ft-ema --out=data/imagenet256_latents
     python -m launch.encode_latents --source=tfds --path=data/photos256 --size=256 ...
 
 Writes a TFDS directory of ArrayRecord shards with the moments of every image and of its mirror
