@@ -93,6 +93,8 @@ def sample(
     del record["batch_size"]
     if run.exported:
         record["exported"] = run.exported
+    if experiment.autoencoder is not None:  # read, and refused, before anything is written
+        record["autoencoder"] = experiment.pretrained.sha256
     if edit:
         record["edit"] = edit.about()
     if frames or windows > 1:

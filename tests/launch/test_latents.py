@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.moments import Moments
 from diffusion_jax.autoencoder.scaling import Scaling
-from diffusion_jax.autoencoder.weights import diffusers_shapes, load_safetensors
+from diffusion_jax.autoencoder.weights import PLAIN, diffusers_shapes, load_safetensors
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
@@ -196,7 +196,7 @@ def test_mistakes_are_named_before_anything_is_compiled(encoded, tmp_path, chang
 def other(weights, tmp_path_factory):
     """A folder of the same weights, whose config.json has another scaling."""
     folder = tmp_path_factory.mktemp("other")
-    shutil.copy(weights, folder / "diffusion_pytorch_model.safetensors")
+    shutil.copy(weights, folder / PLAIN)
     settings = {"_class_name": "AutoencoderKL", "scaling_factor": 1.5305, "shift_factor": 0.0609}
     (folder / "config.json").write_text(json.dumps(settings))
     return folder
@@ -226,11 +226,18 @@ def test_latents_keep_the_scaling_of_their_autoencoder(photos, weights, other, e
 
     request = dict(num=1, labels="", seed=0, batch_size=8)
     saved = read_workdir(tmp_path / "run")
-    assert sample(saved, tmp_path / "run", None, request).is_dir()
+    out = sample(saved, tmp_path / "run", None, request)
+    retrained = load_file(other / PLAIN)
+    retrained["decoder.conv_out.bias"] += 1
+    saved.autoencoder.weights = str(shutil.copytree(other, tmp_path / "retrained"))
+    save_file(retrained, tmp_path / "retrained" / PLAIN)
+    with pytest.raises(UserError, match="holds samples of another request"):
+        sample(saved, tmp_path / "run", out, request)
     saved.autoencoder.weights = str(weights)
     message = r"has scaling_factor 0.18215 and .*, and the latents of this run have .* 1.5305 and"
     with pytest.raises(UserError, match=message):
         sample(saved, tmp_path / "run", tmp_path / "samples", request | {"seed": 1})
+    assert not (tmp_path / "samples").exists()
 
 
 def test_a_scaling_that_is_not_the_datas_is_refused(photos, other, tmp_path):
