@@ -46,7 +46,14 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: for a file that is missing, cut short or no safetensors.
     """
-    return _read(path, "safetensors", load_file, SafetensorError)
+
+    def load(path: str | Path) -> dict[str, np.ndarray]:
+        try:
+            return load_file(path)
+        except AttributeError as error:  # safetensors looks an 8-bit dtype up in NumPy
+            raise UserError(f"{path}: {error}: convert the weights to float32") from error
+
+    return _read(path, "safetensors", load, SafetensorError)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:

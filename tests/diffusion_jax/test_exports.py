@@ -105,6 +105,16 @@ def test_hugging_faces_loader_reads_them_all(tmp_path, shard_size):
         np.testing.assert_array_equal(value.numpy(), to_tensors(PARAMS)[name])
 
 
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    bad = random_params()
+    bad["a"]["bias"][2] = np.nan
+    write_export(tmp_path / "out", to_tensors(bad), "{}", {"weights": "ema"})
+    with pytest.raises(
+        UserError, match=r"model.safetensors: a.bias is not finite in 1 of 4 places"
+    ):
+        read_export(tmp_path / "out")
+
+
 def test_exports_that_say_flax_are_still_read(folder):
     provenance = json.loads((folder / "provenance.json").read_text())
     for file in provenance["shards"]:

@@ -1,5 +1,6 @@
 """Files of weights are read whole, or refused by what is wrong with them."""
 
+import json
 import sys
 
 import jax.numpy as jnp
@@ -53,6 +54,15 @@ def test_bfloat16_that_is_not_finite_is_refused(tmp_path):
     save_file({"b": np.array([1, np.inf, np.nan], jnp.bfloat16)}, tmp_path / "b.safetensors")
     with pytest.raises(UserError, match="b is not finite in 2 of 3 places"):
         read_tensors(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("dtype, name", [("F8_E4M3", "float8_e4m3fn"), ("F8_E5M2", "float8_e5m2")])
+def test_eight_bit_floats_are_refused(tmp_path, dtype, name):
+    header = json.dumps({"a": {"dtype": dtype, "shape": [4], "data_offsets": [0, 4]}}).encode()
+    path = tmp_path / "eight.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(UserError, match=rf"eight.safetensors: .*'{name}': convert the weights"):
+        read_tensors(path)
 
 
 def test_damaged_files_are_refused(path):
