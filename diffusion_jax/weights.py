@@ -4,6 +4,7 @@ Every reader drops the batch counters of PyTorch's batch norms, which no network
 refuses tensors that are not finite.
 """
 
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -122,10 +123,12 @@ def _read(
     load: Callable[[str | Path], dict[str, np.ndarray]],
     faults: type[Exception] | tuple[type[Exception], ...],
 ) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # unlike Path's, it takes a name of any length
         raise UserError(f"{path} is no file: give the {form} file of the weights")
     try:
         tensors = load(path)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): change its mode") from error
     except faults as error:
         raise UserError(f"{path} is cut short or no {form} file: {error}") from error
     tensors = {n: value for n, value in tensors.items() if n.split(".")[-1] != _BATCH_COUNTER}

@@ -88,6 +88,6 @@ def check_data(where: str, recorded: Scaling | None, scaling: Scaling) -> None:
     """Raise `UserError` for latents that were recorded with another scaling than a run's."""
     if recorded not in (None, scaling):
         raise UserError(
-            f"{where}: these latents have {recorded}, and this run's have {scaling}: set "
-            f"--config.autoencoder.scaling={tuple(recorded)} for a new run, or give its own data"
+            f"{where}: these latents have {recorded}, and this run's have {scaling}: give the "
+            "run's own data, or leave --config.autoencoder.scaling out in a new run"
         )

@@ -4,6 +4,7 @@ Every setting that changes what AutoencoderKL computes is honoured or refused by
 """
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,7 +89,7 @@ def read_settings(path: Path) -> dict[str, Any] | None:
       UserError: for a file that cannot be read, a model that is not AutoencoderKL, or a setting
         that has no counterpart here.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -7,6 +7,7 @@ tell is read from diffusers' config.json beside the weights.
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,7 +118,7 @@ def weight_files(path: Path) -> list[Path]:
       UserError: for a folder without weights, or with several of which none has diffusers' plain
         name, or an index that cannot be read or names files elsewhere.
     """
-    if path.is_dir():
+    if os.path.isdir(path):  # unlike Path's, it takes a name of any length
         single = (file for file in path.glob("*.safetensors") if not _SHARD.search(file.name))
         found = sorted([*single, *path.glob("*.safetensors.index*.json")])
         plain = [file for file in found if file.name in (PLAIN, f"{PLAIN}.index.json")]

@@ -109,9 +109,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     bad = random_params()
     bad["a"]["bias"][2] = np.nan
     write_export(tmp_path / "out", to_tensors(bad), "{}", {"weights": "ema"})
-    with pytest.raises(
-        UserError, match=r"model.safetensors: a.bias is not finite in 1 of 4"
-    ):
+    with pytest.raises(UserError, match=r"model.safetensors: a.bias is not finite in 1 of 4"):
         read_export(tmp_path / "out")
 
 

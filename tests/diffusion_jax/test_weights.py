@@ -81,6 +81,8 @@ def test_damaged_files_are_refused(path):
 def test_what_is_no_file_of_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"weights.npz is no file: give the npz file"):
         read_tensors(tmp_path / "weights.npz")
+    with pytest.raises(UserError, match=r"a.npz is no file"):
+        read_tensors(f"{'a' * 300}.npz")
     with pytest.raises(UserError, match=r"weights.h5 ends in '.h5': weights are read from .npz, "):
         read_tensors(tmp_path / "weights.h5")
     np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))

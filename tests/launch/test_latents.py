@@ -224,6 +224,12 @@ def test_latents_keep_the_scaling_of_their_autoencoder(photos, weights, other, e
     ours, plain = (tiny.losses(tmp_path / name) for name in ("run", "plain"))
     assert abs(ours[0] / plain[0] - 1) > 0.01
 
+    before = json.loads((tmp_path / "plain" / "config.json").read_text())
+    del before["autoencoder"]["scaling"]  # as runs were written that began without it
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(before))
+    train.run(config(encoded, train__steps=2), tmp_path / "plain")
+    assert len(tiny.losses(tmp_path / "plain")) == 2
+
     request = dict(num=1, labels="", seed=0, batch_size=8)
     saved = read_workdir(tmp_path / "run")
     out = sample(saved, tmp_path / "run", None, request)
