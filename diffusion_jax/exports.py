@@ -102,7 +102,8 @@ def write_export(
         (partial / "config.json").write_text(config)
         for file, names in shards.items():
             cast = {n: tensors[n].astype(jnp.dtype(dtypes[n]), order="C") for n in names}
-            save_file(cast, partial / file, metadata={"format": "flax"})
+            # Hugging Face's loaders refuse any format but "pt", whatever the tensors are from.
+            save_file(cast, partial / file, metadata={"format": "pt"})
             shutil.copymode(partial / "config.json", partial / file)  # it is its owner's alone
         if len(shards) > 1:
             where = {name: file for file, names in shards.items() for name in names}

@@ -1,25 +1,34 @@
-"""Weights that others trained: files of named arrays, which must be a network's to the last one."""
+"""Read weights that others trained: files of named arrays that must match a network exactly.
 
+Every reader drops the batch counters of PyTorch's batch norms, which no network here has, and
+refuses tensors that are not finite.
+"""
+
+import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from diffusion_jax.errors import UserError
 
+_BATCH_COUNTER = "num_batches_tracked"
+
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a file by name; its format is told by its ending.
+    """Return the tensors of a file by name, choosing the reader by the file's ending.
 
     Args:
       path: .npz, .safetensors, or .pth or .pt with a state dict, for which PyTorch is needed.
 
     Raises:
-      UserError: for a file that is missing, cut short or of another format.
+      UserError: for a file that is missing, cut short or of another format, or a tensor that is
+        not finite.
     """
     readers = {
         ".npz": read_npz,
@@ -38,7 +47,14 @@ def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
     Raises:
       UserError: for a file that is missing, cut short or no safetensors.
     """
-    return _read(path, "safetensors", load_file, SafetensorError)
+
+    def load(path: str | Path) -> dict[str, np.ndarray]:
+        try:
+            return load_file(path)
+        except AttributeError as error:  # safetensors looks an 8-bit dtype up in NumPy
+            raise UserError(f"{path}: {error}: convert the weights to float32") from error
+
+    return _read(path, "safetensors", load, SafetensorError)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
@@ -56,7 +72,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict that PyTorch saved, by name, without its counters of batches.
+    """Return the tensors of a state dict that PyTorch saved, by name.
 
     Raises:
       UserError: for a file that is missing, cut short or holds anything else, or without PyTorch.
@@ -70,11 +86,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
     def load(path: str | Path) -> dict[str, np.ndarray]:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {
-            name: tensor.numpy()
-            for name, tensor in tensors.items()
-            if not name.endswith(".num_batches_tracked")
-        }
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
 
     # What torch.load raises depends on the byte at which a file stops making sense.
     return _read(path, "state dict", load, Exception)
@@ -111,9 +123,20 @@ def _read(
     load: Callable[[str | Path], dict[str, np.ndarray]],
     faults: type[Exception] | tuple[type[Exception], ...],
 ) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # unlike Path's, it takes a name of any length
         raise UserError(f"{path} is no file: give the {form} file of the weights")
     try:
-        return load(path)
+        tensors = load(path)
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): change its mode") from error
     except faults as error:
         raise UserError(f"{path} is cut short or no {form} file: {error}") from error
+    tensors = {n: value for n, value in tensors.items() if n.split(".")[-1] != _BATCH_COUNTER}
+    for name, value in tensors.items():
+        is_float = jnp.issubdtype(value.dtype, jnp.inexact)  # NumPy's does not know bfloat16
+        if is_float and (count := np.sum(~np.isfinite(value))):
+            raise UserError(
+                f"{path}: {name} is not finite in {count} of {value.size} places: the weights are "
+                "damaged or overflowed when they were saved; get another copy"
+            )
+    return tensors

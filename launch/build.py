@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 
 from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.decoding import make_decoder
-from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
+from diffusion_jax.autoencoder.scaling import Scaling
+from diffusion_jax.autoencoder.weights import Pretrained
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.editing import NOTHING, Given
@@ -32,6 +33,7 @@ from diffusion_jax.training.power_ema import gamma_of
 from diffusion_jax.training.state import TrainState, create_state, tracked
 from diffusion_jax.training.step import make_train_step
 from diffussm_jax import DiffuSSM
+from launch.latents import check_data, load_decoder, scaling_of
 from rin_jax import RIN
 
 GEOMETRIES = {"images": Images, "video": Video}
@@ -51,6 +53,7 @@ class Experiment:
       num_classes: 0 for unconditional.
       autoencoder: None for a network of pixels; for one of latents the path of the weights, which
         may be ''.
+      scaling: of latents.
       ema_powers: exponents of the averages that a run stores, see `power_ema`; () for none.
     """
 
@@ -62,6 +65,7 @@ class Experiment:
     sample_shape: tuple[int, ...]
     num_classes: int
     autoencoder: str | None
+    scaling: Scaling
     ema_powers: tuple[float, ...]
 
     @property
@@ -100,6 +104,7 @@ class Experiment:
             ema_powers=self.ema_powers,
             accumulate=config.train.accumulate,
             conditioning_frames=self.conditioning_frames,
+            scaling=self.scaling,
         )
 
     def sampler(
@@ -160,19 +165,7 @@ class Experiment:
     @functools.cached_property
     def pretrained(self) -> Pretrained:
         """The autoencoder and its weights. Raises as `sampler`."""
-        if not self.autoencoder:
-            raise UserError(
-                "autoencoder.weights is empty, and samples are latents: give the safetensors file "
-                "of the autoencoder that made the data (in training, or set train.grid_every=0)"
-            )
-        pretrained = load_safetensors(self.autoencoder)
-        found, wanted = pretrained.model.latent_channels, self.sample_shape[-1]
-        if found != wanted:
-            raise UserError(
-                f"{self.autoencoder} has {found} latent channels, and model.geometry.channels is "
-                f"{wanted}: give the autoencoder that made the data"
-            )
-        return pretrained
+        return load_decoder(self.autoencoder, self.sample_shape[-1], self.scaling)
 
 
 def build(config: ConfigDict) -> Experiment:
@@ -211,6 +204,7 @@ def build(config: ConfigDict) -> Experiment:
         sample_shape,
         denoiser.num_classes,
         run["autoencoder"].weights if latents else None,
+        scaling_of(config),
         ema_powers,
     )
 
@@ -229,12 +223,16 @@ def build_sampling(section: ConfigDict) -> Sampling:
 
 def build_source(config: ConfigDict, experiment: Experiment) -> Source:
     """The config's data set, checked against its model."""
-    return open_source(
+    latents = experiment.autoencoder is not None
+    source = open_source(
         make(DataConfig, config.data, "data"),
         experiment.example_shape,
         experiment.num_classes,
-        latents=experiment.autoencoder is not None,
+        latents=latents,
     )
+    if latents:
+        check_data(config.data.path, source.scaling, experiment.scaling)
+    return source
 
 
 def build_denoiser(section: ConfigDict) -> Any:

@@ -76,9 +76,9 @@ class Subject:
     def program(self, make: Callable, **options) -> Callable:
         """`make_level_losses` or `make_gradient` of this network."""
         made = self.experiment
-        frames = made.conditioning_frames
-        where = dict(mesh=self.mesh, seed=self.seed, conditioning_frames=frames)
-        return make(made.denoiser, made.objective, **where, **options)
+        data = dict(conditioning_frames=made.conditioning_frames, scaling=made.scaling)
+        where = dict(mesh=self.mesh, seed=self.seed)
+        return make(made.denoiser, made.objective, **where, **data, **options)
 
 
 def level_losses(subject: Subject, times: np.ndarray, bar: tqdm) -> dict[str, np.ndarray]:

@@ -1,12 +1,14 @@
 """Encodes a data set, once, to moments of Stable Diffusion latents; a stopped command continues.
 
     python -m launch.encode_latents --source=folder --path=imagenet/train --size=256 \\
-      --weights=sd-vae-ft-ema/diffusion_pytorch_model.safetensors --out=data/imagenet256_latents
+      --weights=sd-vae-ft-ema --out=data/imagenet256_latents
     python -m launch.encode_latents --source=tfds --path=data/photos256 --size=256 ...
 
 Writes a TFDS directory of ArrayRecord shards with the moments of every image and of its mirror
 image, from which training draws latents; configs/diffussm/latents.py trains on it. The weights are
-those of diffusers' AutoencoderKL. All devices share each batch.
+those of diffusers' AutoencoderKL: the folder that save_pretrained writes, or one safetensors file.
+Their config.json decides how latents are scaled, which is recorded for training. All devices share
+each batch.
 """
 
 from collections.abc import Callable
@@ -18,7 +20,9 @@ import numpy as np
 from absl import flags
 
 from diffusion_jax import hosts, process
-from diffusion_jax.autoencoder.weights import Pretrained, load_safetensors
+from diffusion_jax.autoencoder.model import Autoencoder
+from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION
+from diffusion_jax.autoencoder.weights import Pretrained
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Images
 from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
@@ -28,6 +32,7 @@ from diffusion_jax.data.stream import THREADS
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import Mesh, by_example, make_mesh, replicated, round_up
 from launch import arguments, cli, prepare
+from launch.latents import load_autoencoder
 
 
 class Moments:
@@ -107,13 +112,23 @@ def make_encoder(
     return lambda images: hosts.to_host(encode(params, hosts.put(images, mesh)))
 
 
+def _recorded(model: Autoencoder) -> dict[str, float]:
+    """Return what the manifest says of settings that the weights do not tell.
+
+    It says nothing of Stable Diffusion's, so that sets encoded before it did are continued.
+    """
+    settings = {"norm_num_groups": model.groups, **model.scaling._asdict()}
+    default = {"norm_num_groups": Autoencoder.groups, **STABLE_DIFFUSION._asdict()}
+    return {} if settings == default else settings
+
+
 def main(options: flags.FlagValues) -> None:
     """Encodes as the flags say."""
     config = DataConfig(options.source, options.path, options.split, options.crop)
     kind, records = open_records(config)
     if kind != "image":
         raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")
-    pretrained = load_safetensors(options.weights)
+    pretrained = load_autoencoder(options.weights)
     factor, channels = pretrained.model.factor, pretrained.model.latent_channels
     if options.size % factor:
         raise UserError(f"--size is {options.size}: it must be a multiple of {factor}")
@@ -126,6 +141,7 @@ def main(options: flags.FlagValues) -> None:
         "size": options.size,
         "crop": options.crop,
         "weights": pretrained.sha256,
+        **_recorded(pretrained.model),
     }
     prepare.write(
         Path(options.out),
@@ -142,7 +158,7 @@ if __name__ == "__main__":
     flags.DEFINE_enum("source", "folder", ("folder", "tfds"), "What --path is.")
     arguments.path("path", None, "Folder, or TFDS directory or name.")
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
-    arguments.path("weights", None, "Safetensors file of the autoencoder.")
+    arguments.path("weights", None, "Folder or safetensors file of the autoencoder.")
     arguments.folder("out", None, "Directory to write.")
     arguments.count("size", 256, "Side of the images, pixels.")
     flags.DEFINE_enum("crop", "box_halving", list(CROPS), "How they become so.")

@@ -81,7 +81,7 @@ class Edit:
             if encode is None:
                 x0 = process.to_model_range(images, experiment.objective.input_scale)
             else:
-                x0 = to_latents(unpack(encode(images)[0]).mean)
+                x0 = to_latents(unpack(encode(images)[0]).mean, experiment.scaling)
             x0 = np.asarray(x0, np.float32)
             if not self.is_inpainting:
                 return Given(images=x0)

@@ -38,8 +38,12 @@ def make_condition(
 
 def make_grid_drawer(
     config, experiment: Experiment, source: Source, mesh: Mesh, folder: Path
-) -> Callable[[int, TrainState], None]:
-    """(step, state) -> writes folder/STEP.png, samples of the EMA, the same noise every time.
+) -> Callable[[int, TrainState], np.ndarray | None]:
+    """Return a function that draws samples of the EMA, from the same noise every time.
+
+    Returns:
+      (step, state) -> the grid that it writes to folder/STEP.png, (H, W, 3) uint8; None in every
+      process but the main one.
 
     Raises:
       UserError: see `Experiment.sampler`.
@@ -50,10 +54,10 @@ def make_grid_drawer(
     condition = make_condition(experiment, source, indices, labels)
     sampler = experiment.sampler(mesh, config.seed)
 
-    def draw(step: int, state: TrainState) -> None:
+    def draw(step: int, state: TrainState) -> np.ndarray | None:
         images = sampler(state.ema, indices, condition)[:size]
         if not hosts.is_main():
-            return
-        save_grid(folder / f"{step:08d}.png", images, grid_columns(experiment.num_classes))
+            return None
+        return save_grid(folder / f"{step:08d}.png", images, grid_columns(experiment.num_classes))
 
     return draw

@@ -81,5 +81,5 @@ if __name__ == "__main__":
     arguments.count("steps", None, "Reverse steps; the config's.")
     arguments.seed("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
     define_checkpoint()
-    arguments.path("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    arguments.path("autoencoder", None, "Its folder or file of weights, for latents; the config's.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

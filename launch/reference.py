@@ -90,7 +90,8 @@ if __name__ == "__main__":
     )
     flags.DEFINE_enum("crop", "centre", list(CROPS), "How.")
     arguments.file("inception", None, "Weights of FID's Inception.")
-    flags.DEFINE_enum("resize", "tf1", list(RESIZES), "Inception's resize; tf1 of the papers.")
+    resize = "How images become 299 pixels: guided-diffusion's, pytorch-fid's or clean-fid's."
+    flags.DEFINE_enum("resize", "tf1", list(RESIZES), resize)
     arguments.file("out", None, "File to write, .npz.")
     flags.mark_flags_as_required(["path", "inception", "out"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

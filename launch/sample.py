@@ -6,9 +6,9 @@
     python -m launch.sample --workdir=runs/digits --num=100 --nocarry   # latents not carried
     python -m launch.sample --init_from=exports/digits --num=100        # weights of launch.export
 
-Writes samples.npz (arr_0 uint8 NHWC, labels) and grid.png; videos also as samples.gif and, with
-PyAV, samples.mp4. A sample depends on --seed and its index alone, not on the batch size or the
-number of devices.
+Writes samples.npz (arr_0 uint8 NHWC; labels, also as arr_1) and grid.png; videos also as
+samples.gif and, with PyAV, samples.mp4. A sample depends on --seed and its index alone, not on the
+batch size or the number of devices.
 
 One picture instead, written to pictures/ in the run directory, or in --out:
 
@@ -93,6 +93,8 @@ def sample(
     del record["batch_size"]
     if run.exported:
         record["exported"] = run.exported
+    if experiment.autoencoder is not None:  # read, and refused, before anything is written
+        record["autoencoder"] = experiment.pretrained.sha256
     if edit:
         record["edit"] = edit.about()
     if frames or windows > 1:
@@ -170,7 +172,7 @@ def define_flags(num: int) -> None:
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     arguments.count("steps", None, "Reverse steps; the config's.")
     arguments.number("guidance", None, "Guidance weight w, 0 for none; the config's.")
-    arguments.path("autoencoder", None, "Its safetensors file, for latents; the config's.")
+    arguments.path("autoencoder", None, "Its folder or file of weights, for latents; the config's.")
     define_checkpoint()
     flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
     arguments.seed("seed", 0, "Decides, with its index, a sample's noise and drawn label.")

@@ -104,7 +104,9 @@ def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | Non
                 for array in arrays:
                     file.write(np.ascontiguousarray(array))
             if labels is not None:
-                with archive.open("labels.npy", "w") as file:
-                    np.lib.format.write_array(file, labels)
+                # guided-diffusion's sampler calls them arr_1, of PyTorch's integers.
+                for name, array in (("labels", labels), ("arr_1", labels.astype(np.int64))):
+                    with archive.open(f"{name}.npy", "w") as file:
+                        np.lib.format.write_array(file, array)
 
     write_atomically(path, write)

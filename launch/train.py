@@ -40,6 +40,7 @@ from launch.build import Experiment, build, build_source
 from launch.describe import step_flops
 from launch.eval_in_training import make_evaluator
 from launch.grid import make_grid_drawer
+from launch.latents import scaled_as_data
 from launch.posthoc_ema import make_storer
 from launch.report import write_report
 from launch.start import Start, find_start, starting_params
@@ -62,6 +63,7 @@ def run(
     `command`, what was called. `profile_steps`, the first and the last counted from where it
     starts, are traced into `workdir`/profile. `init_from` and `init_step` are of `find_start`.
     """
+    config = scaled_as_data(config)
     experiment = build(config)
     start = find_start(workdir, config, init_from, init_step)
     if start:
@@ -72,7 +74,11 @@ def run(
     callbacks = []
     if every := config.train.grid_every:
         draw_grid = make_grid_drawer(config, experiment, source, mesh, workdir / "grids")
-        callbacks.append((every, draw_grid))
+
+        def draw_and_show(step: int, state: TrainState) -> None:
+            writer.write_image(step, "grids", draw_grid(step, state))
+
+        callbacks.append((every, draw_and_show))
     if every := config.train.eval_every:
         callbacks.append((every, make_evaluator(config, experiment, mesh, workdir)))
     if experiment.ema_powers:
@@ -191,7 +197,7 @@ def _summary(workdir: Path, total: int, skipped: int) -> list[str]:
         "  report.html     all of it on one page",
         "  checkpoints/    the state at the last steps, float32 parameters and their EMA",
         "  grids/          samples of the EMA",
-        "  metrics.jsonl   loss, gradient norm, learning rate; the same in tensorboard/",
+        "  metrics.jsonl   loss, gradient norm, learning rate; tensorboard/ has them, and grids",
         "  speed.jsonl     seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)",
         "  config.json     what was run; parameters.txt, the size of every parameter",
         f"Sample:    python -m launch.sample --workdir={shlex.quote(str(workdir))} --num=64",

@@ -1,9 +1,9 @@
 """What the rows on Stable Diffusion latents share: DiT's recipe (arXiv 2212.09748).
 
     python -m launch.encode_latents --path=imagenet/train --size=256 \
-      --weights=sd-vae-ft-ema.safetensors --out=data/imagenet256_latents
+      --weights=sd-vae-ft-ema --out=data/imagenet256_latents
 
-makes the data of 256 pixels. To look at samples, training wants the same file of weights with
+makes the data of 256 pixels. To look at samples, training wants the same weights with
 --config.autoencoder.weights, or no grids: --config.train.grid_every=0.
 """
 

@@ -27,7 +27,7 @@ def make_decoder(
     """
 
     def decode(params, latents: jax.Array) -> jax.Array:
-        z = from_latents(latents)
+        z = from_latents(latents, pretrained.model.scaling)
         return process.to_uint8(pretrained.model.apply({"params": params}, z, method="decode"), 1.0)
 
     decode = jax.jit(

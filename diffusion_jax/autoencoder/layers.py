@@ -52,13 +52,15 @@ class Attention(nn.Module):
 
 
 class Middle(nn.Module):
-    """(B, h, w, C) -> the same, at the lowest resolution: block, attention, block."""
+    """(B, h, w, C) -> the same, at the lowest resolution: block, attention if asked for, block."""
 
     groups: int
+    attention: bool
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = ResidualBlock(x.shape[-1], self.groups, self.dtype, name="block_0")(x)
-        x = Attention(self.groups, self.dtype, name="attention")(x)
+        if self.attention:
+            x = Attention(self.groups, self.dtype, name="attention")(x)
         return ResidualBlock(x.shape[-1], self.groups, self.dtype, name="block_1")(x)

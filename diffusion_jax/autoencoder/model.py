@@ -1,6 +1,7 @@
 """Stable Diffusion's autoencoder (arXiv 2112.10752), as diffusers' AutoencoderKL computes it.
 
-Images shrink to half their side between levels of residual blocks: with four levels 8-fold.
+Those of SDXL, SD3 and FLUX differ from it in their settings alone. Images shrink to half their side
+between levels of residual blocks: with four levels 8-fold.
 """
 
 import jax
@@ -9,6 +10,7 @@ from flax import linen as nn
 
 from diffusion_jax.autoencoder.layers import Middle, ResidualBlock, group_norm
 from diffusion_jax.autoencoder.moments import Moments, unpack
+from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.errors import UserError, check_at_least
 
 
@@ -19,6 +21,7 @@ class Encoder(nn.Module):
     layers_per_block: int
     out_channels: int
     groups: int
+    mid_block_add_attention: bool
     dtype: jnp.dtype
 
     @nn.compact
@@ -37,7 +40,7 @@ class Encoder(nn.Module):
             for i in range(self.layers_per_block):
                 name = f"level_{level}_block_{i}"
                 x = ResidualBlock(channels, self.groups, self.dtype, name=name)(x)
-        x = Middle(self.groups, self.dtype, name="middle")(x)
+        x = Middle(self.groups, self.mid_block_add_attention, self.dtype, name="middle")(x)
         x = nn.silu(group_norm(x, self.groups, "norm"))
         return nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="out")(x)
 
@@ -49,12 +52,13 @@ class Decoder(nn.Module):
     layers_per_block: int
     out_channels: int
     groups: int
+    mid_block_add_attention: bool
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = nn.Conv(self.block_channels[-1], (3, 3), dtype=self.dtype, name="in")(x)
-        x = Middle(self.groups, self.dtype, name="middle")(x)
+        x = Middle(self.groups, self.mid_block_add_attention, self.dtype, name="middle")(x)
         for level, channels in enumerate(reversed(self.block_channels)):
             if level > 0:
                 x = x.repeat(2, axis=1).repeat(2, axis=2)
@@ -79,6 +83,10 @@ class Autoencoder(nn.Module):
       latent_channels: of z.
       image_channels: of images.
       groups: of the GroupNorms; must divide every level's channels.
+      mid_block_add_attention: whether there is attention at the lowest resolution.
+      use_quant_conv, use_post_quant_conv: whether a 1 x 1 convolution ends the encoder, and whether
+        one begins the decoder.
+      scaling: of the latents that a diffusion sees, which `encode` and `decode` do not apply.
       dtype: of convolutions and matmuls; parameters and norms are float32.
 
     Raises:
@@ -90,6 +98,10 @@ class Autoencoder(nn.Module):
     latent_channels: int = 4
     image_channels: int = 3
     groups: int = 32
+    mid_block_add_attention: bool = True
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    scaling: Scaling = STABLE_DIFFUSION
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
@@ -110,10 +122,12 @@ class Autoencoder(nn.Module):
 
     def setup(self) -> None:
         sizes = (self.block_channels, self.layers_per_block)
-        compute = (self.groups, self.dtype)
+        compute = (self.groups, self.mid_block_add_attention, self.dtype)
         self.encoder = Encoder(*sizes, 2 * self.latent_channels, *compute)
-        self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1), dtype=self.dtype)
-        self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype)
+        if self.use_quant_conv:
+            self.quant_conv = nn.Conv(2 * self.latent_channels, (1, 1), dtype=self.dtype)
+        if self.use_post_quant_conv:
+            self.post_quant_conv = nn.Conv(self.latent_channels, (1, 1), dtype=self.dtype)
         self.decoder = Decoder(*sizes, self.image_channels, *compute)
 
     def encode(self, images: jax.Array) -> Moments:
@@ -132,7 +146,8 @@ class Autoencoder(nn.Module):
                 f"images are {images.shape[1]} x {images.shape[2]}: both sides must be multiples "
                 f"of {self.factor}"
             )
-        return unpack(self.quant_conv(self.encoder(images)))
+        moments = self.encoder(images)
+        return unpack(self.quant_conv(moments) if self.use_quant_conv else moments)
 
     def decode(self, z: jax.Array) -> jax.Array:
         """Images (B, f h, f w, image_channels) in about [-1, 1], not clipped, float32.
@@ -140,7 +155,8 @@ class Autoencoder(nn.Module):
         Args:
           z: (B, h, w, latent_channels), as `Moments.sample` or `from_latents` gives it.
         """
-        return self.decoder(self.post_quant_conv(z)).astype(jnp.float32)
+        z = self.post_quant_conv(z) if self.use_post_quant_conv else z
+        return self.decoder(z).astype(jnp.float32)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Reconstructions, float32 (B, H, W, image_channels), from the means."""

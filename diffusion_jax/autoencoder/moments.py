@@ -3,7 +3,7 @@
 Where
 
     q(z | image) = N(mean, exp(log_variance))         of each latent on its own
-    latents = SCALE z                                 about unit variance
+    latents = scaling_factor (z - shift_factor)       about unit variance
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-SCALE = 0.18215  # of Stable Diffusion's f8 autoencoders, sd-vae-ft-ema among them
+from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 
 
 class Moments(NamedTuple):
@@ -35,11 +35,11 @@ def unpack(packed: jax.Array) -> Moments:
     return Moments(mean, jnp.clip(log_variance, -30, 20))
 
 
-def to_latents(z: jax.Array) -> jax.Array:
-    """What the diffusion sees of a z, (..., C): SCALE z."""
-    return SCALE * z
+def to_latents(z: jax.Array, scaling: Scaling = STABLE_DIFFUSION) -> jax.Array:
+    """Return what the diffusion sees of a z, (..., C)."""
+    return scaling.scaling_factor * (z - scaling.shift_factor)
 
 
-def from_latents(latents: jax.Array) -> jax.Array:
-    """The z that `Autoencoder.decode` takes, (..., C): latents / SCALE."""
-    return latents / SCALE
+def from_latents(latents: jax.Array, scaling: Scaling = STABLE_DIFFUSION) -> jax.Array:
+    """Return the z that `Autoencoder.decode` takes, (..., C): the inverse of `to_latents`."""
+    return latents / scaling.scaling_factor + scaling.shift_factor

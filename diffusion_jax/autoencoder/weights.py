@@ -1,9 +1,13 @@
-"""Reads weights of diffusers' AutoencoderKL, such as stabilityai/sd-vae-ft-ema, from safetensors.
+"""Read weights of diffusers' AutoencoderKL, such as stabilityai/sd-vae-ft-ema, from safetensors.
 
-Names and shapes must be the network's to the last tensor: nothing is filled in.
+Names and shapes must be the network's to the last tensor: nothing is filled in. What shapes do not
+tell is read from diffusers' config.json beside the weights.
 """
 
+import hashlib
 import itertools
+import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +19,13 @@ import numpy as np
 from flax import traverse_util
 
 from diffusion_jax.autoencoder.model import Autoencoder
+from diffusion_jax.autoencoder.settings import CONFIG, check_sizes, read_settings
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import sha256
 from diffusion_jax.weights import check_dtypes, check_tensors, read_safetensors
+
+PLAIN = "diffusion_pytorch_model.safetensors"  # of save_pretrained without a variant
+_SHARD = re.compile(r"-\d+-of-\d+[.]")
 
 # From our paths, joined by dots, to diffusers' names: every rule in turn.
 _RULES = (
@@ -46,7 +54,10 @@ _TO_THEIRS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
 
 
 class Pretrained(NamedTuple):
-    """An autoencoder, its float32 parameters, and the SHA-256 of the file that they are from."""
+    """An autoencoder, its float32 parameters, and the SHA-256 of the file that they are from.
+
+    The SHA-256 of several shards is that of their SHA-256s.
+    """
 
     model: Autoencoder
     params: dict[str, Any]
@@ -54,51 +65,123 @@ class Pretrained(NamedTuple):
 
 
 def load_safetensors(path: str | Path, **overrides: Any) -> Pretrained:
-    """The autoencoder of a file, its sizes read off the shapes of the tensors.
+    """Return the autoencoder of a file, or of a folder that diffusers' save_pretrained wrote.
+
+    Sizes are read off the shapes of the tensors, everything else from the config.json beside them;
+    where there is none, the other attributes have `Autoencoder`'s defaults, see `assumed`.
 
     Args:
-      path: a safetensors file with diffusers' names, as diffusion_pytorch_model.safetensors.
+      path: a folder, which may hold shards or a variant such as fp16, or a safetensors file with
+        diffusers' names, or the index of shards.
       **overrides: `Autoencoder` attributes, as dtype; those that shapes tell must agree with them.
 
     Raises:
-      UserError: for a file that is missing, cut short or no safetensors, or that does not hold the
-        tensors of an autoencoder, and those alone.
+      UserError: for weights that are missing, cut short, not finite or no safetensors, that are not
+        the tensors of an autoencoder, and those alone, or that config.json does not describe.
     """
-    tensors = read_safetensors(path)
-    model = model_from_diffusers(tensors, **overrides)
-    return Pretrained(model, params_from_diffusers(tensors, model), sha256(path))
+    files = weight_files(Path(path))
+    tensors = {}
+    for file in files:
+        found = read_safetensors(file)
+        if repeated := tensors.keys() & found.keys():
+            raise UserError(f"{file}: {min(repeated)} is in another shard too: copy them again")
+        tensors |= found
+    config = files[0].parent / CONFIG
+    settings = read_settings(config) or {}
+    check_sizes(config, settings, sizes_of(tensors))
+    model = model_from_diffusers(tensors, **settings | overrides)
+    hashes = [sha256(file) for file in files]
+    whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Pretrained(model, params_from_diffusers(tensors, model), whole)
+
+
+def assumed(path: str | Path) -> str:
+    """Return one line on the defaults that `load_safetensors` takes there, '' if it takes none.
+
+    Raises:
+      UserError: as `load_safetensors` does, before it reads tensors.
+    """
+    config = weight_files(Path(path))[0].parent / CONFIG
+    if read_settings(config) is not None:
+        return ""
+    model = Autoencoder()
+    return (
+        f"{path}: there is no {CONFIG} of diffusers beside the weights: assuming Stable "
+        f"Diffusion's norm_num_groups {model.groups}, {model.scaling}"
+    )
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the safetensors files at a path, shards in the order of their index.
+
+    Raises:
+      UserError: for a folder without weights, or with several of which none has diffusers' plain
+        name, or an index that cannot be read or names files elsewhere.
+    """
+    if os.path.isdir(path):  # unlike Path's, it takes a name of any length
+        single = (file for file in path.glob("*.safetensors") if not _SHARD.search(file.name))
+        found = sorted([*single, *path.glob("*.safetensors.index*.json")])
+        plain = [file for file in found if file.name in (PLAIN, f"{PLAIN}.index.json")]
+        if not found:
+            raise UserError(f"{path}: holds no safetensors: give the folder of the weights")
+        if len(found) > 1 and not plain:
+            names = ", ".join(file.name for file in found)
+            raise UserError(f"{path}: holds {names}: give the path of one of them")
+        path = (plain or found)[0]
+    if path.suffix != ".json":
+        return [path]
+    try:
+        shards = list(dict.fromkeys(json.loads(path.read_text("utf-8"))["weight_map"].values()))
+        is_beside = (Path(file).name == file and file.endswith(".safetensors") for file in shards)
+        if not shards or not all(is_beside):
+            raise ValueError("it must name safetensors files in its own folder")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path}: no readable index of shards ({error}): copy it again") from error
+    return [path.parent / shard for shard in shards]
+
+
+def sizes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Return the `Autoencoder` attributes that diffusers' names and shapes tell.
+
+    Raises:
+      UserError: if there are no tensors to tell them by.
+    """
+
+    def size(name: str) -> int:
+        if name not in tensors:
+            raise UserError(f"weights lack {name}: are they those of diffusers' AutoencoderKL?")
+        return tensors[name].size
+
+    def sizes(pattern: str) -> list[int]:
+        others = (pattern.format(i) for i in itertools.count(1))
+        found = itertools.takewhile(tensors.__contains__, others)
+        return [size(pattern.format(0)), *map(size, found)]
+
+    def has(part: str) -> bool:
+        return any(name.startswith(part) for name in tensors)
+
+    return dict(
+        block_channels=tuple(sizes("encoder.down_blocks.{}.resnets.0.conv1.bias")),
+        layers_per_block=len(sizes("encoder.down_blocks.0.resnets.{}.conv1.bias")),
+        latent_channels=size("encoder.conv_out.bias") // 2,
+        image_channels=size("decoder.conv_out.bias"),
+        mid_block_add_attention=has("encoder.mid_block.attentions."),
+        use_quant_conv=has("quant_conv."),
+        use_post_quant_conv=has("post_quant_conv."),
+    )
 
 
 def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides: Any) -> Autoencoder:
-    """Our network for diffusers' tensors, sizes read off their biases; shapes do not tell groups.
+    """Return our network for diffusers' tensors; their shapes do not tell groups and scaling.
 
     Args:
       tensors: diffusers' name to array.
       **overrides: `Autoencoder` attributes.
 
     Raises:
-      UserError: if there are no tensors to tell sizes by.
+      UserError: as `sizes_of`.
     """
-
-    def width(name: str) -> int:
-        if name not in tensors:
-            raise UserError(f"weights lack {name}: are they those of diffusers' AutoencoderKL?")
-        return tensors[name].size
-
-    def widths(pattern: str) -> list[int]:
-        others = (pattern.format(i) for i in itertools.count(1))
-        found = itertools.takewhile(tensors.__contains__, others)
-        return [width(pattern.format(0)), *map(width, found)]
-
-    return Autoencoder(
-        **dict(
-            block_channels=tuple(widths("encoder.down_blocks.{}.resnets.0.conv1.bias")),
-            layers_per_block=len(widths("encoder.down_blocks.0.resnets.{}.conv1.bias")),
-            latent_channels=width("post_quant_conv.bias"),
-            image_channels=width("decoder.conv_out.bias"),
-        )
-        | overrides
-    )
+    return Autoencoder(**sizes_of(tensors) | overrides)
 
 
 def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder) -> dict[str, Any]:

@@ -102,9 +102,17 @@ class Clips(_Encoded):
 
 
 class Latents(_Encoded):
-    """Moments (h, w, 2c) of latents, of the image or of its mirror image."""
+    """Moments (h, w, 2c) of latents, of the image or of its mirror image.
+
+    Attributes:
+      scaling: that their autoencoder wants, None where that was not recorded.
+    """
 
     kind = "latent"
+
+    def __init__(self, records: Records, shape: tuple[int, ...]):
+        super().__init__(records, shape)
+        self.scaling = records.scaling
 
     def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
         return {"moments": record["moments_flipped" if mirrored else "moments"]}

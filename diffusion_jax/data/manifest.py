@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from diffusion_jax.autoencoder.scaling import Scaling, check_scaling
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import sha256
 
@@ -48,6 +49,23 @@ def check_sizes(directory: Path, manifest: dict) -> None:
         if (size := path.stat().st_size) != shard["bytes"]:
             written = shard["bytes"]
             raise UserError(f"{path}: {size} bytes, not {written}: copy it again, or {AGAIN}")
+
+
+def recorded_scaling(directory: Path, manifest: dict | None) -> Scaling | None:
+    """Return the scaling of latents that `launch.encode_latents` recorded with their moments.
+
+    Returns:
+      None without a manifest, and for the moments of Stable Diffusion's own autoencoders, and of
+      any that were encoded before their scaling was recorded.
+
+    Raises:
+      UserError: for a record that is damaged.
+    """
+    request = manifest["request"] if manifest else {}
+    recorded = [request.get(f"source.{name}") for name in Scaling._fields]
+    if recorded == [None, None]:
+        return None
+    return check_scaling(f"{directory / MANIFEST}", *recorded)
 
 
 def verify(directory: Path) -> int:

@@ -17,7 +17,13 @@ from google.protobuf import json_format
 from tensorflow_datasets.proto import tf_example_pb2
 
 from diffusion_jax.data.labels import as_labels
-from diffusion_jax.data.manifest import AGAIN, UNFINISHED, check_sizes, read_manifest
+from diffusion_jax.data.manifest import (
+    AGAIN,
+    UNFINISHED,
+    check_sizes,
+    read_manifest,
+    recorded_scaling,
+)
 from diffusion_jax.data.records import BadRecord
 from diffusion_jax.data.spec import MOMENTS, Spec, has_labels
 from diffusion_jax.errors import UserError
@@ -65,6 +71,7 @@ class Prepared:
 
     Attributes:
       spec: kind, shape, and the class names of a ClassLabel.
+      scaling: of latents, see `recorded_scaling`.
 
     Raises:
       UserError: for a directory that is unfinished, damaged or no ArrayRecord, an unknown split, or
@@ -76,6 +83,7 @@ class Prepared:
         self._manifest = read_manifest(self.directory)
         if self._manifest:
             check_sizes(self.directory, self._manifest)
+        self.scaling = recorded_scaling(self.directory, self._manifest)
         info = _read_info(self.directory)
         self.spec = Spec.of(info.features, self.directory)
         self._features, self._has_labels = info.features, has_labels(info.features)

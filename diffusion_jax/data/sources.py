@@ -95,6 +95,9 @@ class FittedSource:
       num_classes: of the model; 0 leaves the labels out.
       kind, shape: what the model was configured for; None takes any.
 
+    Attributes:
+      scaling: of latents, None where it was not recorded, and of other data.
+
     Raises:
       UserError: if the source declares another kind or shape, or more classes than the model has.
     """
@@ -110,6 +113,7 @@ class FittedSource:
         check_fit(source, where, num_classes, kind, shape)
         self.kind, self.shape = source.kind, tuple(source.shape)
         self.num_classes = source.num_classes if num_classes else 0
+        self.scaling = source.scaling if source.kind == "latent" else None
         self._source, self._where = source, where
 
     def __len__(self) -> int:

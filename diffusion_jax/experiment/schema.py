@@ -53,12 +53,16 @@ class AutoencoderConfig(Checked):
     """The `autoencoder` section.
 
     Attributes:
-      name: 'stable_diffusion' for data that are its moments, 'none' for pixels.
-      weights: file of its weights, needed to look at samples.
+      name: 'stable_diffusion' for data that are moments of its latents, or of SDXL's, SD3's or
+        FLUX's; 'none' for pixels.
+      weights: folder or file of its weights, needed to look at samples.
+      scaling: (scaling_factor, shift_factor) of the latents; () takes those that
+        launch.encode_latents recorded with the data, or Stable Diffusion's.
     """
 
     name: str = choice(AUTOENCODERS, "none")
     weights: str = ruled(Location(may_be_empty=True), "")
+    scaling: tuple[float, ...] = ruled(Each(Number()), ())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,8 +70,10 @@ def headed_grid(
     return np.asarray(image)
 
 
-def save_grid(path: Path, images: np.ndarray, columns: int) -> None:
-    """Writes `image_grid` as a PNG, atomically."""
+def save_grid(path: Path, images: np.ndarray, columns: int) -> np.ndarray:
+    """Write `image_grid` as a PNG, atomically, and return its pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = Image.fromarray(np.ascontiguousarray(image_grid(images, columns)))
+    pixels = np.ascontiguousarray(image_grid(images, columns))
+    image = Image.fromarray(pixels)
     write_atomically(path, lambda partial: image.save(partial, format="png"))
+    return pixels

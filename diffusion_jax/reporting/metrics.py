@@ -1,9 +1,13 @@
-"""Scalars of a run: one JSON line per record, and the same as TensorBoard event files."""
+"""Scalars of a run: one JSON line per record, and the same as TensorBoard event files.
+
+Sample grids go to the event files too.
+"""
 
 import json
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import tensorboardX
 
 from diffusion_jax.files import write_atomically
@@ -38,6 +42,15 @@ class MetricWriter:
     def write_speed(self, step: int, scalars: dict[str, float]) -> None:
         """Records how fast the run was until `step`."""
         self._write(SPEED, "speed/", step, scalars)
+
+    def write_image(self, step: int, name: str, image: np.ndarray | None) -> None:
+        """Shows an image in TensorBoard.
+
+        Args:
+          image: (H, W, 3) uint8; only the main process, which writes it, need have it.
+        """
+        if self._events is not None:
+            self._events.add_image(name, image, step, dataformats="HWC")
 
     def _write(self, file: str, prefix: str, step: int, scalars: dict[str, float]) -> None:
         if self._events is None:

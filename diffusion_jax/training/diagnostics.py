@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax import objectives
+from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.sampling import sample_keys
 from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.stack import layer_axes, names
@@ -23,6 +24,7 @@ def make_level_losses(
     seed: int,
     carried: bool,
     conditioning_frames: int = 0,
+    scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]:
     """The loss of each example at given times, all labels kept and without dropout.
 
@@ -44,7 +46,9 @@ def make_level_losses(
 
     def run(params, batch: Batch, indices: jax.Array, times: jax.Array) -> jax.Array:
         keys = sample_keys(seed, indices)
-        x0, condition = split_batch(batch, keys, objective.input_scale, conditioning_frames)
+        x0, condition = split_batch(
+            batch, keys, objective.input_scale, conditioning_frames, scaling
+        )
         draws = objectives.draw(keys, x0.shape[1:])
         kept = jnp.ones_like(draws.keep_carry)
 
@@ -65,6 +69,7 @@ def make_gradient(
     *,
     seed: int,
     conditioning_frames: int = 0,
+    scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[Any, Batch, jax.Array], Any]:
     """The gradient of the training loss, masks and dropout included.
 
@@ -76,7 +81,9 @@ def make_gradient(
 
     def loss(params, batch: Batch, indices: jax.Array) -> jax.Array:
         keys = sample_keys(seed, indices)
-        x0, condition = split_batch(batch, keys, objective.input_scale, conditioning_frames)
+        x0, condition = split_batch(
+            batch, keys, objective.input_scale, conditioning_frames, scaling
+        )
         draws = objectives.draw(keys, x0.shape[1:])
         return objectives.loss(denoiser, params, objective, x0, condition, draws, keys[0])
 

@@ -9,6 +9,7 @@ import optax
 
 from diffusion_jax import objectives, process
 from diffusion_jax.autoencoder.moments import to_latents, unpack
+from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.training import power_ema
@@ -18,7 +19,11 @@ Batch = dict[str, jax.Array]
 
 
 def split_batch(
-    batch: Batch, keys: jax.Array, scale: float, conditioning_frames: int
+    batch: Batch,
+    keys: jax.Array,
+    scale: float,
+    conditioning_frames: int,
+    scaling: Scaling = STABLE_DIFFUSION,
 ) -> tuple[jax.Array, Condition]:
     """Data and condition of a batch.
 
@@ -28,6 +33,7 @@ def split_batch(
       keys: (B,) keys of the examples.
       scale: b; images become [-b, b].
       conditioning_frames: leading frames of a video that are given, not generated.
+      scaling: of latents.
 
     Returns:
       (x0, condition); x0 of moments are latents, drawn anew at every step.
@@ -37,7 +43,7 @@ def split_batch(
         posterior = unpack(batch["moments"])
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, 2**31)  # not the keys of the noise
         eps = jax.vmap(lambda key: jax.random.normal(key, posterior.mean.shape[1:]))(own)
-        x0 = to_latents(posterior.sample(eps))
+        x0 = to_latents(posterior.sample(eps), scaling)
     else:
         x0 = process.to_model_range(batch["images"], scale)
     if conditioning_frames:
@@ -57,6 +63,7 @@ def make_train_step(
     ema_powers: Sequence[float] = (),
     accumulate: int = 1,
     conditioning_frames: int = 0,
+    scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The train step, with the state donated.
 
@@ -67,13 +74,16 @@ def make_train_step(
     Args:
       state: of arrays or of their shapes; decides nothing but how the step's state is sharded.
       ema_powers: exponents of the averages of a `TrackedState`, see `power_ema`.
+      scaling: of latents, where the data are their moments.
 
     Returns:
       (state, batch) -> (state, {'loss', 'gradient_norm'}), float32 scalars.
     """
 
     def micro_loss(params, micro_batch: Batch, keys: jax.Array, dropout_key: jax.Array):
-        x0, condition = split_batch(micro_batch, keys, objective.input_scale, conditioning_frames)
+        x0, condition = split_batch(
+            micro_batch, keys, objective.input_scale, conditioning_frames, scaling
+        )
         draws = objectives.draw(keys, x0.shape[1:])
         return objectives.loss(denoiser, params, objective, x0, condition, draws, dropout_key)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from diffusion_jax import exports
 from diffusion_jax.errors import UserError
@@ -76,8 +77,51 @@ def test_others_find_every_tensor_by_the_index(written):
         tensors = load_file(written / file)
         assert sum(value.nbytes for value in tensors.values()) <= 90 or len(tensors) == 1
         assert tensors[name].nbytes == SIZES[name]
+        with safe_open(written / file, "np") as shard:
+            assert shard.metadata() == {"format": "pt"}
     files = sorted(path.name for path in written.glob("*.safetensors"))
     assert files == [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("shard_size", [90, 2**31])
+def test_hugging_faces_loader_reads_them_all(tmp_path, shard_size):
+    reason = "huggingface_hub and PyTorch are not installed"
+    torch = pytest.importorskip("torch", reason=reason)
+    hub = pytest.importorskip("huggingface_hub", reason=reason)
+
+    def module(shapes: dict) -> "torch.nn.Module":
+        made = torch.nn.Module()
+        for name, shape in shapes.items():
+            if isinstance(shape, dict):
+                made.add_module(name, module(shape))
+            else:
+                made.register_parameter(name, torch.nn.Parameter(torch.zeros(shape)))
+        return made
+
+    made = module(SHAPES)
+    loaded = hub.load_torch_model(made, write(tmp_path / "out", shard_size=shard_size), strict=True)
+    assert not loaded.missing_keys and not loaded.unexpected_keys
+    for name, value in made.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), to_tensors(PARAMS)[name])
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    bad = random_params()
+    bad["a"]["bias"][2] = np.nan
+    write_export(tmp_path / "out", to_tensors(bad), "{}", {"weights": "ema"})
+    with pytest.raises(UserError, match=r"model.safetensors: a.bias is not finite in 1 of 4"):
+        read_export(tmp_path / "out")
+
+
+def test_exports_that_say_flax_are_still_read(folder):
+    provenance = json.loads((folder / "provenance.json").read_text())
+    for file in provenance["shards"]:
+        save_file(load_file(folder / file), folder / file, metadata={"format": "flax"})
+        provenance["shards"][file] = sha256(folder / file)
+    (folder / "provenance.json").write_text(json.dumps(provenance))
+    found = bits(to_params(read_export(folder).tensors, PARAMS))
+    for name, value in bits(PARAMS).items():
+        np.testing.assert_array_equal(found[name], value)
 
 
 def test_one_shard_needs_no_index(tmp_path):

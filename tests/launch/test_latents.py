@@ -1,5 +1,7 @@
 """Latents: encoded once, drawn anew at every step, decoded when they are looked at."""
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import jax
@@ -8,11 +10,12 @@ import numpy as np
 import pytest
 import tiny
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
-from diffusion_jax.autoencoder.moments import SCALE, Moments
-from diffusion_jax.autoencoder.weights import diffusers_shapes, load_safetensors
+from diffusion_jax.autoencoder.moments import Moments
+from diffusion_jax.autoencoder.scaling import Scaling
+from diffusion_jax.autoencoder.weights import PLAIN, diffusers_shapes, load_safetensors
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
@@ -21,6 +24,7 @@ from launch import encode_latents, train
 from launch.build import build
 from launch.given import Edit
 from launch.sample import sample
+from launch.workdir import read_workdir
 
 MODEL = Autoencoder(block_channels=(32, 32), layers_per_block=1)  # f = 2
 COUNT, SIDE = 11, 16
@@ -123,10 +127,12 @@ def test_training_draws_latents_from_the_posterior():
     keys = jax.random.split(jax.random.key(0), 4096)
     batch = {"moments": jnp.broadcast_to(stored, (4096, *stored.shape[1:]))}
     x0, _ = split_batch(batch, keys, 1.0, 0)
-    np.testing.assert_allclose(x0.mean(), SCALE * 3, rtol=1e-3)
-    np.testing.assert_allclose(x0.std(), SCALE * np.exp(-1), rtol=0.02)
+    np.testing.assert_allclose(x0.mean(), 0.18215 * 3, rtol=1e-3)
+    np.testing.assert_allclose(x0.std(), 0.18215 * np.exp(-1), rtol=0.02)
     one, _ = split_batch({"moments": stored}, keys[7:8], 1.0, 0)
     np.testing.assert_array_equal(one[0], x0[7])
+    shifted, _ = split_batch(batch, keys, 1.0, 0, Scaling(0.5, 2.0))
+    np.testing.assert_allclose(shifted, 0.5 * (x0 / 0.18215 - 2.0), rtol=1e-4, atol=1e-5)
 
 
 def config(encoded, weights="", **changes):
@@ -184,6 +190,85 @@ def test_mistakes_are_named_before_anything_is_compiled(encoded, tmp_path, chang
         made = config(encoded)
         made.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
         train.run(made, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def other(weights, tmp_path_factory):
+    """A folder of the same weights, whose config.json has another scaling."""
+    folder = tmp_path_factory.mktemp("other")
+    shutil.copy(weights, folder / PLAIN)
+    settings = {"_class_name": "AutoencoderKL", "scaling_factor": 1.5305, "shift_factor": 0.0609}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def test_latents_keep_the_scaling_of_their_autoencoder(photos, weights, other, encoded, tmp_path):
+    """It goes from config.json to the data, from there to the run, and must be the decoder's."""
+    data = encode(photos, other, tmp_path / "set")
+    for field in ("moments", "moments_flipped"):  # which no scaling has changed
+        ours, plain = (Prepared(each, "train").record(3)[field] for each in (data, encoded))
+        np.testing.assert_array_equal(ours, plain)
+    assert Prepared(encoded, "train").scaling is None
+    assert Prepared(data, "train").scaling == Scaling(1.5305, 0.0609)
+    assert encode(photos, other, data) == data
+    with pytest.raises(UserError, match=r"was begun with source.norm_num_groups = 32"):
+        encode(photos, weights, data)
+
+    made = config(data, other, train__steps=1, train__grid_every=1, train__grid_size=2)
+    train.run(made, tmp_path / "run")
+    train.run(made, tmp_path / "run")  # goes on
+    found = build(read_workdir(tmp_path / "run"))
+    assert found.scaling == Scaling(1.5305, 0.0609)
+    assert build(made).scaling == Scaling(0.18215, 0.0)
+    train.run(config(encoded, train__steps=1), tmp_path / "plain")
+    ours, plain = (tiny.losses(tmp_path / name) for name in ("run", "plain"))
+    assert abs(ours[0] / plain[0] - 1) > 0.01
+
+    before = json.loads((tmp_path / "plain" / "config.json").read_text())
+    del before["autoencoder"]["scaling"]  # as runs were written that began without it
+    (tmp_path / "plain" / "config.json").write_text(json.dumps(before))
+    train.run(config(encoded, train__steps=2), tmp_path / "plain")
+    assert len(tiny.losses(tmp_path / "plain")) == 2
+
+    request = dict(num=1, labels="", seed=0, batch_size=8)
+    saved = read_workdir(tmp_path / "run")
+    out = sample(saved, tmp_path / "run", None, request)
+    retrained = load_file(other / PLAIN)
+    retrained["decoder.conv_out.bias"] += 1
+    saved.autoencoder.weights = str(shutil.copytree(other, tmp_path / "retrained"))
+    save_file(retrained, tmp_path / "retrained" / PLAIN)
+    with pytest.raises(UserError, match="holds samples of another request"):
+        sample(saved, tmp_path / "run", out, request)
+    saved.autoencoder.weights = str(weights)
+    message = r"has scaling_factor 0.18215 and .*, and the latents of this run have .* 1.5305 and"
+    with pytest.raises(UserError, match=message):
+        sample(saved, tmp_path / "run", tmp_path / "samples", request | {"seed": 1})
+    assert not (tmp_path / "samples").exists()
+
+
+def test_a_scaling_that_is_not_the_datas_is_refused(photos, other, tmp_path):
+    data = encode(photos, other, tmp_path / "set")
+    made = config(data, autoencoder__scaling=(0.18215, 0.0))
+    message = r"have scaling_factor 1.5305 and shift_factor 0.0609, and this run's .* 0.18215 and"
+    with pytest.raises(UserError, match=message):
+        train.run(made, tmp_path / "run")
+    for scaling in ((0.18215,), (0.0, 0.0), (np.nan, 0.0), (1.0, "1")):
+        made.autoencoder.scaling = scaling
+        with pytest.raises(UserError, match=r"autoencoder.scaling"):
+            train.run(made, tmp_path / "run")
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["request"]["source.scaling_factor"] = "large"
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"manifest.json: scaling_factor is 'large'"):
+        train.run(config(data), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_line_says_which_settings_are_assumed(photos, weights, other, tmp_path, capsys):
+    encode(photos, weights, tmp_path / "plain")
+    assert capsys.readouterr().out.count("assuming Stable Diffusion's norm_num_groups 32") == 1
+    encode(photos, other, tmp_path / "set")
+    assert "assuming" not in capsys.readouterr().out
 
 
 def test_weights_of_other_latents_are_refused(encoded, weights):

@@ -28,6 +28,8 @@ def draw(run: Path, out: Path, mesh=None, config=None, **changes):
     folder = sample(config or tiny.config(), run, out, REQUEST | changes, mesh)
     with np.load(folder / "samples.npz") as archive:
         assert archive["arr_0"].dtype == np.uint8
+        assert archive["arr_1"].dtype == np.int64  # the labels, as guided-diffusion writes them
+        np.testing.assert_array_equal(archive["arr_1"], archive["labels"])
         return archive["arr_0"], archive["labels"]
 
 

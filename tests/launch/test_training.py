@@ -1,5 +1,6 @@
 """Whole runs: the same on any number of devices, and after any interruption."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import tiny
 from PIL import Image
 from processes import check_kills
+from tensorboardX.proto.event_pb2 import Event
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
@@ -38,6 +40,30 @@ def test_a_run_leaves_what_its_summary_says(finished):
     for step in (3, 6):
         grid = np.asarray(Image.open(finished / "grids" / f"{step:08d}.png"))
         assert grid.shape == (2 * 34, 10 * 34, 3)  # ten classes across, 8 pixels enlarged to 32
+
+
+def read_events(path: Path) -> list[Event]:
+    """TensorBoard's records: 8 bytes of length, 4 of its checksum, the event, 4 of its own."""
+    content, events, start = path.read_bytes(), [], 0
+    while start < len(content):
+        length = int.from_bytes(content[start : start + 8], "little")
+        events.append(Event.FromString(content[start + 12 : start + 12 + length]))
+        start += length + 16
+    return events
+
+
+def test_tensorboard_shows_the_grids(finished):
+    (path,) = (finished / "tensorboard").glob("events*")
+    shown = {
+        event.step: value.image.encoded_image_string
+        for event in read_events(path)
+        for value in event.summary.value
+        if value.tag == "grids"
+    }
+    assert sorted(shown) == [3, 6]
+    for step, encoded in shown.items():
+        expected = Image.open(finished / "grids" / f"{step:08d}.png")
+        np.testing.assert_array_equal(Image.open(io.BytesIO(encoded)), expected)
 
 
 def test_nothing_is_compiled_after_the_first_steps(finished, tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from golden import load_diffussm, part, relative_error
 
 from diffusion_jax.autoencoder.model import Autoencoder
-from diffusion_jax.autoencoder.moments import SCALE, Moments, from_latents, to_latents, unpack
+from diffusion_jax.autoencoder.moments import Moments, from_latents, to_latents, unpack
+from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.autoencoder.weights import model_from_diffusers, params_from_diffusers
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import by_example, make_mesh, replicated
@@ -128,7 +129,15 @@ def test_moments_are_stored_and_read_unchanged():
 def test_latents_have_the_published_scale():
     z = jnp.asarray([1.0, -3.0])
     np.testing.assert_allclose(to_latents(z), [0.18215, -0.54645], rtol=1e-6)
-    np.testing.assert_allclose(from_latents(jnp.asarray([SCALE])), [1.0], rtol=1e-6)
+    np.testing.assert_allclose(from_latents(jnp.asarray([0.18215])), [1.0], rtol=1e-6)
+
+
+def test_latents_of_other_autoencoders_are_scaled_and_shifted():
+    """FLUX's, as its pipeline computes them: (z - shift_factor) * scaling_factor."""
+    z, flux = jnp.asarray([1.0, -3.0]), Scaling(0.3611, 0.1159)
+    latents = to_latents(z, flux)
+    np.testing.assert_allclose(latents, [0.31924851, -1.12515149], rtol=1e-6)
+    np.testing.assert_allclose(from_latents(latents, flux), z, rtol=1e-6)
 
 
 @functools.cache

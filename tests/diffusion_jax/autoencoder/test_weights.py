@@ -128,6 +128,8 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     with pytest.raises(UserError, match="is no file"):
         load_safetensors(path)
     with pytest.raises(UserError, match="is no file"):
+        load_safetensors("a" * 300)
+    with pytest.raises(UserError, match="holds no safetensors"):
         load_safetensors(tmp_path)
     save_file(tensors(), path)
     whole = path.read_bytes()

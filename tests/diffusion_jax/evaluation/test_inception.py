@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from golden import load_diffussm, part, relative_error
 from inception_recipe import inception_tensors
+from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.extractor import make_extractor
@@ -102,6 +103,34 @@ def test_no_size_is_antialiased(resize, source, normalised, height, width):
     ours = jax.jit(RESIZES[resize])(images)
     assert ours.dtype == jnp.float32
     np.testing.assert_allclose(ours[0, :, :, 0], normalised(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (64, 100), (SIDE, SIDE), (300, 700), (1, 2)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_clean_is_clean_fids(height, width, channels):
+    """Pillow's bicubic filter on each channel as floats, clipped, then (x - 128) / 128."""
+    images = np.random.default_rng(0).integers(0, 2, (2, height, width, channels), np.uint8) * 255
+    expected = [
+        [
+            Image.fromarray(channel.astype(np.float32)).resize(
+                (SIDE, SIDE), Image.Resampling.BICUBIC
+            )
+            for channel in np.moveaxis(image, -1, 0)
+        ]
+        for image in images
+    ]
+    expected = np.moveaxis(np.clip(np.stack(expected), 0, 255), 1, -1)
+    ours = jax.jit(RESIZES["clean"])(images)
+    assert ours.dtype == jnp.float32
+    np.testing.assert_allclose(ours * 128 + 128, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("height, width", [(8, 8), (64, 100), (512, 400)])
+def test_clean_is_what_clean_fid_computes(height, width):
+    resize = pytest.importorskip("cleanfid.resize", reason="clean-fid is not installed")
+    images = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), np.uint8)
+    expected = np.stack([resize.build_resizer("clean")(image) for image in images])
+    np.testing.assert_allclose(RESIZES["clean"](images) * 128 + 128, expected, atol=1e-3)
 
 
 def test_no_product_is_rounded():

@@ -83,6 +83,20 @@ def test_the_graphs_layers_go_to_their_places(tmp_path):
         np.testing.assert_array_equal(params[block][branch]["bias"], given[f"{scope}.b"])
 
 
+@pytest.mark.parametrize("ending", ["npz", "safetensors"])
+def test_a_whole_state_dict_is_read_with_its_counters_of_batches(tmp_path, ending):
+    given = {name: np.zeros(shape, np.float32) for name, shape in NAMES.items()}
+    norms = [name.removesuffix("weight") for name in NAMES if name.endswith(".bn.weight")]
+    counters = {f"{norm}num_batches_tracked": np.array(5000, np.int64) for norm in norms}
+    assert len(counters) == 94
+    path = tmp_path / f"whole.{ending}"
+    if ending == "npz":
+        save(path, given | counters)
+    else:
+        save_file(given | counters, path)
+    assert load_inception(path).model.has_logits
+
+
 def test_a_file_may_lack_the_whole_layer_of_logits(tmp_path):
     given = {name: value for name, value in inception_tensors().items() if "fc." not in name}
     model, params, _ = load_inception(save(tmp_path / "features.npz", given))
