@@ -1,7 +1,5 @@
 """Weights that others trained: files of named arrays, which must be a network's to the last one."""
 
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.npz import read_arrays
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
@@ -48,11 +47,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
       UserError: for a file that is missing, cut short or no npz.
     """
 
-    def load(path: str | Path) -> dict[str, np.ndarray]:
-        with zipfile.ZipFile(path), np.load(path) as archive:
-            return dict(archive)
-
-    return _read(path, "npz", load, (zipfile.BadZipFile, zlib.error, EOFError, ValueError))
+    return _read(path, "npz", read_arrays, ())
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:

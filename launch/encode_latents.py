@@ -110,7 +110,13 @@ def make_encoder(
 def main(options: flags.FlagValues) -> None:
     """Encodes as the flags say."""
     check_at_least("--batch_size", options.batch_size, 1)
-    config = DataConfig(options.source, options.path, options.split, options.crop)
+    config = DataConfig(
+        options.source,
+        options.path,
+        options.split,
+        options.crop,
+        on_bad_record=options.on_bad_record,
+    )
     kind, records = open_records(config)
     if kind != "image":
         raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from diffusion_jax.data.arrays import Arrays, npz
 from diffusion_jax.data.clips import decode_window
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import IMAGES, has_suffix, visible
-from diffusion_jax.data.images import decode_image, pixels
+from diffusion_jax.data.images import LARGEST, decode_image, pixels
 from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.files import read_regular
 from diffusion_jax.sharding import Mesh
 from launch.build import Experiment, build, build_source
 from launch.encode_latents import make_encoder
@@ -153,10 +155,10 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
     if text in regions:
         redraw[regions[text]] = True
         return redraw
-    if not Path(text).is_file():
+    if not os.path.lexists(text):
         raise UserError(f"--mask is {text!r}: give {', '.join(SIDES)}, or a picture")
     with naming(text):
-        found = pixels(decode_image(Path(text).read_bytes(), 1))[..., 0]
+        found = pixels(decode_image(read_regular(text, LARGEST), 1))[..., 0]
     if found.shape != shape:
         raise UserError(f"--mask {text} is {found.shape} and images are {shape}: give that size")
     if not (found > 127).any():
@@ -178,7 +180,7 @@ def _read_images(
         return _read(open_source(folder, shape, num_classes=0), num)
     if has_suffix(path, IMAGES):
         with naming(path), decoding():
-            image = decode_image(Path(path).read_bytes(), shape[-1])
+            image = decode_image(read_regular(path, LARGEST), shape[-1])
             return pixels(CROPS[config.data.crop](image, *shape[:2]))[None], None
     found = npz(path, shape)
     return found.images[:num], None if found.labels is None else found.labels[:num]

@@ -9,9 +9,10 @@ from PIL import Image
 
 from diffusion_jax.data import video
 from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, refuse_mixture, visible
-from diffusion_jax.data.images import decode_image, open_image, to_mode
+from diffusion_jax.data.images import LARGEST, decode_image, open_image, to_mode
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.files import check_regular, read_regular
 
 CLIPS = (".mp4", ".mov", ".avi", ".webm", ".gif", ".npy")
 
@@ -85,7 +86,7 @@ def count_frames(path: Path) -> int:
         return len(_open_npy(path))
     if has_suffix(path.name, (".gif",)):
         with decoding():
-            return open_image(path.read_bytes()).n_frames
+            return open_image(read_regular(path, LARGEST)).n_frames
     return video.count_frames(path)
 
 
@@ -119,7 +120,7 @@ def _decode_frames(folder: Path, channels: int, indices: Sequence[int]) -> list[
     names, clip = _frame_names(folder), []
     for index in indices:
         with naming(names[index]), decoding():
-            clip.append(decode_image((folder / names[index]).read_bytes(), channels))
+            clip.append(decode_image(read_regular(folder / names[index], LARGEST), channels))
     return clip
 
 
@@ -130,7 +131,7 @@ def _read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
         if has_suffix(path.name, (".npy",)):
             clip = _open_npy(path)[np.asarray(indices)]
             return [Image.fromarray(f[..., 0] if f.shape[2] == 1 else f) for f in clip]
-        gif, frames = open_image(path.read_bytes()), []
+        gif, frames = open_image(read_regular(path, LARGEST)), []
         for index in indices:
             gif.seek(index)
             frames.append(gif.copy())
@@ -138,6 +139,7 @@ def _read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
 
 
 def _open_npy(path: Path) -> np.ndarray:
+    check_regular(path)
     with decoding():
         clip = np.lib.format.open_memmap(path, mode="r")
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] not in (1, 3):

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
@@ -9,6 +10,9 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 from diffusion_jax.data.records import BadRecord, decoding
 from diffusion_jax.errors import UserError
 
+LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
+# What is larger than Pillow likes is refused below; its warning would be a second line.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MODES = {1: "L", 3: "RGB"}
 UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright

@@ -5,17 +5,25 @@ import functools
 import hashlib
 import itertools
 import os
+import re
 from pathlib import Path
 
+import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import json_format
+from tensorflow_datasets.core.proto import dataset_info_pb2
 from tensorflow_datasets.proto import tf_example_pb2
 
+from diffusion_jax.data.features import FEATURES, LARGEST, read_features
 from diffusion_jax.data.manifest import AGAIN, UNFINISHED, check_sizes, read_manifest
-from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.data.spec import MOMENTS, Spec
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import inside, read_regular
+
+INFO = "dataset_info.json"
+FORMAT = "array_record"
 
 DATA_DIR = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
 OPEN_FILES = 512  # TFDS's ImageNet has 1,024 shards, as many as a process may open by default
@@ -34,7 +42,7 @@ def find_directory(name: str, data_dir: Path = DATA_DIR) -> Path:
     """
     places = [Path(name).expanduser(), Path(data_dir).expanduser() / name.replace(":", "/")]
     for place in places:
-        if (place / "dataset_info.json").is_file() or (place / UNFINISHED).is_dir():
+        if (place / INFO).is_file() or (place / UNFINISHED).is_dir():
             return place
         versions = [
             tfds.core.Version(path.name)
@@ -72,15 +80,14 @@ class Prepared:
         self._manifest = read_manifest(self.directory)
         if self._manifest:
             check_sizes(self.directory, self._manifest)
-        info = _read_info(self.directory)
-        self.spec = Spec.of(info.features, self.directory)
+        splits = _read_splits(self.directory)
+        self.spec = Spec.of(read_features(self.directory), self.directory)
         self.class_names = self.spec.class_names
-        self._features = info.features
         try:
-            self._parts = info.splits[split].file_instructions
+            self._parts = splits[split].file_instructions
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{directory}: no split {split!r}: it has {', '.join(info.splits)}"
+                f"{directory}: no split {split!r}: it has {', '.join(splits)}"
             ) from error
         for part in self._parts:
             if not Path(part.filename).is_file():
@@ -115,6 +122,15 @@ class Prepared:
             raise BadRecord(
                 f"{self.name(index)}: damaged ({error}): copy the file again"
             ) from error
+        with naming(self.name(index)), decoding():
+            record = self._parse(raw)
+        if self.class_names is not None and not 0 <= record["label"] < len(self.class_names):
+            raise BadRecord(
+                f"{self.name(index)}: label {record['label']}, of {len(self.class_names)} classes"
+            )
+        return record
+
+    def _parse(self, raw: bytes) -> dict:
         fields = tf_example_pb2.Example.FromString(raw).features.feature
         if self.spec.kind == "image":
             record = {"image": fields["image"].bytes_list.value[0]}
@@ -122,15 +138,13 @@ class Prepared:
             record = {"video": list(fields["video"].bytes_list.value)}
         else:
             record = {
-                field: self._features[field].decode_example_np(fields[field].bytes_list.value[0])
+                field: np.frombuffer(fields[field].bytes_list.value[0], np.float32).reshape(
+                    self.spec.shape
+                )
                 for field in MOMENTS
             }
         if self.class_names is not None:
-            label = record["label"] = fields["label"].int64_list.value[0]
-            if not 0 <= label < len(self.class_names):
-                raise BadRecord(
-                    f"{self.name(index)}: label {label}, of {len(self.class_names)} classes"
-                )
+            record["label"] = fields["label"].int64_list.value[0]
         return record
 
     def name(self, index: int) -> str:
@@ -145,10 +159,7 @@ class Prepared:
         else:
             shards = [(Path(part.filename).name, part.examples_in_shard) for part in self._parts]
             sizes = [Path(part.filename).stat().st_size for part in self._parts]
-            metadata = [
-                (self.directory / name).read_text()
-                for name in ("dataset_info.json", "features.json")
-            ]
+            metadata = [(self.directory / name).read_text() for name in (INFO, FEATURES)]
             content = repr((metadata, shards, sizes))
         return hashlib.sha256(f"{content} {self.split}".encode()).hexdigest()
 
@@ -173,20 +184,41 @@ class Prepared:
         return reader
 
 
-def _read_info(directory: Path) -> tfds.core.DatasetInfo:
-    if not (directory / "dataset_info.json").is_file():
-        raise UserError(f"{directory}: no dataset_info.json: give a directory of TFDS")
+def _read_splits(directory: Path) -> tfds.core.SplitDict:
+    """The splits that dataset_info.json describes; their files are in the directory."""
+    path = directory / INFO
+    if not path.is_file():
+        raise UserError(f"{directory}: no {INFO}: give a directory of TFDS")
     try:
-        info = tfds.builder_from_directory(directory).info
-    except (ImportError, ValueError, json_format.ParseError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(
-            f"{directory}: TFDS cannot open it without TensorFlow ({reason}): "
-            "pip install -e '.[prepare]'"
-        ) from error
-    if (found := getattr(info.file_format, "value", None)) != "array_record":
-        raise UserError(
-            f"{directory}: prepared as {found}, which has no random access: prepare it again by "
-            "tfds build --file_format=array_record, in another data_dir"
+        text = read_regular(path, LARGEST).decode()
+        info = json_format.Parse(text, dataset_info_pb2.DatasetInfo(), ignore_unknown_fields=True)
+        for split in info.splits:
+            _check_template(split.filepath_template)
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=info.name, data_dir=directory, filetype_suffix=info.file_format or None
         )
-    return info
+        splits = tfds.core.SplitDict.from_proto(info.splits, template)
+        files = [
+            split.filename_template.relative_filepath(shard_index=0, num_shards=split.num_shards)
+            for split in splits.values()
+        ]
+    except UserError:
+        raise
+    except Exception as error:  # what is raised depends on what is wrong
+        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error
+    if info.file_format != FORMAT:
+        raise UserError(
+            f"{directory}: prepared as {info.file_format or 'tfrecord'}, which has no random "
+            "access: prepare it again by tfds build --file_format=array_record, in another data_dir"
+        )
+    for file in files:  # the names of the other shards differ in their numbers alone
+        inside(directory, file, path)
+    if any(length < 0 for split in splits.values() for length in split.shard_lengths):
+        raise UserError(f"{path} is damaged (a shard of fewer than 0 records): copy it again")
+    return splits
+
+
+def _check_template(template: str) -> None:
+    """Raises `ValueError` unless formatting does no more than insert the values of variables."""
+    if {"{", "}"} & set(re.sub(r"\{[A-Z_]+\}", "", template)):
+        raise ValueError(f"the names of its files are {template!r}")

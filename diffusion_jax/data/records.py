@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import Unreadable
 
 
 class BadRecord(UserError):
@@ -12,9 +13,14 @@ class BadRecord(UserError):
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Puts the name of a record before the message of a `BadRecord` raised inside."""
+    """Put the name of a record before the message of a `BadRecord` raised inside.
+
+    A record whose file cannot be read is a bad one, too.
+    """
     try:
         yield
+    except Unreadable as error:
+        raise BadRecord(f"{name}: {error.reason}") from error
     except BadRecord as error:
         raise BadRecord(f"{name}: {error}") from error
 

@@ -30,6 +30,7 @@ from diffusion_jax.data.manifest import (
     shards_of,
 )
 from diffusion_jax.data.processes import map_unordered
+from diffusion_jax.data.skipping import ON_BAD_RECORD
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.writer import (
     Job,
@@ -45,7 +46,6 @@ from diffusion_jax.files import sha256
 
 REQUEST = "request.json"
 FORMAT = "array_record"
-ON_BAD_RECORD = ("stop", "skip")
 
 
 def write_dataset(

@@ -10,6 +10,7 @@ from diffusion_jax.data.clips import ClipFolder
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Clips, Images, Latents, Records
 from diffusion_jax.data.folders import ImageFolder
+from diffusion_jax.data.skipping import ON_BAD_RECORD, Skipping
 from diffusion_jax.errors import UserError, check_at_least, check_choice
 
 SOURCES = ("digits", "npz", "folder", "clips", "tfds")
@@ -54,7 +55,7 @@ class DataConfig:
       crop: how images become the model's size: 'centre' (RIN) or 'box_halving' (ADM, DiT).
       frame_stride: from one frame of a training clip to the next.
       flip: mirror half of the examples left to right.
-      on_bad_record: 'stop' or 'skip' (see `Stream`).
+      on_bad_record: 'stop' at a record that cannot be read, or 'skip' it (see `Skipping`).
 
     Raises:
       UserError: on construction, for an unknown name or number.
@@ -71,6 +72,7 @@ class DataConfig:
     def __post_init__(self):
         check_choice("data.name", self.name, SOURCES)
         check_choice("data.crop", self.crop, CROPS)
+        check_choice("data.on_bad_record", self.on_bad_record, ON_BAD_RECORD)
         check_at_least("data.frame_stride", self.frame_stride, 1)
         if self.name != "digits" and not self.path:
             raise UserError("data.path is empty: give the file or folder with --config.data.path")
@@ -108,23 +110,32 @@ def open_source(
     _check_classes(config.path, records.class_names, num_classes)
     labelled = num_classes > 0
     if kind == "image":
-        return Images(records, example_shape, config.crop, labelled)
-    if kind == "video":
-        return Clips(records, example_shape, config.crop, config.frame_stride, labelled)
-    if records.spec.shape != example_shape:
+        source = Images(records, example_shape, config.crop, labelled)
+    elif kind == "video":
+        source = Clips(records, example_shape, config.crop, config.frame_stride, labelled)
+    elif records.spec.shape == example_shape:
+        source = Latents(records, labelled)
+    else:
         raise UserError(
             f"{config.path}: moments have shape {records.spec.shape}, and config.model.geometry is "
             f"made for {example_shape}: change one of the two"
         )
-    return Latents(records, labelled)
+    return Skipping(source) if config.on_bad_record == "skip" else source
 
 
 def open_records(config: DataConfig) -> tuple[str, Records]:
-    """(kind: 'image', 'video' or 'latent', the records on disk) of a folder or TFDS directory."""
-    if config.name == "folder":
-        return "image", ImageFolder(config.path)
-    if config.name == "clips":
-        return "video", ClipFolder(config.path)
+    """Return the kind of examples ('image', 'video' or 'latent') and the records on disk.
+
+    Raises:
+      UserError: for a folder or TFDS directory that cannot be read; under on_bad_record='stop' also
+        for a file in a folder that is not there or no regular file.
+    """
+    if config.name in ("folder", "clips"):
+        is_images = config.name == "folder"
+        records = ImageFolder(config.path) if is_images else ClipFolder(config.path)
+        if config.on_bad_record == "stop":
+            records.check_files()
+        return "image" if is_images else "video", records
     from diffusion_jax.data.prepared import Prepared, find_directory  # TFDS takes a second
 
     prepared = Prepared(find_directory(config.path), config.split)
