@@ -157,7 +157,7 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
         return redraw
     if not os.path.lexists(text):
         raise UserError(f"--mask is {text!r}: give {', '.join(SIDES)}, or a picture")
-    with naming(text):
+    with naming(text), decoding():
         found = pixels(decode_image(read_regular(text, LARGEST), 1))[..., 0]
     if found.shape != shape:
         raise UserError(f"--mask {text} is {found.shape} and images are {shape}: give that size")

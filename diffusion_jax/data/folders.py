@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from diffusion_jax.data.images import LARGEST
-from diffusion_jax.data.records import naming
+from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import Unreadable, check_regular, read_regular
 
@@ -83,7 +83,7 @@ class RecordFolder:
     def check_files(self) -> None:
         """Raise `BadRecord` for the first file that is not there or no regular file."""
         for name in self._files():
-            with naming(name):
+            with naming(name), decoding():
                 check_regular(self.path / name)
 
     def _files(self) -> Iterable[str]:
@@ -105,7 +105,7 @@ class ImageFolder(RecordFolder):
 
     def record(self, index: int) -> dict:
         """'image', its bytes, and 'label', if any. Raises `BadRecord` if it cannot be read."""
-        with naming(self.name(index)):
+        with naming(self.name(index)), decoding():
             image = read_regular(self.path / self.name(index), LARGEST)
         return {"image": image, **self.label(index)}
 

@@ -13,23 +13,23 @@ class BadRecord(UserError):
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Put the name of a record before the message of a `BadRecord` raised inside.
-
-    A record whose file cannot be read is a bad one, too.
-    """
+    """Puts the name of a record before the message of a `BadRecord` raised inside."""
     try:
         yield
-    except Unreadable as error:
-        raise BadRecord(f"{name}: {error.reason}") from error
     except BadRecord as error:
         raise BadRecord(f"{name}: {error}") from error
 
 
 @contextlib.contextmanager
 def decoding() -> Iterator[None]:
-    """Raises `BadRecord` for whatever a decoder raises inside: broken bytes lead it anywhere."""
+    """Raise `BadRecord` for a file that cannot be read, and for whatever a decoder raises inside.
+
+    Broken bytes lead it anywhere.
+    """
     try:
         yield
+    except Unreadable as error:
+        raise BadRecord(error.reason) from error
     except (UserError, AttributeError, NameError, MemoryError):
         raise  # the program's or the machine's fault, not the record's
     except Exception as error:
