@@ -130,19 +130,28 @@ def inside(folder: Path, name: object, source: str | Path) -> Path:
     return folder / name
 
 
-def refuse_links_out(folder: Path) -> None:
-    """Raise `UserError` for an entry of a folder that links out of it.
+def check_utf8(name: str | Path, what: str) -> None:
+    """Raise `UserError` for a name that is not UTF-8, which a data set cannot hold."""
+    try:
+        str(name).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{what} {str(name)!r} is not UTF-8: rename it") from error
 
-    Call this before writing into a folder that somebody else may have filled: writing to a link
-    changes the file that it leads to.
+
+def check_before_writing(folder: Path) -> None:
+    """Raise `UserError` for what makes writing into a folder that others filled unsafe.
+
+    Writing to a link changes the file that it leads to, and a FIFO waits for a reader.
     """
-    home = folder.resolve()
+    home = os.path.realpath(folder)
     for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_symlink() and not path.resolve().is_relative_to(home):
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
             raise UserError(
                 f"{path} is a link to {os.readlink(path)}, outside of the folder that is written: "
                 "replace it by what it links to"
             )
+        if not path.is_symlink() and not path.is_dir():
+            check_regular(path)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Weights that others trained: files of named arrays, which must be a network's to the last one."""
 
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import check_memory
 from diffusion_jax.npz import read_arrays
 
 
@@ -47,7 +49,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
       UserError: for a file that is missing, cut short or no npz.
     """
 
-    return _read(path, "npz", read_arrays, ())
+    return _read(path, "npz", read_arrays, UserError)
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -64,6 +66,10 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
     def load(path: str | Path) -> dict[str, np.ndarray]:
+        if zipfile.is_zipfile(path):  # which may be packed
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            check_memory(path, size, "what it holds")
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         return {
             name: tensor.numpy()
@@ -108,7 +114,10 @@ def _read(
 ) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise UserError(f"{path} is no file: give the {form} file of the weights")
+    check_memory(path, Path(path).stat().st_size, "the file")
     try:
         return load(path)
+    except UserError:
+        raise
     except faults as error:
         raise UserError(f"{path} is cut short or no {form} file: {error}") from error

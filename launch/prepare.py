@@ -24,7 +24,7 @@ from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.images import MODES
 from diffusion_jax.data.manifest import verify
 from diffusion_jax.data.preparing import PreparedArrays, PreparedClips, PreparedImages
-from diffusion_jax.data.shards import write_dataset
+from diffusion_jax.data.shards import dataset_name, write_dataset
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.writer import Records
 from diffusion_jax.errors import UserError, check_choice
@@ -108,7 +108,7 @@ def write(
             out,
             spec,
             {split: records},
-            name=re.sub("[^a-z0-9_]", "_", out.name.lower()),
+            name=dataset_name(out),
             source=source,
             workers=workers,
             on_bad_record=on_bad_record,

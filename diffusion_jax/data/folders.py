@@ -40,8 +40,8 @@ class RecordFolder:
         self.path = Path(path)
         if not str(path):
             raise UserError("the path of the data set is empty: give its folder")
-        if not self.path.is_dir():
-            found = "is a file, not a folder" if self.path.exists() else "there is no such folder"
+        if not os.path.isdir(path):
+            found = "is a file, not a folder" if os.path.exists(path) else "there is no such folder"
             raise UserError(f"{path}: {found}: give the folder of the data set")
         names = list_records(self.path)
         if names is not None:

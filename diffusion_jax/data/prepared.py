@@ -20,7 +20,7 @@ from diffusion_jax.data.manifest import AGAIN, UNFINISHED, check_sizes, read_man
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.data.spec import MOMENTS, Spec
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import inside, read_regular
+from diffusion_jax.files import check_utf8, inside, read_regular
 
 INFO = "dataset_info.json"
 FORMAT = "array_record"
@@ -77,6 +77,7 @@ class Prepared:
 
     def __init__(self, directory: Path, split: str):
         self.directory, self.split = Path(directory), split
+        check_utf8(self.directory, "the directory")
         self._manifest = read_manifest(self.directory)
         if self._manifest:
             check_sizes(self.directory, self._manifest)
