@@ -49,7 +49,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
       UserError: for a file that is missing, cut short or no npz.
     """
 
-    return _read(path, "npz", read_arrays, UserError)
+    return _read(path, "npz", read_arrays, ())
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
