@@ -21,6 +21,10 @@ SPEC = Spec("image", (4, 5, 3), ("ant", "bee", "cat"))
 EVIL = "data.x.evil.X"
 CORE = "tensorflow_datasets.core.features."
 FOREIGN = {"pythonClassName": EVIL, "jsonFeature": {"json": "{}"}}
+SCALAR = {
+    "pythonClassName": f"{CORE}scalar.Scalar",
+    "tensor": {"dtype": "int64", "shape": {}},
+}
 OLD = {"type": EVIL, "content": {}}
 
 
@@ -171,11 +175,7 @@ def test_nothing_else_in_the_metadata_is_imported(directory):
         ("features.json", '{"type": 3, "content": 4}', "is damaged"),
         ("features.json", '{"pythonClassName": ["x"]}', "is damaged"),
         ("features.json", b"\xff\xfe{}", "is damaged"),
-        (
-            "features.json",
-            f'{{"pythonClassName": "{CORE}scalar.Scalar", "tensor": {{"dtype": "int64", "shape": {{}}}}}}',
-            "must be a FeaturesDict",
-        ),
+        ("features.json", json.dumps(SCALAR), "must be a FeaturesDict"),
         ("dataset_info.json", "{", "dataset_info.json is damaged"),
         ("dataset_info.json", "3", "dataset_info.json is damaged"),
         ("dataset_info.json", b"\xff", "dataset_info.json is damaged"),

@@ -14,7 +14,7 @@ from toy_records import Images, Latents, Videos, moments, pixels, png
 from diffusion_jax.data.manifest import MANIFEST, verify
 from diffusion_jax.data.prepared import Prepared, find_directory
 from diffusion_jax.data.records import BadRecord
-from diffusion_jax.data.shards import write_dataset
+from diffusion_jax.data.shards import dataset_name, write_dataset
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.errors import UserError
 
@@ -84,6 +84,23 @@ def test_videos_and_latents_come_back(tmp_path):
         np.testing.assert_array_equal(record["moments"], moments(index))
         np.testing.assert_array_equal(record["moments_flipped"], moments(index)[:, ::-1])
         assert record["label"] == index % 2
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["64px", "2024-11-28", "写真", "été.v2", "my photos", "_", "-", "Größe" * 20, "{x}", "a" * 255],
+)
+def test_a_directory_may_have_any_name(tmp_path, name):
+    """TFDS opens it too, by a name made of the directory's."""
+    directory = tmp_path / name
+    write_dataset(
+        *(directory, IMAGES, {"train": Images()}),
+        name=dataset_name(directory),
+        source={},
+        workers=1,
+    )
+    assert len(Prepared(find_directory(str(directory)), "train")) == 10
+    assert tfds.builder_from_directory(directory).info.splits["train"].num_examples == 10
 
 
 def test_parts_of_a_split(images):
