@@ -1,5 +1,6 @@
 """Weights that others trained: files of named arrays, which must be a network's to the last one."""
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -112,7 +113,7 @@ def _read(
     load: Callable[[str | Path], dict[str, np.ndarray]],
     faults: type[Exception] | tuple[type[Exception], ...],
 ) -> dict[str, np.ndarray]:
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path} is no file: give the {form} file of the weights")
     check_memory(path, Path(path).stat().st_size, "the file")
     try:

@@ -175,7 +175,7 @@ def _read_images(
         if experiment.autoencoder is not None:
             raise UserError("--images is wanted: the data of this run are latents")
         return _read(build_source(config, experiment), min(num, OWN))
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         folder = DataConfig("folder", path, crop=config.data.crop)
         return _read(open_source(folder, shape, num_classes=0), num)
     if has_suffix(path, IMAGES):
@@ -217,12 +217,12 @@ def read_frames(path: str, config: ConfigDict) -> Arrays:
             )
         return Arrays(videos[:, -count:], None)
     crop, stride = config.data.crop, config.data.frame_stride
-    is_folder = Path(path).is_dir()
+    is_folder = os.path.isdir(path)
     if is_folder and not has_suffix(next(iter(visible(Path(path))[0]), ""), IMAGES):
         clips = open_source(DataConfig("clips", path, crop=crop, frame_stride=stride), shape, 0)
         every = [clips.read(index, at=LAST)["images"] for index in range(len(clips))]
         return Arrays(np.stack(every), None)
-    if not is_folder and not Path(path).is_file():
+    if not is_folder and not os.path.isfile(path):
         raise UserError(f"--frames is {path!r}: there is no such file or folder")
     with naming(path):
         frames = decode_window(Path(path), shape[-1], count, stride, LAST)

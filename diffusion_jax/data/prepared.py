@@ -42,11 +42,11 @@ def find_directory(name: str, data_dir: Path = DATA_DIR) -> Path:
     """
     places = [Path(name).expanduser(), Path(data_dir).expanduser() / name.replace(":", "/")]
     for place in places:
-        if (place / INFO).is_file() or (place / UNFINISHED).is_dir():
+        if os.path.isfile(place / INFO) or os.path.isdir(place / UNFINISHED):
             return place
         versions = [
             tfds.core.Version(path.name)
-            for path in (place.iterdir() if place.is_dir() else ())
+            for path in (place.iterdir() if os.path.isdir(place) else ())
             if tfds.core.Version.is_valid(path.name)
         ]
         if versions:

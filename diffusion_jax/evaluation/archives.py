@@ -1,5 +1,6 @@
 """Archives of arrays (.npz), never pickled: written whole or not at all, read whole or by rows."""
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -38,13 +39,22 @@ def load_archive(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.nd
       UserError: for an unreadable file, or one of another kind.
     """
     arrays = read_arrays(path)
-    try:
+    with complete(path):
         about = dict(json.loads(str(arrays.pop("about", "{}"))))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error}): make it again") from error
     if (found := about.pop("kind", "something else")) != kind:
         raise UserError(f"{path} holds {found}, not {kind}: give the file of launch.evaluate")
     return about, arrays
+
+
+@contextlib.contextmanager
+def complete(path: Path) -> Iterator[None]:
+    """Raise `UserError` where what was read from an archive lacks something or has another form."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}): make it again") from error
 
 
 class ArrayOnDisk:

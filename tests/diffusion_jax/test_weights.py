@@ -1,5 +1,6 @@
 """Files of weights are read whole, or refused by what is wrong with them."""
 
+import json
 import sys
 
 import numpy as np
@@ -49,6 +50,16 @@ def test_damaged_files_are_refused(path):
         path.write_bytes(content)
         with pytest.raises(UserError, match=rf"{path.name} is cut short or no"):
             read_tensors(path)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_a_file_larger_than_the_memory_is_not_read(tmp_path, ending):
+    with (tmp_path / f"weights.{ending}").open("wb") as file:
+        header = json.dumps({"a": {"dtype": "U8", "shape": [2**42], "data_offsets": [0, 2**42]}})
+        file.write(len(header).to_bytes(8, "little") + header.encode())
+        file.truncate(2**42)  # takes no room
+    with pytest.raises(UserError, match=r"the file takes 4,096\.0 GiB, and this machine has"):
+        read_tensors(tmp_path / f"weights.{ending}")
 
 
 def test_what_is_no_file_of_weights_is_refused(tmp_path):
