@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from diffusion_jax.errors import UserError, check_at_least, check_choice
-from diffusion_jax.files import sha256
+from diffusion_jax.files import check_memory, inside, sha256
 from diffusion_jax.weights import check_dtypes, check_tensors, read_safetensors
 
 PROVENANCE = "provenance.json"
@@ -125,9 +125,10 @@ def read_export(folder: Path) -> Export:
     """
     provenance, tensors = read_provenance(folder), {}
     for file, written in provenance["shards"].items():
-        path = folder / file
+        path = inside(folder, file, folder / PROVENANCE)
         if not path.is_file():
             raise UserError(f"{folder} lacks {file}: copy the folder anew")
+        check_memory(path, path.stat().st_size, "the file")
         if (found := sha256(path)) != written:
             raise UserError(
                 f"{path} is not what was exported: its SHA-256 is {found[:12]}..., and {PROVENANCE}"

@@ -6,7 +6,6 @@ refuses tensors that are not finite.
 
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import check_memory
+from diffusion_jax.npz import read_arrays
 
 _BATCH_COUNTER = "num_batches_tracked"
 
@@ -64,11 +65,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
       UserError: for a file that is missing, cut short or no npz.
     """
 
-    def load(path: str | Path) -> dict[str, np.ndarray]:
-        with zipfile.ZipFile(path), np.load(path) as archive:
-            return dict(archive)
-
-    return _read(path, "npz", load, (zipfile.BadZipFile, zlib.error, EOFError, ValueError))
+    return _read(path, "npz", read_arrays, ())
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
@@ -85,6 +82,10 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         ) from error
 
     def load(path: str | Path) -> dict[str, np.ndarray]:
+        if zipfile.is_zipfile(path):  # which may be packed
+            with zipfile.ZipFile(path) as archive:
+                size = sum(member.file_size for member in archive.infolist())
+            check_memory(path, size, "what it holds")
         tensors = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in tensors.items()}
 
@@ -125,8 +126,11 @@ def _read(
 ) -> dict[str, np.ndarray]:
     if not os.path.isfile(path):  # unlike Path's, it takes a name of any length
         raise UserError(f"{path} is no file: give the {form} file of the weights")
+    check_memory(path, Path(path).stat().st_size, "the file")
     try:
         tensors = load(path)
+    except UserError:
+        raise
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): change its mode") from error
     except faults as error:

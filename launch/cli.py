@@ -57,6 +57,7 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
                 raise
             _fail(_out_of_memory(error))
 
+    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=functools.partial(_parse, positional))
 

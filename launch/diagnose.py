@@ -141,7 +141,7 @@ def diagnose(workdir: Path, options: flags.FlagValues, command: str) -> list[Pat
     source = build_source(config, experiment)
     state = restore_state(workdir, config, experiment, mesh, chosen_checkpoint(options))
     size = round_up(min(options.num, options.batch_size), mesh)
-    stream = Stream(source, size, options.seed, on_bad_record=config.data.on_bad_record)
+    stream = Stream(source, size, options.seed)
     batches = [
         (hosts.put(stream[i], mesh), np.arange(i * size, (i + 1) * size, dtype=np.int32))
         for i in range(-(-options.num // size))

@@ -124,7 +124,13 @@ def _recorded(model: Autoencoder) -> dict[str, float]:
 
 def main(options: flags.FlagValues) -> None:
     """Encodes as the flags say."""
-    config = DataConfig(options.source, options.path, options.split, options.crop)
+    config = DataConfig(
+        options.source,
+        options.path,
+        options.split,
+        options.crop,
+        on_bad_record=options.on_bad_record,
+    )
     kind, records = open_records(config)
     if kind != "image":
         raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from diffusion_jax.data.arrays import Arrays, npz
 from diffusion_jax.data.clips import decode_window
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import IMAGES, has_suffix, visible
-from diffusion_jax.data.images import decode_image, pixels
+from diffusion_jax.data.images import LARGEST, decode_image, pixels
 from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.data.sources import DataConfig, Source, check_fit, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.files import read_regular
 from diffusion_jax.sharding import Mesh
 from launch import arguments
 from launch.build import Experiment, build, build_source
@@ -159,10 +161,11 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
     if text in regions:
         redraw[regions[text]] = True
         return redraw
-    if not Path(text).is_file():
+    if not os.path.lexists(text):
         raise UserError(f"--mask is {text!r}: give {', '.join(SIDES)}, or a picture")
     with naming(text), decoding():
-        found = pixels(decode_image(Path(text).read_bytes(), 1, background="black"))[..., 0]
+        found = decode_image(read_regular(text, LARGEST), 1, background="black")
+        found = pixels(found)[..., 0]
     if found.shape != shape:
         raise UserError(f"--mask {text} is {found.shape} and images are {shape}: give that size")
     redraw = found > 127
@@ -183,12 +186,12 @@ def _read_images(
         if experiment.autoencoder is not None:
             raise UserError("--images is wanted: the data of this run are latents")
         return _read(build_source(config, experiment), min(num, OWN))
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         folder = DataConfig("folder", path, crop=config.data.crop)
         return _read(open_source(folder, shape, num_classes=0), num)
     if has_suffix(path, IMAGES):
         with naming(path), decoding():
-            image = decode_image(Path(path).read_bytes(), shape[-1])
+            image = decode_image(read_regular(path, LARGEST), shape[-1])
             return pixels(CROPS[config.data.crop](image, *shape[:2]))[None], None
     found = npz(path)
     check_fit(found, path, 0, "image", shape)
@@ -226,12 +229,12 @@ def read_frames(path: str, config: ConfigDict) -> Arrays:
             )
         return Arrays(videos[:, -count:], None)
     crop, stride = config.data.crop, config.data.frame_stride
-    is_folder = Path(path).is_dir()
+    is_folder = os.path.isdir(path)
     if is_folder and not has_suffix(next(iter(visible(Path(path))[0]), ""), IMAGES):
         clips = open_source(DataConfig("clips", path, crop=crop, frame_stride=stride), shape, 0)
         every = [clips.read(index, at=LAST)["images"] for index in range(len(clips))]
         return Arrays(np.stack(every), None)
-    if not is_folder and not Path(path).is_file():
+    if not is_folder and not os.path.isfile(path):
         raise UserError(f"--frames is {path!r}: there is no such file or folder")
     with naming(path):
         frames = decode_window(Path(path), shape[-1], count, stride, LAST)

@@ -26,7 +26,7 @@ from diffusion_jax.data.images import MODES
 from diffusion_jax.data.manifest import verify
 from diffusion_jax.data.preparing import PreparedArrays, PreparedClips, PreparedImages
 from diffusion_jax.data.records import ON_BAD_RECORD
-from diffusion_jax.data.shards import write_dataset
+from diffusion_jax.data.shards import dataset_name, write_dataset
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.writer import Records
 from diffusion_jax.errors import UserError, check_choice
@@ -45,19 +45,24 @@ def open_records(options: flags.FlagValues) -> tuple[Spec, Records, str]:
     size = (options.size, options.size) if options.size else None
     how = (options.channels, size, options.crop)
     shape = (*(size or (None, None)), options.channels)
-    if options.source == "clips":
-        clips = ClipFolder(options.path)
-        spec = Spec("video", (None, *shape), clips.class_names)
-        return spec, PreparedClips(clips, *how), clips.fingerprint()
-    images = ImageFolder(options.path)
-    spec = Spec("image", shape, images.class_names)
-    return spec, PreparedImages(images, *how), images.fingerprint()
+    is_clips = options.source == "clips"
+    records = ClipFolder(options.path) if is_clips else ImageFolder(options.path)
+    if options.on_bad_record == "stop":
+        records.check_files()
+    if is_clips:
+        spec = Spec("video", (None, *shape), records.class_names)
+        return spec, PreparedClips(records, *how), records.fingerprint()
+    spec = Spec("image", shape, records.class_names)
+    return spec, PreparedImages(records, *how), records.fingerprint()
 
 
 def prepare_by_name(name: str, data_dir: Path) -> Path:
     """TFDS downloads a data set and writes it as ArrayRecord; returns its directory."""
     import tensorflow_datasets as tfds
 
+    from diffusion_jax.data.features import check_classes
+
+    check_classes(data_dir / re.split("[:/]", name)[0])  # TFDS opens what is there already
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format="array_record")
         builder.download_and_prepare()
@@ -102,7 +107,7 @@ def write(
             out,
             spec,
             {split: records},
-            name=re.sub("[^a-z0-9_]", "_", out.name.lower()),
+            name=dataset_name(out),
             source=source,
             workers=workers,
             on_bad_record=on_bad_record,

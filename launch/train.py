@@ -26,6 +26,7 @@ from ml_collections import ConfigDict
 from diffusion_jax import hosts
 from diffusion_jax.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.chips import CHIPS
+from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.metrics import MetricWriter, read_lines
@@ -110,7 +111,6 @@ def run(
             config.train.batch_size,
             config.seed,
             flip=config.data.flip,
-            on_bad_record=config.data.on_bad_record,
             parts=parts,
             owned=owned,
         )
@@ -140,7 +140,8 @@ def run(
         cli.say(f"Stopped by SIGTERM after step {stopped}, saved: the same command continues.")
         return
     if hosts.is_main():
-        cli.say(*_summary(workdir, total, len(stream.skipped)))
+        skipped = source.skipped if isinstance(source, Skipping) else {}
+        cli.say(*_summary(workdir, total, len(skipped)))
         write_report(workdir)
 
 

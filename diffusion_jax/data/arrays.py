@@ -2,13 +2,12 @@
 
 import functools
 import hashlib
-import zipfile
-from pathlib import Path
 
 import numpy as np
 
 from diffusion_jax.data.labels import as_labels
 from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.npz import array_names, read_arrays
 
 DIGITS_TRAIN = 1500  # of 1,797; the rest is held out
 SPLITS = ("train", "held_out")
@@ -96,14 +95,9 @@ def npz(path: str, *, labelled: bool = True, any_channels: bool = False) -> Arra
 
 
 def _load(path: str) -> tuple[np.ndarray, np.ndarray | None]:
-    if not Path(path).is_file():
-        raise UserError(f"{path}: there is no such file: give the path of the .npz")
-    try:
-        with Path(path).open("rb") as file, np.load(file) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
-        raise UserError(f"{path}: not a readable .npz ({error}): copy or make it again") from error
-    images = arrays.get("images", arrays.get("arr_0"))
+    names = array_names(path)
+    images = next((name for name in ("images", "arr_0") if name in names), None)
     if images is None:
-        raise UserError(f"{path}: no array 'images' among {sorted(arrays)}: rename yours")
-    return images, arrays.get("labels")
+        raise UserError(f"{path}: no array 'images' among {sorted(names)}: rename yours")
+    arrays = read_arrays(path, *{images, "labels"} & set(names))
+    return arrays[images], arrays.get("labels")

@@ -9,11 +9,13 @@ from PIL import Image
 
 from diffusion_jax.data import video
 from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, refuse_mixture, visible
-from diffusion_jax.data.images import decode_image, open_image, to_mode
+from diffusion_jax.data.images import LARGEST, check_frames, decode_image, open_image, to_mode
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.files import check_regular, read_regular
 
 CLIPS = (".mp4", ".mov", ".avi", ".webm", ".gif", ".npy")
+LARGEST_GIF = 2**28  # bytes; as many as 15 million frames, which are counted in 40 s
 
 
 class ClipFolder(RecordFolder):
@@ -80,12 +82,13 @@ def decode_window(
 def count_frames(path: Path) -> int:
     """Frames of a clip, without decoding them. Raises `BadRecord`."""
     if path.is_dir():
-        return len(_frame_names(path))
+        with decoding():
+            return len(_frame_names(path))
     if has_suffix(path.name, (".npy",)):
         return len(_open_npy(path))
     if has_suffix(path.name, (".gif",)):
         with decoding():
-            return open_image(path.read_bytes()).n_frames
+            return open_image(read_regular(path, LARGEST_GIF)).n_frames
     return video.count_frames(path)
 
 
@@ -116,10 +119,15 @@ def decode_clip(
 
 
 def _decode_frames(folder: Path, channels: int, indices: Sequence[int]) -> list[Image.Image]:
-    names, clip = _frame_names(folder), []
+    with decoding():
+        names, clip = _frame_names(folder), []
+    first = names[indices[0]]
+    with naming(first), decoding():
+        size = open_image(read_regular(folder / first, LARGEST)).size
+    check_frames(len(indices), *size)
     for index in indices:
         with naming(names[index]), decoding():
-            clip.append(decode_image((folder / names[index]).read_bytes(), channels))
+            clip.append(decode_image(read_regular(folder / names[index], LARGEST), channels))
     return clip
 
 
@@ -128,9 +136,12 @@ def _read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
         return video.read_frames(path, indices)
     with decoding():
         if has_suffix(path.name, (".npy",)):
-            clip = _open_npy(path)[np.asarray(indices)]
+            clip = _open_npy(path)
+            check_frames(len(indices), *clip.shape[1:3])
+            clip = clip[np.asarray(indices)]
             return [Image.fromarray(f[..., 0] if f.shape[2] == 1 else f) for f in clip]
-        gif, frames = open_image(path.read_bytes()), []
+        gif, frames = open_image(read_regular(path, LARGEST_GIF)), []
+        check_frames(len(indices), *gif.size)
         for index in indices:
             gif.seek(index)
             frames.append(gif.copy())
@@ -139,6 +150,7 @@ def _read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
 
 def _open_npy(path: Path) -> np.ndarray:
     with decoding():
+        check_regular(path)
         clip = np.lib.format.open_memmap(path, mode="r")
     if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] not in (1, 3):
         raise BadRecord(

@@ -2,13 +2,16 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
+from diffusion_jax.data.images import LARGEST
 from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import Unreadable, check_regular, read_regular
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -37,8 +40,8 @@ class RecordFolder:
         self.path = Path(path)
         if not str(path):
             raise UserError("the path of the data set is empty: give its folder")
-        if not self.path.is_dir():
-            found = "is a file, not a folder" if self.path.exists() else "there is no such folder"
+        if not os.path.isdir(path):
+            found = "is a file, not a folder" if os.path.exists(path) else "there is no such folder"
             raise UserError(f"{path}: {found}: give the folder of the data set")
         names = list_records(self.path)
         if names is not None:
@@ -68,11 +71,20 @@ class RecordFolder:
         return {} if self.labels is None else {"label": int(self.labels[index])}
 
     def fingerprint(self) -> str:
-        """SHA-256 of the sorted (relative path, size in bytes) of all files, in hexadecimal."""
+        """Return the SHA-256 of the sorted (relative path, size) of all files, in hexadecimal.
+
+        The size is in bytes, and -1 for what is not there or no file.
+        """
         digest = hashlib.sha256()
         for name in sorted(self._files()):
-            digest.update(os.fsencode(name) + b"\0%d\0" % (self.path / name).stat().st_size)
+            digest.update(os.fsencode(name) + b"\0%d\0" % _size(self.path / name))
         return digest.hexdigest()
+
+    def check_files(self) -> None:
+        """Raise `BadRecord` for the first file that is not there or no regular file."""
+        for name in self._files():
+            with naming(name), decoding():
+                check_regular(self.path / name)
 
     def _files(self) -> Iterable[str]:
         return self._names
@@ -94,24 +106,42 @@ class ImageFolder(RecordFolder):
     def record(self, index: int) -> dict:
         """'image', its bytes, and 'label', if any. Raises `BadRecord` if it cannot be read."""
         with naming(self.name(index)), decoding():
-            return {"image": (self.path / self.name(index)).read_bytes(), **self.label(index)}
+            image = read_regular(self.path / self.name(index), LARGEST)
+        return {"image": image, **self.label(index)}
 
 
 def visible(folder: Path) -> tuple[list[str], list[str]]:
     """Sorted names of (files, folders), without hidden ones and Thumbs.db.
 
+    Whatever is no folder counts as a file, a link to nothing as well.
+
     Raises:
-      UserError: if the folder cannot be read.
+      Unreadable: if the folder cannot be read.
     """
     files, folders = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if not entry.name.startswith(".") and entry.name.lower() != "thumbs.db":
-                    (folders if entry.is_dir() else files).append(entry.name)
+                    (folders if _is_folder(entry) else files).append(entry.name)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+        raise Unreadable(folder, f"cannot be read ({error.strerror})") from error
     return sorted(files), sorted(folders)
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1
+    return status.st_size if stat.S_ISREG(status.st_mode) else -1
 
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:

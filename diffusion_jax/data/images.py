@@ -2,13 +2,18 @@
 
 import io
 import math
+import warnings
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from diffusion_jax.data.records import BadRecord, decoding
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import machine_memory
 
+LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
+# What is larger than Pillow likes is refused below; its warning would be a second line.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MODES = {1: "L", 3: "RGB"}
 UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
@@ -65,6 +70,19 @@ def open_image(encoded: bytes) -> Image.Image:
             f"{Image.MAX_IMAGE_PIXELS}): make it smaller"
         )
     return image
+
+
+def check_frames(count: int, width: int, height: int) -> None:
+    """Raise `BadRecord` for frames that, decoded at once, would take half of this machine's memory.
+
+    Pillow holds a pixel in 4 bytes, and needs about 1 kB for each image besides.
+    """
+    size, memory = count * (4 * width * height + 1024), machine_memory()
+    if size > memory / 2:
+        raise BadRecord(
+            f"{count} frames of {height} x {width} take {size / 2**30:,.1f} GiB, and this machine "
+            f"has {memory / 2**30:,.1f} GiB of memory: cut it into shorter clips"
+        )
 
 
 def pixels(image: Image.Image) -> np.ndarray:

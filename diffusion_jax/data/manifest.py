@@ -8,7 +8,7 @@ from pathlib import Path
 
 from diffusion_jax.autoencoder.scaling import Scaling, check_scaling
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import sha256
+from diffusion_jax.files import inside, sha256
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"  # the folder of a preparation that goes on, or was stopped
@@ -19,14 +19,19 @@ def read_manifest(directory: Path) -> dict | None:
     """The manifest, or None in a directory that has none.
 
     Raises:
-      UserError: if a preparation was stopped here, or the file is damaged.
+      UserError: if a preparation was stopped here, or the file is damaged or names a file that is
+        not in the directory.
     """
     path = directory / MANIFEST
     if path.is_file():
         try:
-            return json.loads(path.read_text())
-        except ValueError as error:
+            manifest = json.loads(path.read_text())
+            files = [*(shard["file"] for shard in shards_of(manifest)), *manifest["metadata"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: damaged ({error}): copy it again, or prepare anew") from error
+        for file in files:
+            inside(directory, file, path)
+        return manifest
     if (directory / UNFINISHED).is_dir():
         raise UserError(
             f"{directory}: its preparation was stopped: give the same launch.prepare command again"

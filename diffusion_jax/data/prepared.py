@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import json_format
+from tensorflow_datasets.core.proto import dataset_info_pb2
 from tensorflow_datasets.proto import tf_example_pb2
 
+from diffusion_jax.data.features import FEATURES, LARGEST, read_features
 from diffusion_jax.data.labels import as_labels
 from diffusion_jax.data.manifest import (
     AGAIN,
@@ -24,9 +27,13 @@ from diffusion_jax.data.manifest import (
     read_manifest,
     recorded_scaling,
 )
-from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.data.spec import MOMENTS, Spec, has_labels
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import check_utf8, inside, read_regular
+
+INFO = "dataset_info.json"
+FORMAT = "array_record"
 
 DATA_DIR = Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
 OPEN_FILES = 512  # TFDS's ImageNet has 1,024 shards, as many as a process may open by default
@@ -45,11 +52,11 @@ def find_directory(name: str, data_dir: Path = DATA_DIR) -> Path:
     """
     places = [Path(name).expanduser(), Path(data_dir).expanduser() / name.replace(":", "/")]
     for place in places:
-        if (place / "dataset_info.json").is_file() or (place / UNFINISHED).is_dir():
+        if os.path.isfile(place / INFO) or os.path.isdir(place / UNFINISHED):
             return place
         versions = [
             tfds.core.Version(path.name)
-            for path in (place.iterdir() if place.is_dir() else ())
+            for path in (place.iterdir() if os.path.isdir(place) else ())
             if tfds.core.Version.is_valid(path.name)
         ]
         if versions:
@@ -80,18 +87,18 @@ class Prepared:
 
     def __init__(self, directory: Path, split: str):
         self.directory, self.split = Path(directory), split
+        check_utf8(self.directory, "the directory")
         self._manifest = read_manifest(self.directory)
         if self._manifest:
             check_sizes(self.directory, self._manifest)
         self.scaling = recorded_scaling(self.directory, self._manifest)
-        info = _read_info(self.directory)
-        self.spec = Spec.of(info.features, self.directory)
-        self._features, self._has_labels = info.features, has_labels(info.features)
+        splits, features = _read_splits(self.directory), read_features(self.directory)
+        self.spec, self._has_labels = Spec.of(features, self.directory), has_labels(features)
         try:
-            self._parts = info.splits[split].file_instructions
+            self._parts = splits[split].file_instructions
         except (KeyError, ValueError) as error:
             raise UserError(
-                f"{directory}: no split {split!r}: it has {', '.join(info.splits)}"
+                f"{directory}: no split {split!r}: it has {', '.join(splits)}"
             ) from error
         for part in self._parts:
             if not Path(part.filename).is_file():
@@ -120,13 +127,19 @@ class Prepared:
           IndexError: for an index outside [0, len).
         """
         fields = self._fields(index)
+        with naming(self.name(index)), decoding():
+            return self._parse(fields)
+
+    def _parse(self, fields: Mapping[str, Any]) -> dict:
         if self.spec.kind == "image":
             record = {"image": fields["image"].bytes_list.value[0]}
         elif self.spec.kind == "video":
             record = {"video": list(fields["video"].bytes_list.value)}
         else:
             record = {
-                field: self._features[field].decode_example_np(fields[field].bytes_list.value[0])
+                field: np.frombuffer(fields[field].bytes_list.value[0], np.float32).reshape(
+                    self.spec.shape
+                )
                 for field in MOMENTS
             }
         if self._has_labels:
@@ -164,10 +177,7 @@ class Prepared:
         else:
             shards = [(Path(part.filename).name, part.examples_in_shard) for part in self._parts]
             sizes = [Path(part.filename).stat().st_size for part in self._parts]
-            metadata = [
-                (self.directory / name).read_text()
-                for name in ("dataset_info.json", "features.json")
-            ]
+            metadata = [(self.directory / name).read_text() for name in (INFO, FEATURES)]
             content = repr((metadata, shards, sizes))
         return hashlib.sha256(f"{content} {self.split}".encode()).hexdigest()
 
@@ -179,7 +189,8 @@ class Prepared:
             raise BadRecord(
                 f"{self.name(index)}: damaged ({error}): copy the file again"
             ) from error
-        return tf_example_pb2.Example.FromString(raw).features.feature
+        with naming(self.name(index)), decoding():
+            return tf_example_pb2.Example.FromString(raw).features.feature
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Number of the shard, and position in it."""
@@ -208,20 +219,41 @@ def _label(fields: Mapping[str, Any]) -> dict[str, int]:
     return {"label": values[0]} if values else {}
 
 
-def _read_info(directory: Path) -> tfds.core.DatasetInfo:
-    if not (directory / "dataset_info.json").is_file():
-        raise UserError(f"{directory}: no dataset_info.json: give a directory of TFDS")
+def _read_splits(directory: Path) -> tfds.core.SplitDict:
+    """The splits that dataset_info.json describes; their files are in the directory."""
+    path = directory / INFO
+    if not path.is_file():
+        raise UserError(f"{directory}: no {INFO}: give a directory of TFDS")
     try:
-        info = tfds.builder_from_directory(directory).info
-    except (ImportError, ValueError, json_format.ParseError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise UserError(
-            f"{directory}: TFDS cannot open it without TensorFlow ({reason}): "
-            "pip install -e '.[prepare]'"
-        ) from error
-    if (found := getattr(info.file_format, "value", None)) != "array_record":
-        raise UserError(
-            f"{directory}: prepared as {found}, which has no random access: prepare it again by "
-            "tfds build --file_format=array_record, in another data_dir"
+        text = read_regular(path, LARGEST).decode()
+        info = json_format.Parse(text, dataset_info_pb2.DatasetInfo(), ignore_unknown_fields=True)
+        for split in info.splits:
+            _check_template(split.filepath_template)
+        template = tfds.core.ShardedFileTemplate(
+            dataset_name=info.name, data_dir=directory, filetype_suffix=info.file_format or None
         )
-    return info
+        splits = tfds.core.SplitDict.from_proto(info.splits, template)
+        files = [
+            split.filename_template.relative_filepath(shard_index=0, num_shards=split.num_shards)
+            for split in splits.values()
+        ]
+    except UserError:
+        raise
+    except Exception as error:  # what is raised depends on what is wrong
+        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error
+    if info.file_format != FORMAT:
+        raise UserError(
+            f"{directory}: prepared as {info.file_format or 'tfrecord'}, which has no random "
+            "access: prepare it again by tfds build --file_format=array_record, in another data_dir"
+        )
+    for file in files:  # the names of the other shards differ in their numbers alone
+        inside(directory, file, path)
+    if any(length < 0 for split in splits.values() for length in split.shard_lengths):
+        raise UserError(f"{path} is damaged (a shard of fewer than 0 records): copy it again")
+    return splits
+
+
+def _check_template(template: str) -> None:
+    """Raises `ValueError` unless formatting does no more than insert the values of variables."""
+    if {"{", "}"} & set(re.sub(r"\{[A-Z_]+\}", "", template)):
+        raise ValueError(f"the names of its files are {template!r}")

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import Unreadable
 
 ON_BAD_RECORD = ("stop", "skip")
 
@@ -23,9 +24,14 @@ def naming(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def decoding() -> Iterator[None]:
-    """Raises `BadRecord` for whatever a decoder raises inside: broken bytes lead it anywhere."""
+    """Raise `BadRecord` for a file that cannot be read, and for whatever a decoder raises inside.
+
+    Broken bytes lead it anywhere.
+    """
     try:
         yield
+    except Unreadable as error:
+        raise BadRecord(error.reason) from error
     except (UserError, AttributeError, NameError, MemoryError):
         raise  # the program's or the machine's fault, not the record's
     except Exception as error:

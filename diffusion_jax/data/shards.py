@@ -42,10 +42,21 @@ from diffusion_jax.data.writer import (
     writing,
 )
 from diffusion_jax.errors import UserError, check_at_least, check_choice
-from diffusion_jax.files import sha256
+from diffusion_jax.files import check_before_writing, check_utf8, sha256
 
 REQUEST = "request.json"
 FORMAT = "array_record"
+# Characters; with them, names of files stay below the 255 bytes that file systems take.
+LONGEST_NAME, LONGEST_SPLIT = 180, 30
+
+
+def dataset_name(directory: Path) -> str:
+    """Return what TFDS is to call the data set in a directory, made of the directory's name.
+
+    TFDS takes ASCII letters, digits and underscores, a letter first; directories have any name.
+    """
+    name = re.sub("[^a-z0-9_]", "_", directory.name.lower())
+    return (name if re.match("[a-z]", name) else f"data_{name}")[:LONGEST_NAME]
 
 
 def write_dataset(
@@ -68,7 +79,7 @@ def write_dataset(
     Args:
       directory: is made; may hold only what an earlier call with the same arguments left.
       splits: by name: 'train', ...
-      name: of the data set in TFDS: small letters, digits and underscores.
+      name: of the data set in TFDS, see `dataset_name`.
       source: what else decides the records, as JSON: a fingerprint of the files, sizes, versions.
       workers: processes; 1 writes in this one.
       on_bad_record: 'stop' raises the `BadRecord`; 'skip' leaves it out and lists it.
@@ -88,9 +99,16 @@ def write_dataset(
     check_choice("on_bad_record", on_bad_record, ON_BAD_RECORD)
     check_at_least("workers", workers, 1)
     check_at_least("records_per_shard", records_per_shard, 1)
-    for word in (name, *splits):
-        if not re.fullmatch("[a-z][a-z0-9_]*", word):
-            raise UserError(f"{word!r} cannot name a data set or split: use a-z, 0-9 and _")
+    check_utf8(directory, "the directory")
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file: give a directory")
+    for word, longest in ((name, LONGEST_NAME), *((split, LONGEST_SPLIT) for split in splits)):
+        if not re.fullmatch("[a-z][a-z0-9_]*", word) or len(word) > longest:
+            kind = "data set" if word is name else "split"
+            raise UserError(
+                f"{word!r} cannot name a {kind}: use a letter and up to {longest - 1} of a-z, 0-9 "
+                "and _"
+            )
     request = {"name": name, **dataclasses.asdict(spec), "records_per_shard": records_per_shard}
     request |= {f"records.{split}": len(records) for split, records in splits.items()}
     request |= {f"source.{key}": value for key, value in source.items()}
@@ -157,6 +175,8 @@ def _check_same(directory: Path, begun: dict, request: dict) -> None:
 def _begun(directory: Path, request: dict) -> Iterator[None]:
     """The folder of what is unfinished, for one command at a time; gone when all is done."""
     unfinished = directory / UNFINISHED
+    for folder in (directory, unfinished):
+        check_before_writing(folder)
     with writing():
         unfinished.mkdir(parents=True, exist_ok=True)
         lock = (unfinished / "lock").open("w")

@@ -11,6 +11,7 @@ from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Clips, Images, Latents, Records
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
+from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Checked, Location, choice, count, ruled
 
@@ -66,7 +67,7 @@ class DataConfig(Checked):
       crop: how images become the model's size: 'centre' (RIN) or 'box_halving' (ADM, DiT).
       frame_stride: from one frame of a training clip to the next.
       flip: mirror half of the examples left to right.
-      on_bad_record: 'stop' or 'skip' (see `Stream`).
+      on_bad_record: 'stop' at a record that cannot be read, or 'skip' it (see `Skipping`).
 
     Raises:
       UserError: on construction, for an unknown name or number.
@@ -202,7 +203,8 @@ def open_source(
     if example_shape is not None:
         kind = "latent" if latents else {3: "image", 4: "video"}[len(example_shape)]
     source = _open(config, example_shape, num_classes > 0)
-    return FittedSource(source, config.path or config.name, num_classes, kind, example_shape)
+    source = FittedSource(source, config.path or config.name, num_classes, kind, example_shape)
+    return Skipping(source) if config.on_bad_record == "skip" else source
 
 
 def _open(config: DataConfig, example_shape: tuple[int, ...] | None, labelled: bool) -> Source:
@@ -220,11 +222,18 @@ def _open(config: DataConfig, example_shape: tuple[int, ...] | None, labelled: b
 
 
 def open_records(config: DataConfig) -> tuple[str, Records]:
-    """(kind: 'image', 'video' or 'latent', the records on disk) of a folder or TFDS directory."""
-    if config.name == "folder":
-        return "image", ImageFolder(config.path)
-    if config.name == "clips":
-        return "video", ClipFolder(config.path)
+    """Return the kind of examples ('image', 'video' or 'latent') and the records on disk.
+
+    Raises:
+      UserError: for a folder or TFDS directory that cannot be read; under on_bad_record='stop' also
+        for a file in a folder that is not there or no regular file.
+    """
+    if config.name in ("folder", "clips"):
+        is_images = config.name == "folder"
+        records = ImageFolder(config.path) if is_images else ClipFolder(config.path)
+        if config.on_bad_record == "stop":
+            records.check_files()
+        return "image" if is_images else "video", records
     from diffusion_jax.data.prepared import Prepared, find_directory  # TFDS takes a second
 
     prepared = Prepared(find_directory(config.path), config.split)

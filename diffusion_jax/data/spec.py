@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.files import check_utf8
 
 KINDS = ("image", "video", "latent")
 MOMENTS = ("moments", "moments_flipped")
@@ -24,7 +25,8 @@ class Spec:
       class_names: by label; None without labels.
 
     Raises:
-      UserError: for an unknown kind, or a class name that occurs twice.
+      UserError: for an unknown kind, or a class name that occurs twice or that the lines of TFDS's
+        label.labels.txt cannot hold.
     """
 
     kind: str
@@ -33,7 +35,12 @@ class Spec:
 
     def __post_init__(self):
         check_choice("kind", self.kind, KINDS)
-        if repeated := Counter(self.class_names) - Counter(set(self.class_names or ())):
+        for name in self.class_names or ():
+            check_utf8(name, "the class")
+            if not name.strip() or {"\n", "\r"} & set(name):
+                raise UserError(f"the class {name!r} does not fit into a line: rename it")
+        names = [name.strip() for name in self.class_names or ()]  # as TFDS reads them
+        if repeated := Counter(names) - Counter(set(names)):
             raise UserError(f"classes named twice: {', '.join(repeated)}: name each differently")
 
     def features(self) -> tfds.features.FeaturesDict:

@@ -13,12 +13,9 @@ from collections.abc import Iterator
 import grain
 import numpy as np
 
-from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
 from diffusion_jax.data.sources import Source
-from diffusion_jax.errors import UserError, check_choice, warn
 
 THREADS = min(os.cpu_count(), 16)
-MOST_BAD = 1000  # records in a row that may be skipped before the set is called broken
 
 Batch = dict[str, np.ndarray]
 
@@ -31,8 +28,6 @@ class Stream:
       batch_size: of the global batch.
       seed: decides the order and what is drawn of an example.
       flip: mirror half of the examples left to right.
-      on_bad_record: 'stop' raises what a source says of a record that it cannot read; 'skip' puts
-        the next record in its place, and lists it in `skipped`.
       parts, owned: read these of so many equal parts of each batch; see `hosts.parts_of`.
     """
 
@@ -43,13 +38,10 @@ class Stream:
         seed: int,
         *,
         flip: bool = False,
-        on_bad_record: str = "stop",
         parts: int = 1,
         owned: tuple[int, ...] = (0,),
     ):
-        check_choice("data.on_bad_record", on_bad_record, ON_BAD_RECORD)
-        self.batch_size, self.skipped = batch_size, {}
-        self._source, self._flip, self._skip = source, flip, on_bad_record == "skip"
+        self.batch_size, self._source, self._flip = batch_size, source, flip
         self._order = functools.lru_cache(maxsize=2)(functools.partial(_order, len(source), seed))
         positions = grain.MapDataset.range(sys.maxsize).seed(seed)
         blocks = positions.random_map(self._example).batch(batch_size // parts)
@@ -74,20 +66,7 @@ class Stream:
         count = len(self._source)
         epoch, place = divmod(position, count)
         index = self._order(epoch)[place]
-        for skipped in range(min(count, MOST_BAD)):
-            chosen = int(index + skipped) % count
-            try:
-                return self._source.read(chosen, mirrored=mirrored, at=at)
-            except BadRecord as error:
-                if not self._skip:
-                    raise
-                self._report(chosen, error)
-        raise UserError(f"none of the {skipped + 1} records from {index} on can be read")
-
-    def _report(self, index: int, error: BadRecord) -> None:
-        if index not in self.skipped:
-            self.skipped[index] = str(error)
-            warn(f"skipped: {error} ({len(self.skipped)} so far)")
+        return self._source.read(int(index), mirrored=mirrored, at=at)
 
 
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -6,9 +6,12 @@ from pathlib import Path
 
 from PIL import Image
 
+from diffusion_jax.data.images import check_frames
 from diffusion_jax.data.records import BadRecord, decoding
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import open_regular
 
+FORMATS = ("mov", "mp4", "avi", "matroska", "webm")  # of the files that `ClipFolder` takes
 UPRIGHT = {  # the display matrix, in degrees counterclockwise
     90: Image.Transpose.ROTATE_90,
     -90: Image.Transpose.ROTATE_270,
@@ -56,6 +59,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
     """
     images, last, count = {}, max(indices), 0
     with _open(path) as (container, stream):
+        check_frames(len(set(indices)), stream.width or 0, stream.height or 0)
         for place, frame in enumerate(container.decode(stream)):
             count = place + 1
             if place in indices:
@@ -102,11 +106,19 @@ def _open(path: Path) -> Iterator[tuple]:
         raise UserError(
             f"{path.name}: videos need PyAV: pip install 'rin-diffussm-jax[video]'"
         ) from error
-    with decoding(), av.open(str(path)) as container:
+    # An open file is no URL, and a whitelisted format no list of other files to read.
+    options = {"format_whitelist": ",".join(FORMATS)}
+    with (
+        decoding(),
+        open_regular(path) as file,
+        av.open(file, container_options=options) as container,
+    ):
         if not container.streams.video:
             raise BadRecord("has no video in it: remove it")
         stream = container.streams.video[0]
-        # A damaged frame raises instead of being painted over.
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {
+            "err_detect": "explode",  # a damaged frame raises instead of being painted over
+            "max_pixels": str(Image.MAX_IMAGE_PIXELS or 2**31 - 1),
+        }
         stream.thread_type = "NONE"  # the loader has threads of its own
         yield container, stream

@@ -64,7 +64,7 @@ def write_shard(job: Job, shard: Shard) -> dict:
     if path.is_file() and facts_path.is_file():
         facts = json.loads(facts_path.read_text())
         acceptable = job.on_bad_record == "skip" or not facts["skipped"]
-        if acceptable and sha256(path) == facts["sha256"]:
+        if acceptable and facts["file"] == shard.file and sha256(path) == facts["sha256"]:
             return facts
     partial = facts_path.with_name(f"{shard.file}.partial")
     try:

@@ -2,16 +2,16 @@
 
 import contextlib
 import json
-import zipfile
-import zlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.files import write_atomically
+from diffusion_jax.errors import UserError
+from diffusion_jax.files import check_memory, write_atomically
+from diffusion_jax.npz import open_array, read_arrays
 
 
 def save_archive(path: Path, kind: str, about: dict[str, Any], arrays: dict) -> None:
@@ -38,27 +38,23 @@ def load_archive(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.nd
     Raises:
       UserError: for an unreadable file, or one of another kind.
     """
-    arrays = load_arrays(path)
-    about = json.loads(str(arrays.pop("about", "{}")))
+    arrays = read_arrays(path)
+    with complete(path):
+        about = dict(json.loads(str(arrays.pop("about", "{}"))))
     if (found := about.pop("kind", "something else")) != kind:
         raise UserError(f"{path} holds {found}, not {kind}: give the file of launch.evaluate")
     return about, arrays
 
 
-def load_arrays(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """The named arrays of any .npz, or all.
-
-    Raises:
-      UserError: for an unreadable file, or missing arrays, which it names.
-    """
-    with _readable(path), np.load(path) as archive:
-        missing = [name for name in names if name not in archive]
-        if missing:
-            raise UserError(
-                f"{path} has no {', '.join(missing)} among its {', '.join(archive)}: "
-                "give a complete file"
-            )
-        return {name: archive[name] for name in names or archive}
+@contextlib.contextmanager
+def complete(path: Path) -> Iterator[None]:
+    """Raise `UserError` where what was read from an archive lacks something or has another form."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}): make it again") from error
 
 
 class ArrayOnDisk:
@@ -73,12 +69,9 @@ class ArrayOnDisk:
 
     def __init__(self, path: Path, name: str):
         self._path, self._name = path, name
-        with _readable(path), zipfile.ZipFile(path) as archive:
-            members = [member.removesuffix(".npy") for member in archive.namelist()]
-            check_choice(f"the array of {path}", name, members)
-            with archive.open(f"{name}.npy") as file:
-                self.shape, fortran, self.dtype = _read_header(file)
-        if fortran or self.dtype.hasobject or not self.shape:
+        with open_array(path, name) as member:
+            self.shape, self.dtype = member.shape, member.dtype
+        if member.is_fortran or not self.shape:
             raise UserError(f"{path}: {name} is not an array of plain rows: save it in C order")
 
     def __len__(self) -> int:
@@ -90,33 +83,11 @@ class ArrayOnDisk:
         Raises:
           UserError: where the file is damaged.
         """
-        row_bytes = int(np.prod(self.shape[1:])) * self.dtype.itemsize
-        with (
-            _readable(self._path),
-            zipfile.ZipFile(self._path) as archive,
-            archive.open(f"{self._name}.npy") as file,
-        ):
-            _read_header(file)
-            file.seek(start * row_bytes, 1)
+        row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
+        check_memory(self._path, size * row_bytes, f"a batch of {size} rows of {self._name}")
+        with open_array(self._path, self._name) as member:
+            member.file.seek(start * row_bytes, 1)
             for first in range(start, len(self), size):
                 rows = min(size, len(self) - first)
-                data = np.frombuffer(file.read(rows * row_bytes), self.dtype)
+                data = np.frombuffer(member.file.read(rows * row_bytes), self.dtype)
                 yield data.reshape(rows, *self.shape[1:])
-
-
-def _read_header(file) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)
-    return np.lib.format.read_array_header_2_0(file)
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Names the file in whatever goes wrong in reading it."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (OSError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} is no readable .npz without pickles: {error}") from error

@@ -1,15 +1,16 @@
 """Statistics of a data set that samples are compared with, and of whom they are."""
 
-import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive, load_arrays, save_archive
+from diffusion_jax.evaluation.archives import ArrayOnDisk, complete, load_archive, save_archive
 from diffusion_jax.evaluation.checks import check_features
 from diffusion_jax.evaluation.frechet import Gaussian
+from diffusion_jax.files import sha256
+from diffusion_jax.npz import array_names, read_arrays
 
 KIND = "reference statistics"
 # guided-diffusion's names, so that its tools read our files.
@@ -89,13 +90,14 @@ def load_reference(path: Path) -> Reference:
       UserError: for any other file.
     """
     about, arrays = load_archive(path, KIND)
-    resolution = about.pop("resolution")
-    how = Extraction(resolution and tuple(resolution), about.pop("resize"), about.pop("weights"))
-    pool, spatial = (
-        Gaussian(arrays["mu"], arrays["sigma"]),
-        Gaussian(arrays["mu_s"], arrays["sigma_s"]),
-    )
-    return Reference(pool, spatial, arrays.get(_FEATURES), how, **about)
+    with complete(path):
+        resolution = about.pop("resolution")
+        how = Extraction(
+            resolution and tuple(resolution), about.pop("resize"), about.pop("weights")
+        )
+        pool = _gaussian(path, arrays["mu"], arrays["sigma"])
+        spatial = _gaussian(path, arrays["mu_s"], arrays["sigma_s"])
+        return Reference(pool, spatial, arrays.get(_FEATURES), how, **about)
 
 
 def import_guided_diffusion(
@@ -117,10 +119,10 @@ def import_guided_diffusion(
     Raises:
       UserError: for missing or misshapen arrays, or images of another resolution.
     """
-    mean, covariance, *spatial = load_arrays(path, *_STATISTICS).values()
+    mean, covariance, *spatial = read_arrays(path, *_STATISTICS).values()
     pool, spatial = _gaussian(path, mean, covariance), _gaussian(path, *spatial)
     images = None
-    if "arr_0" in _names(path):
+    if "arr_0" in array_names(path):
         images = ArrayOnDisk(path, "arr_0")
         if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[3] != 3:
             raise UserError(
@@ -132,10 +134,8 @@ def import_guided_diffusion(
                 "asked for: give the reference of your resolution"
             )
         resolution = images.shape[1:3]
-    with path.open("rb") as file:
-        fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
     extraction = Extraction(resolution, resize, None)
-    return Reference(pool, spatial, None, extraction, None, fingerprint, None), images
+    return Reference(pool, spatial, None, extraction, None, sha256(path), None), images
 
 
 def check_comparable(samples: Extraction, reference: Extraction) -> None:
@@ -151,11 +151,6 @@ def check_comparable(samples: Extraction, reference: Extraction) -> None:
                 f"samples and reference differ: the {title} {_show(ours)} and {_show(theirs)}: "
                 "make the reference's statistics as the samples', or the other way round"
             )
-
-
-def _names(path: Path) -> list[str]:
-    with np.load(path) as archive:
-        return archive.files
 
 
 def _gaussian(path: Path, mean: np.ndarray, covariance: np.ndarray) -> Gaussian:

@@ -12,7 +12,14 @@ from safetensors.numpy import load_file, save_file
 
 from diffusion_jax import exports
 from diffusion_jax.errors import UserError
-from diffusion_jax.exports import fingerprint, read_export, to_params, to_tensors, write_export
+from diffusion_jax.exports import (
+    PROVENANCE,
+    fingerprint,
+    read_export,
+    to_params,
+    to_tensors,
+    write_export,
+)
 from diffusion_jax.files import sha256
 
 SHAPES = {"a": {"kernel": (8, 4), "bias": (4,)}, "blocks": {"ssm": {"log_dt": (3, 5)}, "up": (6,)}}
@@ -159,6 +166,14 @@ def test_what_is_missing_or_changed_is_named(folder):
         read_export(folder)
     with pytest.raises(UserError, match="holds no exported weights"):
         read_export(folder.parent)
+
+
+@pytest.mark.parametrize("name", ["../model.safetensors", "/etc/passwd", "", "a\0b"])
+def test_a_shard_must_lie_in_the_folder(folder, name):
+    provenance = json.loads((folder / PROVENANCE).read_text())
+    (folder / PROVENANCE).write_text(json.dumps(provenance | {"shards": {name: "0" * 64}}))
+    with pytest.raises(UserError, match=r"provenance\.json names the file .* not in its folder"):
+        read_export(folder)
 
 
 def test_another_networks_tensors_are_named(folder):

@@ -78,6 +78,16 @@ def test_damaged_files_are_refused(path):
             read_tensors(path)
 
 
+@pytest.mark.parametrize("ending", ["safetensors", "npz"])
+def test_a_file_larger_than_the_memory_is_not_read(tmp_path, ending):
+    with (tmp_path / f"weights.{ending}").open("wb") as file:
+        header = json.dumps({"a": {"dtype": "U8", "shape": [2**42], "data_offsets": [0, 2**42]}})
+        file.write(len(header).to_bytes(8, "little") + header.encode())
+        file.truncate(2**42)  # takes no room
+    with pytest.raises(UserError, match=r"the file takes 4,096\.0 GiB, and this machine has"):
+        read_tensors(tmp_path / f"weights.{ending}")
+
+
 def test_what_is_no_file_of_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"weights.npz is no file: give the npz file"):
         read_tensors(tmp_path / "weights.npz")
@@ -86,7 +96,7 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"weights.h5 ends in '.h5': weights are read from .npz, "):
         read_tensors(tmp_path / "weights.h5")
     np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))
-    with pytest.raises(UserError, match=r"pickled.npz is .* no npz file: .*allow_pickle"):
+    with pytest.raises(UserError, match=r"pickled\.npz a is pickled, which could run code"):
         read_tensors(tmp_path / "pickled.npz")
 
 

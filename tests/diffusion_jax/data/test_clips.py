@@ -1,5 +1,6 @@
 """Clips of every kind give the same frames; windows; every fault by the name of its file."""
 
+import os
 import struct
 import sys
 from pathlib import Path
@@ -253,7 +254,7 @@ def test_broken_arrays_frames_and_gifs_are_refused(tmp_path):
         "cut.gif": "cannot be decoded",
         "sizes": "frame 1 is 5 x 5 and frame 0 32 x 48: frames of a clip have one size",
         "cut": "frame2.png: is empty, zero bytes",
-        "none.npy": r"cannot be decoded \(FileNotFoundError",
+        "none.npy": "does not exist",
     }.items():
         with pytest.raises(BadRecord, match=message):
             decode_clip(tmp_path / name, 3)
@@ -279,6 +280,53 @@ def test_broken_videos_are_refused(tmp_path):
         path.write_bytes(contents)
         with pytest.raises(BadRecord, match=message):
             decode_clip(path, 3)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.gif", "clip.npy"])
+def test_clips_that_are_no_files_do_not_hang(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    for reads in (count_frames, lambda path: decode_clip(path, 3, [0])):
+        with pytest.raises(BadRecord, match="is a FIFO, not a file"):
+            reads(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ffconcat version 1.0\nfile real.mp4\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{folder}/real.mp4\n#EXT-X-ENDLIST\n",
+    ],
+    ids=["ffconcat", "HLS"],
+)
+def test_a_clip_cannot_have_other_files_read(tmp_path, content):
+    """FFmpeg goes by the content: a list of files would be played, whatever its name."""
+    write_video(tmp_path / "real.mp4", "libx264", moving(5))
+    assert count_frames(tmp_path / "real.mp4") == 5
+    (tmp_path / "list.mp4").write_text(content.format(folder=tmp_path))
+    with pytest.raises(BadRecord, match="cannot be decoded"):
+        count_frames(tmp_path / "list.mp4")
+
+
+def test_clips_too_large_for_the_memory_are_refused_before_they_are_decoded(tmp_path):
+    shape = (2**20, 512, 512, 3)  # sparse: it takes no room on the disk
+    np.lib.format.open_memmap(tmp_path / "clip.npy", "w+", np.uint8, shape)
+    Image.new("P", (8000, 8000)).save(tmp_path / "clip.gif")
+    content = (tmp_path / "clip.gif").read_bytes()
+    start = content.index(b"\x2c\0\0\0\0")
+    frame = b"\x2c\0\0\0\0\1\0\1\0\0\2\2\x44\1\0"  # one pixel
+    (tmp_path / "clip.gif").write_bytes(content[:start] + frame * 5000 + b";")
+    for name, count in (("clip.npy", 2**20), ("clip.gif", 5000)):
+        assert count_frames(tmp_path / name) == count
+        with pytest.raises(BadRecord, match=r"frames of .* GiB, and this machine has .* memory"):
+            decode_clip(tmp_path / name, 3)
+    assert decode_clip(tmp_path / "clip.npy", 3, [7]).shape == (1, 512, 512, 3)
+
+
+def test_a_video_of_absurd_size_is_refused(tmp_path, monkeypatch):
+    write_video(tmp_path / "clip.mp4", "libx264", moving(5))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64)
+    with pytest.raises(BadRecord, match="cannot be decoded"):
+        decode_clip(tmp_path / "clip.mp4", 3)
 
 
 def test_videos_say_how_to_install_what_they_need(tmp_path, monkeypatch):

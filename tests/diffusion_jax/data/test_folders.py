@@ -1,7 +1,9 @@
 """Image folders: what is a class, in what order, and every fault by the name of its file."""
 
 import io
+import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from PIL import Image
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.images import decode_image, pixels
 from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.errors import UserError
 
 
@@ -125,5 +128,40 @@ def test_an_empty_class_is_named(classes):
 def test_a_file_that_went_away_is_a_bad_record(classes):
     folder = ImageFolder(classes)
     (classes / "b/2.PNG").unlink()
-    with pytest.raises(BadRecord, match=r"^b/2.PNG: cannot be decoded \(FileNotFoundError"):
+    with pytest.raises(BadRecord, match=r"^b/2.PNG: does not exist$"):
         folder.record(3)
+
+
+@pytest.mark.parametrize(
+    "target, message",
+    [
+        ("nothing.png", r"is a link to nothing\.png, which does not exist"),
+        ("5.png", r"cannot be read \(Too many levels of symbolic links\)"),
+        ("/dev/zero", "is a device, not a file"),
+        ("../fifo", "is a FIFO, not a file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["folder", "clips"])
+def test_what_is_no_file_is_a_bad_record_and_no_other(tmp_path, name, target, message):
+    """In a folder of images or among the frames of a clip: it stops, or the next is read."""
+    place = tmp_path / "set" / ("clip" if name == "clips" else "")
+    for index in (4, 6):
+        write(place / f"{index}.png", grey=index)
+    os.mkfifo(tmp_path / "fifo")
+    clean = DataConfig(name, str(tmp_path / "set"), on_bad_record="skip")
+    shape = (8, 8, 3) if name == "folder" else (1, 8, 8, 3)
+    fingerprint = open_source(clean, shape, 0).fingerprint()
+    (place / "5.png").symlink_to(target if name == "folder" else target.replace("../f", "../../f"))
+    bad = f"(clip/)?5.png: {message}"
+    with pytest.raises(BadRecord, match=bad):
+        open_source(DataConfig(name, str(tmp_path / "set")), shape, 0)
+    source = open_source(clean, shape, 0)
+    assert source.fingerprint() == open_source(clean, shape, 0).fingerprint() != fingerprint
+    if name == "folder":
+        assert [source.read(index)["images"].max() for index in range(3)] == [4, 6, 6]
+        assert list(source.skipped) == [1]
+        return
+    assert source.read(0, at=0.0)["images"].max() == 4
+    with pytest.raises(UserError, match="none of the 1 records"):
+        source.read(0, at=0.5)
+    assert re.search(bad, source.skipped[0])

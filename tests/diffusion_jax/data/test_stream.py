@@ -7,6 +7,8 @@ import pytest
 
 from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.data.records import BadRecord
+from diffusion_jax.data.skipping import Skipping
+from diffusion_jax.data.sources import DataConfig, FittedSource
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
 
@@ -105,10 +107,10 @@ def test_a_bad_record_stops_the_run_and_is_named():
 
 
 def test_bad_records_may_be_skipped_and_are_listed(capsys):
-    stream = Stream(broken(10), 5, seed=0, on_bad_record="skip")
-    read = labels(first(stream, 2))
+    source = Skipping(FittedSource(broken(10), "images", 10))
+    read = labels(first(Stream(source, 5, seed=0), 2))
     assert sorted(read) == [0, 1, 2, 5, 5, 5, 6, 7, 8, 9]  # the next one takes their place
-    assert stream.skipped == {3: "file3.png: truncated", 4: "file4.png: truncated"}
+    assert source.skipped == {3: "file3.png: truncated", 4: "file4.png: truncated"}
     assert "skipped: file3.png: truncated" in capsys.readouterr().err
 
 
@@ -116,11 +118,11 @@ def test_a_set_without_a_good_record_is_refused():
     class Nothing(Broken):
         bad = range(10)
 
-    source = Nothing(numbered(10).images, None)
+    source = Skipping(FittedSource(Nothing(numbered(10).images, None), "images", 0))
     with pytest.raises(UserError, match=r"none of the 10 records from \d on can be read"):
-        Stream(source, 5, seed=0, on_bad_record="skip")[0]
+        Stream(source, 5, seed=0)[0]
 
 
 def test_what_to_do_with_bad_records_has_two_names():
-    with pytest.raises(UserError, match=r"data.on_bad_record is 'skp': did you mean skip"):
-        Stream(numbered(3), 1, seed=0, on_bad_record="skp")
+    with pytest.raises(UserError, match=r"on_bad_record is 'skp': did you mean skip"):
+        DataConfig("folder", "photos", on_bad_record="skp")

@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.accumulator import KIND as BEGUN
+from diffusion_jax.evaluation.accumulator import load_accumulator
 from diffusion_jax.evaluation.archives import ArrayOnDisk, save_archive
 from diffusion_jax.evaluation.frechet import Gaussian
 from diffusion_jax.evaluation.references import (
+    KIND,
     Extraction,
     Reference,
     check_comparable,
@@ -82,7 +85,8 @@ def test_guided_diffusions_file(tmp_path, save):
         (dict(sigma=np.eye(3)), r"a mean of \(4,\) beside a covariance of \(3, 3\)"),
         (dict(mu=np.full(4, np.nan)), "NaN or infinite"),
         (dict(arr_0=IMAGES.astype(np.float32)), r"arr_0 is float32 .*: give uint8"),
-        (dict(arr_0=np.array([{}])), "not an array of plain rows"),
+        (dict(arr_0=np.array([{}])), "arr_0 is pickled, which could run code"),
+        (dict(arr_0=np.asfortranarray(IMAGES)), "not an array of plain rows"),
     ],
 )
 def test_files_that_are_none(tmp_path, change, message):
@@ -94,11 +98,11 @@ def test_files_that_are_none(tmp_path, change, message):
 
 def test_unreadable_files(tmp_path):
     path = tmp_path / "file.npz"
-    with pytest.raises(UserError, match="no readable"):
+    with pytest.raises(UserError, match="does not exist"):
         load_reference(path)
     path.write_bytes(b"no archive")
     for read in (load_reference, lambda path: ArrayOnDisk(path, "arr_0")):
-        with pytest.raises(UserError, match="no readable"):
+        with pytest.raises(UserError, match="is cut short or no npz file"):
             read(path)
     np.savez(path, **statistics())
     with pytest.raises(UserError, match="holds something else, not reference statistics"):
@@ -112,10 +116,27 @@ def test_unreadable_files(tmp_path):
     content = bytearray(path.read_bytes())
     content[50_000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"no readable .*: Bad CRC"):
+    with pytest.raises(UserError, match=r"no npz file .*Bad CRC"):
         list(ArrayOnDisk(path, "arr_0").batches(3))
     with pytest.raises(UserError, match="cannot be written"):
         save_archive(path / "below", "nothing", {}, {})
+
+
+@pytest.mark.parametrize("kind, load", [(KIND, load_reference), (BEGUN, load_accumulator)])
+@pytest.mark.parametrize(
+    "about", [{}, {"resolution": 3}, {"extraction": []}, {"extraction": 3, "count": "x"}]
+)
+def test_archives_that_lack_something(tmp_path, kind, load, about):
+    save_archive(tmp_path / "file.npz", kind, about, {})
+    with pytest.raises(UserError, match=r"file\.npz is damaged"):
+        load(tmp_path / "file.npz")
+
+
+@pytest.mark.parametrize("about", ["[3]", "{", "3", "null"])
+def test_archives_whose_words_are_damaged(tmp_path, about):
+    np.savez(tmp_path / "file.npz", about=np.array(about))
+    with pytest.raises(UserError, match=r"file\.npz is damaged"):
+        load_reference(tmp_path / "file.npz")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+"""Reading the features of a prepared data set, which somebody else may have written, as data.
+
+TFDS imports the module of every class that a features.json names, and so runs whatever lies there.
+Only TFDS's own classes are accepted here, before TFDS sees the file.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from diffusion_jax.errors import UserError
+from diffusion_jax.files import read_regular
+
+FEATURES = "features.json"
+LARGEST = 2**26  # bytes of a file of metadata
+_CORE = "tensorflow_datasets.core.features."
+ACCEPTED = frozenset(
+    _CORE + name
+    for name in (
+        "audio_feature.Audio",
+        "bounding_boxes.BBoxFeature",
+        "class_label_feature.ClassLabel",
+        "dataset_feature.Dataset",
+        "feature.Tensor",  # the name of tensor_feature.Tensor until TFDS 4.5
+        "features_dict.FeaturesDict",
+        "image_feature.Image",
+        "labeled_image.LabeledImage",
+        "scalar.Scalar",
+        "sequence_feature.Sequence",
+        "tensor_feature.Tensor",
+        "text_feature.Text",
+        "top_level_feature.TopLevelFeature",
+        "translation_feature.Translation",
+        "translation_feature.TranslationVariableLanguages",
+        "video_feature.Video",
+    )
+)
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last until TFDS 4.4
+
+
+def read_features(directory: Path) -> tfds.features.FeaturesDict:
+    """Return the features that the features.json of a directory describes.
+
+    Raises:
+      UserError: for a missing or damaged file, a class that is not TFDS's own, or one that needs
+        TensorFlow.
+    """
+    path = directory / FEATURES
+    content = _read_checked(path)
+    try:
+        features = tfds.features.FeatureConnector.from_json(content)
+    except ImportError as error:
+        raise UserError(
+            f"{directory}: TFDS cannot open it without TensorFlow ({error}): "
+            "pip install -e '.[prepare]'"
+        ) from error
+    except Exception as error:  # what TFDS raises depends on what is wrong
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise UserError(f"{path} is damaged ({reason}): copy it again, or prepare anew") from error
+    if not isinstance(features, tfds.features.FeaturesDict):
+        raise UserError(f"{path} describes a {type(features).__name__}: it must be a FeaturesDict")
+    label, names = dict(features.items()).get("label"), directory / "label.labels.txt"
+    # A ClassLabel may have no number of classes; then its labels are plain integers.
+    if isinstance(label, tfds.features.ClassLabel) and label.num_classes and names.exists():
+        lines = _decoded(names).split("\n")
+        try:
+            label.names = [line.strip() for line in lines if line.strip()]
+        except ValueError as error:
+            raise UserError(f"{names} and {FEATURES} differ ({error}): copy both again") from error
+    return features
+
+
+def check_classes(directory: Path) -> None:
+    """Raise `UserError` if a features.json in a directory or below it names a class of others."""
+    for path in directory.rglob(FEATURES):
+        _read_checked(path)
+
+
+def _read_checked(path: Path) -> dict:
+    try:
+        content = json.loads(_decoded(path))
+        names = list(_class_names(content))
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error
+    if foreign := [name for name in names if name not in ACCEPTED]:
+        raise UserError(
+            f"{path} names the class {foreign[0]}, and opening it would run its code: only the "
+            "features of TFDS itself are read"
+        )
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged (no JSON object): copy it again, or prepare anew")
+    return content
+
+
+def _class_names(content: object) -> Iterator[str]:
+    """The names of classes in JSON, in JSON within its strings too, as TFDS wrote it once."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if key in _CLASS_KEYS and isinstance(value, str):
+                yield value
+            else:
+                yield from _class_names(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _class_names(value)
+    elif isinstance(content, str) and content.lstrip()[:1] in ("{", "["):
+        try:
+            yield from _class_names(json.loads(content))
+        except ValueError:
+            return  # no JSON: TFDS does not read it as such either
+
+
+def _decoded(path: Path) -> str:
+    try:
+        return read_regular(path, LARGEST).decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error
