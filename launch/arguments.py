@@ -4,6 +4,7 @@ The rules are those of `diffusion_jax.fields`; a value that breaks one ends the 
 Options that are a switch or one of a few words are defined with absl itself.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
@@ -12,6 +13,7 @@ from diffusion_jax.fields import (
     COUNT,
     LARGEST,
     SEED,
+    Choice,
     Each,
     Location,
     Number,
@@ -38,7 +40,7 @@ class _Parser(flags.ArgumentParser):
 
 def _read(argument: Any, rule: Rule) -> Any:
     """The number, list or text that an argument stands for; text where it is no number."""
-    if not isinstance(argument, str) or isinstance(rule, Location):
+    if not isinstance(argument, str) or isinstance(rule, Location | Choice):
         return argument
     if isinstance(rule, Each):
         return [_read(part.strip(), rule.rule) for part in argument.split(",") if part.strip()]
@@ -70,6 +72,12 @@ def number(name: str, default: float | None, help: str, **bounds: float) -> flag
 def seed(name: str, default: int, help: str) -> flags.FlagHolder:
     """Define an option that seeds random numbers."""
     return define(name, default, help, SEED)
+
+
+def choice(name: str, default: str | None, help: str, options: Iterable[str]) -> flags.FlagHolder:
+    """Define an option that is one of a few words, which its help lists."""
+    options = tuple(options)
+    return define(name, default, f"{help} One of {', '.join(options)}.", Choice(options))
 
 
 def path(

@@ -161,16 +161,14 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("source", "folder", ("folder", "tfds"), "What --path is.")
+    arguments.choice("source", "folder", "What --path is.", ("folder", "tfds"))
     arguments.path("path", None, "Folder, or TFDS directory or name.")
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
     arguments.path("weights", None, "Folder or safetensors file of the autoencoder.")
     arguments.folder("out", None, "Directory to write.")
     arguments.count("size", 256, "Side of the images, pixels.")
-    flags.DEFINE_enum("crop", "box_halving", list(CROPS), "How they become so.")
+    arguments.choice("crop", "box_halving", "How they become so.", list(CROPS))
     arguments.count("batch_size", 64, "Images at a time.")
-    flags.DEFINE_enum(
-        "on_bad_record", "stop", ON_BAD_RECORD, "skip leaves out and lists bad records."
-    )
+    arguments.choice("on_bad_record", "stop", "skip lists them.", ON_BAD_RECORD)
     flags.mark_flags_as_required(["path", "weights", "out"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

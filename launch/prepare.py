@@ -129,19 +129,17 @@ def _summary(out: Path, split: dict, spec: Spec) -> list[str]:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("source", "folder", SOURCES, "What --path is.")
+    arguments.choice("source", "folder", "What --path is.", SOURCES)
     arguments.path("path", None, "Folder, file, or name of a TFDS data set.")
     arguments.folder("out", None, "Directory to write; of --source=tfds, TFDS's data_dir.")
     arguments.count(
         "size", 0, "Side of the square to crop to; 0 leaves images as they are.", at_least=0
     )
-    flags.DEFINE_enum("crop", "centre", list(CROPS), "How.")
+    arguments.choice("crop", "centre", "How.", list(CROPS))
     arguments.count("channels", 3, "1 for grey, 3 for RGB.")
     flags.DEFINE_string("split", "train", "Name of the split that is written.")
     arguments.count("workers", os.cpu_count(), "Processes.")
-    flags.DEFINE_enum(
-        "on_bad_record", "stop", ON_BAD_RECORD, "skip leaves out and lists bad records."
-    )
+    arguments.choice("on_bad_record", "stop", "skip lists them.", ON_BAD_RECORD)
     flags.DEFINE_bool("verify", False, "Compare the files of --out with their hashes instead.")
     flags.mark_flag_as_required("out")
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -82,16 +82,16 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    flags.DEFINE_enum("source", "folder", SOURCES, "What --path is.")
+    arguments.choice("source", "folder", "What --path is.", SOURCES)
     arguments.path("path", None, "Folder, file, or TFDS directory or name.")
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
     arguments.count(
         "size", 0, "Side that images are cropped to; arrays stay as they are.", at_least=0
     )
-    flags.DEFINE_enum("crop", "centre", list(CROPS), "How.")
+    arguments.choice("crop", "centre", "How.", list(CROPS))
     arguments.file("inception", None, "Weights of FID's Inception.")
     resize = "How images become 299 pixels: guided-diffusion's, pytorch-fid's or clean-fid's."
-    flags.DEFINE_enum("resize", "tf1", list(RESIZES), resize)
+    arguments.choice("resize", "tf1", resize, list(RESIZES))
     arguments.file("out", None, "File to write, .npz.")
     flags.mark_flags_as_required(["path", "inception", "out"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

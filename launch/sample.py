@@ -210,7 +210,7 @@ def main(options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     define_flags(num=NUM)
     flags.DEFINE_bool("pretrained", False, "Sample the run of digits that comes with this package.")
-    flags.DEFINE_enum("show", None, KINDS, "Draw this picture instead; --num are its rows.")
+    arguments.choice("show", None, "Draw this picture instead; --num are its rows.", KINDS)
     given.define_flags()
     for module in (distributed, given):
         flags.adopt_module_key_flags(module)  # for --help

@@ -170,7 +170,7 @@ def test_mistakes_are_named(photos, tmp_path, arguments, message):
         (dict(name="folder"), (8, 8, 3), 1, "has 2 classes, and config.model.num_classes is 1"),
         (dict(name="folder"), (4, 8, 8, 3), 0, "of kind image, and the model wants video"),
         (dict(name="tfds"), (8, 8, 3), 0, "no prepared data set at"),
-        (dict(name="npy"), (8, 8, 3), 0, "data.name is 'npy': did you mean npz"),
+        (dict(name="npy"), (8, 8, 3), 0, "name is 'npy': did you mean npz"),
         (dict(name="npz", path=""), (8, 8, 3), 0, "data.path is empty"),
     ],
 )
