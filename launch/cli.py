@@ -1,8 +1,10 @@
 """What the commands share: flags of a config, errors as one line, a bar."""
 
 import functools
+import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,8 @@ from ml_collections import config_flags
 from tqdm import tqdm
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import describe
+from launch.interrupts import end_at_once, second_ends_at_once
 
 
 def define_config() -> flags.FlagHolder:
@@ -30,7 +34,10 @@ def config_name() -> str:
 
 
 def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
-    """Parses the flags and runs `main`. A user's mistake ends in one line and exit status 2.
+    """Parses the flags and runs `main`.
+
+    A user's mistake, or what the system refuses, ends in one line and exit status 2; Ctrl-C in one
+    line and exit status 130.
 
     Args:
       usage: what --help prints before the flags.
@@ -42,10 +49,18 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
 
         logging.set_verbosity(logging.WARNING)
         keep_programs()
-        try:
-            main()
-        except UserError as error:
-            _fail(str(error))
+        with second_ends_at_once():
+            try:
+                main()
+                sys.stdout.flush()
+            except UserError as error:
+                _fail(str(error))
+            except BrokenPipeError:  # of `| head`
+                os._exit(128 + signal.SIGPIPE)
+            except OSError as error:
+                _fail(describe(error))
+            except KeyboardInterrupt:
+                end_at_once()
 
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=functools.partial(_parse, positional))

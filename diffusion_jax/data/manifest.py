@@ -1,13 +1,14 @@
 """The manifest of a data set that was prepared by us: what is in which file, and its hashes."""
 
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from diffusion_jax import schemas
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import sha256
+from diffusion_jax.json_files import read_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"  # the folder of a preparation that goes on, or was stopped
@@ -22,10 +23,7 @@ def read_manifest(directory: Path) -> dict | None:
     """
     path = directory / MANIFEST
     if path.is_file():
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}): copy it again, or prepare anew") from error
+        return read_json(path, schemas.MANIFEST)
     if (directory / UNFINISHED).is_dir():
         raise UserError(
             f"{directory}: its preparation was stopped: give the same launch.prepare command again"

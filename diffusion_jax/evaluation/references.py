@@ -10,6 +10,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive, load_arrays, save_archive
 from diffusion_jax.evaluation.checks import check_features
 from diffusion_jax.evaluation.frechet import Gaussian
+from diffusion_jax.schemas import REFERENCE
 
 KIND = "reference statistics"
 # guided-diffusion's names, so that its tools read our files.
@@ -88,7 +89,8 @@ def load_reference(path: Path) -> Reference:
     Raises:
       UserError: for any other file.
     """
-    about, arrays = load_archive(path, KIND)
+    about, arrays = load_archive(path, KIND, REFERENCE, *_STATISTICS)
+    about = {name: about[name] for name in (*Extraction._fields, "count", "fingerprint", "crop")}
     resolution = about.pop("resolution")
     how = Extraction(resolution and tuple(resolution), about.pop("resize"), about.pop("weights"))
     pool, spatial = (

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusion_jax.files import write_atomically
+from diffusion_jax.files import write_atomically, writing
 
 LETTER = 13  # pixels
 SHORTEST_SIDE = 32  # pixels, to be seen at all
@@ -72,6 +72,7 @@ def headed_grid(
 
 def save_grid(path: Path, images: np.ndarray, columns: int) -> None:
     """Writes `image_grid` as a PNG, atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     image = Image.fromarray(np.ascontiguousarray(image_grid(images, columns)))
     write_atomically(path, lambda partial: image.save(partial, format="png"))
