@@ -114,7 +114,9 @@ def test_what_is_missing_or_changed_is_named(folder):
     with pytest.raises(UserError, match=rf"lacks {file}: copy"):
         read_export(folder)
     (folder / "provenance.json").write_text("{}")
-    with pytest.raises(UserError, match=r"provenance.json is damaged .*lacks config.*launch.export"):
+    with pytest.raises(
+        UserError, match=r"provenance.json is damaged .*lacks config.*launch.export"
+    ):
         read_export(folder)
     with pytest.raises(UserError, match="holds no exported weights"):
         read_export(folder.parent)
