@@ -138,9 +138,14 @@ def restore_newest(
     return _newest_whole(directory.absolute(), template, step)[0]
 
 
+def kept_steps(directory: Path) -> list[int]:
+    """Returns the steps of which a directory has checkpoints, in order; none if it is not there."""
+    return sorted(ocp.utils.checkpoint_steps(directory)) if directory.exists() else []
+
+
 def check_kept(directory: Path, step: int) -> None:
     """Raises `UserError` if there is no checkpoint of a step, naming those that there are."""
-    steps = sorted(ocp.utils.checkpoint_steps(directory)) if directory.exists() else []
+    steps = kept_steps(directory)
     if step not in steps:
         there = f"but of {', '.join(map(str, steps))}" if steps else "nor of any other"
         raise UserError(f"{directory} has no checkpoint of step {step}, {there}")

@@ -9,7 +9,6 @@ index.
 """
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,11 +18,14 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
-from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from diffusion_jax.errors import UserError, check_at_least, check_choice
-from diffusion_jax.files import check_memory, inside, sha256
+from diffusion_jax.files import publish, sha256, writing
+from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.locks import lock_path
+from diffusion_jax.schemas import PROVENANCE as SCHEMA
+from diffusion_jax.untrusted import check_memory, inside
 from diffusion_jax.weights import check_dtypes, check_tensors, read_safetensors
 
 PROVENANCE = "provenance.json"
@@ -96,9 +98,9 @@ def write_export(
     sizes = {n: value.size * jnp.dtype(dtypes[n]).itemsize for n, value in tensors.items()}
     shards = _name_files(_split(sizes, shard_size))
     partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
-    try:
-        partial.mkdir(parents=True)
+    with lock_path(out), writing(out):
+        shutil.rmtree(partial, ignore_errors=True)  # of a command that was killed
+        partial.mkdir()
         (partial / "config.json").write_text(config)
         for file, names in shards.items():
             cast = {n: tensors[n].astype(jnp.dtype(dtypes[n]), order="C") for n in names}
@@ -108,13 +110,10 @@ def write_export(
         if len(shards) > 1:
             where = {name: file for file, names in shards.items() for name in names}
             index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
-            _write_json(partial / "model.safetensors.index.json", index)
+            write_json(partial / "model.safetensors.index.json", index)
         hashes = {file: sha256(partial / file) for file in shards}
-        _write_json(partial / PROVENANCE, {**provenance, "dtype": dtype, "shards": hashes})
-        partial.rename(out)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"--out {out} cannot be written ({reason}): choose another") from error
+        write_json(partial / PROVENANCE, {**provenance, "dtype": dtype, "shards": hashes})
+        publish(partial, out)
 
 
 def read_export(folder: Path) -> Export:
@@ -125,7 +124,7 @@ def read_export(folder: Path) -> Export:
     """
     provenance, tensors = read_provenance(folder), {}
     for file, written in provenance["shards"].items():
-        path = inside(folder, file, folder / PROVENANCE)
+        path = folder / file
         if not path.is_file():
             raise UserError(f"{folder} lacks {file}: copy the folder anew")
         check_memory(path, path.stat().st_size, "the file")
@@ -149,15 +148,18 @@ def read_provenance(folder: Path) -> dict[str, Any]:
     Raises:
       UserError: for a folder that holds no exported weights.
     """
-    try:
-        provenance = json.loads((folder / PROVENANCE).read_text())
-        if not provenance["shards"]:
-            raise ValueError("it names no shards")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    if not is_export(folder):
         raise UserError(
-            f"{folder} holds no exported weights ({PROVENANCE}: {error}): give a folder that "
+            f"{folder} holds no exported weights (no {PROVENANCE}): give a folder that "
             "launch.export wrote"
-        ) from error
+        )
+    provenance = read_json(folder / PROVENANCE, SCHEMA)
+    for file in provenance["shards"] or [""]:
+        inside(folder, file, folder / PROVENANCE)
+        if not file.endswith(".safetensors"):
+            raise UserError(
+                f"{folder / PROVENANCE} is damaged ({file!r} is no shard): {SCHEMA.advice}"
+            )
     return provenance
 
 
@@ -185,7 +187,3 @@ def _name_files(parts: list[list[str]]) -> dict[str, list[str]]:
         f"model-{number:05d}-of-{len(parts):05d}.safetensors": names
         for number, names in enumerate(parts, start=1)
     }
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -1,180 +1,179 @@
-"""Files that are there whole or not at all, and what tells them apart."""
+"""Files that are there whole or not at all, what tells them apart, and failures of the disk."""
 
 import contextlib
-import functools
+import errno
+import glob
 import hashlib
 import os
-import stat
+import re
+import secrets
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.untrusted import open_regular
 
-LONGEST_NAME = 255  # bytes that file systems take
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a path beside `path`, then renames: a kill leaves the old or the new."""
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.rename(path)
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FAILING = {errno.EIO, errno.EROFS, errno.ESTALE}
 
 
-def sha256(path: str | Path) -> str:
-    """Of the bytes of a file, in hexadecimal digits."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-class Unreadable(UserError):
-    """A file that cannot be read as a whole.
-
-    Attributes:
-      path: of the file.
-      reason: what is wrong with it and what to do, to follow the path.
-    """
-
-    def __init__(self, path: str | Path, reason: str):
-        super().__init__(path, reason)
-        self.path, self.reason = path, reason
-
-    def __str__(self) -> str:
-        return f"{self.path} {self.reason}"
-
-
-def open_regular(path: str | Path) -> BinaryIO:
-    """Open a regular file for reading.
-
-    Anything else that has a name in a folder is refused: reading a FIFO may wait for ever, and
-    reading a device may never end.
-
-    Raises:
-      Unreadable: for a missing file, a link to nothing, a file without permission, a folder, a
-        FIFO, a socket or a device.
-    """
-    check_regular(path)  # opening a device may already act on it
-    with _explained(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    file = os.fdopen(descriptor, "rb")
-    try:
-        _refuse_irregular(path, os.fstat(descriptor).st_mode)  # it may be another one by now
-    except Unreadable:
-        file.close()
-        raise
-    return file
-
-
-def read_regular(path: str | Path, limit: int) -> bytes:
-    """Return the content of a regular file.
-
-    Args:
-      limit: bytes that it may have.
-
-    Raises:
-      Unreadable: as `open_regular`, and for a larger file.
-    """
-    with open_regular(path) as file, _explained(path):
-        content = file.read(limit + 1)
-    if len(content) > limit:
-        raise Unreadable(path, f"has more than {limit >> 20} MiB, the most that is read")
-    return content
-
-
-def check_regular(path: str | Path) -> None:
-    """Raise `Unreadable` for what is not there or no regular file, without opening it."""
-    with _explained(path):
-        mode = os.stat(path).st_mode
-    _refuse_irregular(path, mode)
-
-
-def check_memory(path: str | Path, size: int, what: str) -> None:
-    """Raise `Unreadable` if `size` bytes, which `what` in a file takes, exceed the memory here."""
-    if size > (memory := machine_memory()):
-        raise Unreadable(
-            path,
-            f"{what} takes {size / 2**30:,.1f} GiB, and this machine has {memory / 2**30:,.1f} GiB "
-            "of memory: split it, or read it on a larger machine",
-        )
-
-
-@functools.cache
-def machine_memory() -> int:
-    """Bytes of memory that this process can have: the machine's, or its container's."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with contextlib.suppress(OSError, ValueError):  # there is none, or it is 'max'
-        memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return memory
-
-
-def inside(folder: Path, name: object, source: str | Path) -> Path:
-    """Return the path in `folder` of a file whose name was read from another file.
-
-    Args:
-      name: relative to `folder`; may name a file in a folder of it.
-      source: the file that has the name, for the message.
-
-    Raises:
-      UserError: for a name that leaves the folder by being absolute or by '..', or that can name
-        no file.
-    """
-    parts = name.split("/") if isinstance(name, str) else [""]
-    if name in (".", "") or any(
-        part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
-        for part in parts
-    ):
-        raise UserError(
-            f"{source} names the file {name!r}, which is not in its folder: do not use this data "
-            "unless you trust where it is from"
-        )
-    return folder / name
-
-
-def check_utf8(name: str | Path, what: str) -> None:
-    """Raise `UserError` for a name that is not UTF-8, which a data set cannot hold."""
-    try:
-        str(name).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{what} {str(name)!r} is not UTF-8: rename it") from error
-
-
-def check_before_writing(folder: Path) -> None:
-    """Raise `UserError` for what makes writing into a folder that others filled unsafe.
-
-    Writing to a link changes the file that it leads to, and a FIFO waits for a reader.
-    """
-    home = os.path.realpath(folder)
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
-            raise UserError(
-                f"{path} is a link to {os.readlink(path)}, outside of the folder that is written: "
-                "replace it by what it links to"
-            )
-        if not path.is_symlink() and not path.is_dir():
-            check_regular(path)
+class WriteError(UserError):
+    """A file cannot be written: the disk is full or failing, or the place is not writable."""
 
 
 @contextlib.contextmanager
-def _explained(path: str | Path) -> Iterator[None]:
-    """Raises what the system says of a file as `Unreadable`."""
+def writing(path: Path) -> Iterator[None]:
+    """Turns a refusal of the system to write at `path` into a line that says what to do.
+
+    Libraries often raise an error of their own after the system's, as when they close a file that
+    they could not finish; the system's is the one that is reported.
+
+    Raises:
+      WriteError: instead of every `OSError`, and of whatever a full or failing disk led to.
+    """
     try:
         yield
-    except FileNotFoundError as error:
-        link = f"is a link to {os.readlink(path)}, which" if os.path.islink(path) else ""
-        raise Unreadable(path, f"{link} does not exist".strip()) from error
-    except (OSError, ValueError) as error:  # ValueError of a zero byte in the name
-        reason = getattr(error, "strerror", error)
-        raise Unreadable(path, f"cannot be read ({reason})") from error
+    except UserError:
+        raise
+    except Exception as error:
+        code = _system_code(error)
+        if code is None and not isinstance(error, OSError):
+            raise
+        raise WriteError(cannot_write(path, code, error)) from error
 
 
-def _refuse_irregular(path: str | Path, mode: int) -> None:
-    kinds = (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a FIFO"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    )
-    for is_kind, name in kinds:
-        if is_kind(mode):
-            raise Unreadable(path, f"is {name}, not a file: remove it")
+def cannot_write(path: str | Path, code: int | None, error: Exception) -> str:
+    """Returns one line about an error, whose number may be known."""
+    advice = "choose another place, or make this one writable"
+    if code in _NO_ROOM or code is None:  # NumPy and Pillow do not say how they met a full disk
+        advice = "make room there and give the same command again, which continues"
+    elif code in _FAILING:
+        advice = "check that disk and give the same command again, which continues"
+    return f"{path} cannot be written ({os.strerror(code) if code else error}): {advice}"
+
+
+def describe(error: OSError) -> str:
+    """Returns one line about what the system refused."""
+    place = error.filename or "a file"
+    if (code := _system_code(error)) in _NO_ROOM | _FAILING:
+        return cannot_write(place, code, error)
+    return f"{place}: {error.strerror or error}"
+
+
+def _system_code(error: BaseException) -> int | None:
+    """The number of the system's error that an exception is, or of a full disk that led to it."""
+    if found := re.search(r"\(os error (\d+)\)", str(error)):  # of libraries in Rust
+        return int(found[1])
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    before = error.__cause__ or error.__context__
+    code = _system_code(before) if before else None
+    return code if code in _NO_ROOM | _FAILING else None
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a path beside `path`, then renames what it wrote to `path`.
+
+    Whatever happens, a power loss included, `path` is the old file or the whole new one. Nothing
+    is left beside it by a failure; what a killed process left is removed by the next call.
+
+    Raises:
+      WriteError: if it cannot be written.
+    """
+    here = socket.gethostname()
+    partial = path.with_name(f"{path.name}.{here}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    with writing(path):
+        _remove_abandoned(path, here)
+        try:
+            write(partial)
+            publish(partial, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def publish(partial: Path, path: Path) -> None:
+    """Renames a file, or a folder of files, once all of it is on the disk."""
+    for file in partial.iterdir() if partial.is_dir() else ():
+        _sync(file)
+    _sync(partial)
+    partial.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # folders of some network disks
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _remove_abandoned(path: Path, here: str) -> None:
+    """Removes what processes of this machine left that were killed while they wrote `path`."""
+    for name in glob.glob(glob.escape(f"{path}.{here}.") + "*.partial"):
+        writer = name.removeprefix(f"{path}.{here}.").split(".")[0]
+        if writer.isdigit() and not _is_alive(int(writer)):
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass  # another user's, or no number of a process
+    return True
+
+
+class Appender:
+    """A file that grows by whole pieces, each handed to the system at once.
+
+    There is no buffer: a full disk fails the write that met it, and not a later close.
+
+    Args:
+      path: is made if it is not there.
+
+    Raises:
+      WriteError: here and from every method, if it cannot be written; a piece that was begun is
+        taken back.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        with writing(path):
+            self._file = path.open("ab", buffering=0)
+
+    def write(self, piece: bytes) -> None:
+        """Appends a piece."""
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            with writing(self.path):
+                while piece:
+                    piece = piece[self._file.write(piece) :]
+        except WriteError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise
+
+    def sync(self) -> None:
+        """Returns once all pieces are on the disk."""
+        with writing(self.path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of the bytes of a file, in hexadecimal digits."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,13 +4,15 @@ Every process runs the same program on its own devices of one mesh. What is comp
 on how many there are: parts of a batch are told apart by their place in it, not by their process.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import Mesh, by_example
 
 
@@ -23,6 +25,28 @@ def wait_for_all(what: str) -> None:
     """Until every process is here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
+
+
+@contextlib.contextmanager
+def held_by_main(lock: contextlib.AbstractContextManager) -> Iterator[None]:
+    """Holds a lock of `diffusion_jax.locks`, which the main process takes for all of the run.
+
+    Raises:
+      UserError: on every process, if the main one is refused it.
+    """
+    with contextlib.ExitStack() as stack:
+        refusal = None
+        if is_main():
+            try:
+                stack.enter_context(lock)
+            except UserError as error:
+                refusal = error
+        refused = np.array(refusal is not None)
+        if jax.process_count() > 1:
+            refused = multihost_utils.process_allgather(refused).any()
+        if refused:
+            raise refusal or UserError("the main process of this run cannot write: see its error")
+        yield
 
 
 def parts_of(mesh: Mesh) -> tuple[int, tuple[int, ...]]:

@@ -15,7 +15,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.files import Unreadable, check_memory, open_regular
+from diffusion_jax.untrusted import Unreadable, check_memory, open_regular
 
 SUFFIX = ".npy"
 # Arrays beyond `LARGE` bytes that are packed more tightly than images, features and weights ever

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import check_memory
 from diffusion_jax.npz import read_arrays
+from diffusion_jax.untrusted import check_memory
 
 _BATCH_COUNTER = "num_batches_tracked"
 

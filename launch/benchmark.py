@@ -28,7 +28,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.files import write_atomically
+from diffusion_jax.files import write_atomically, writing
 from diffusion_jax.sharding import check_batch, make_mesh
 from launch import arguments, cli
 from launch.benchmark_phases import PHASES, Phase
@@ -146,7 +146,8 @@ def device_name() -> str:
 
 def write_table(out: Path, table: str, content: str) -> None:
     """OUT.md, and OUT.json with what the table is of."""
-    out.parent.mkdir(parents=True, exist_ok=True)
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".md", table), (".json", content + "\n")):
         write_atomically(out.with_suffix(suffix), lambda path, text=text: path.write_text(text))
 

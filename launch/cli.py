@@ -5,6 +5,7 @@ import os
 import re
 import runpy
 import shlex
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from ml_collections import ConfigDict, config_flags
 from tqdm import tqdm
 
 from diffusion_jax.errors import UserError, printable
+from diffusion_jax.files import describe
+from launch.interrupts import end_at_once, second_ends_at_once
 
 
 def define_config() -> flags.FlagHolder:
@@ -34,7 +37,10 @@ def config_name() -> str:
 
 
 def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
-    """Parses the flags and runs `main`. A user's mistake ends in one line and exit status 2.
+    """Parses the flags and runs `main`.
+
+    A user's mistake, or what the system refuses, ends in one line and exit status 2; Ctrl-C in one
+    line and exit status 130.
 
     Args:
       usage: what --help prints before the flags.
@@ -46,16 +52,24 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
 
         logging.set_verbosity(logging.WARNING)
         keep_programs()
-        try:
-            main()
-        except UserError as error:
-            _fail(str(error))
-        except MemoryError as error:
-            _fail(_out_of_memory(error))
-        except RuntimeError as error:  # JAX's own class is one, and JAX is not imported here
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            _fail(_out_of_memory(error))
+        with second_ends_at_once():
+            try:
+                main()
+                sys.stdout.flush()
+            except UserError as error:
+                _fail(str(error))
+            except BrokenPipeError:  # of `| head`
+                os._exit(128 + signal.SIGPIPE)
+            except OSError as error:
+                _fail(describe(error))
+            except MemoryError as error:
+                _fail(_out_of_memory(error))
+            except RuntimeError as error:  # JAX's own class is one, and JAX is not imported here
+                if "RESOURCE_EXHAUSTED" not in str(error):
+                    raise
+                _fail(_out_of_memory(error))
+            except KeyboardInterrupt:
+                end_at_once()
 
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     sys.modules["__main__"].__doc__ = usage

@@ -17,6 +17,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.files import write_atomically
+from diffusion_jax.locks import lock_folder
 from diffusion_jax.reporting.figures import smoothed
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from launch import arguments, cli, train
@@ -27,15 +28,16 @@ LAST = 0.25  # of the steps, whose mean is the loss of a run
 Curves = dict[str, dict[int, list[tuple[int, float]]]]  # value -> seed -> (step, loss)
 
 
-def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curves:
-    """Trains all, value by value within a seed, and reads their losses."""
+def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curves | None:
+    """Trains all, value by value within a seed, and reads their losses; None if it was stopped."""
     curves: Curves = {value: {} for value in configs}
     for seed in seeds:
         for value, config in configs.items():
             config.seed, folder = seed, workdir / f"{value}_{seed}"
             config.train.update(grid_every=0, eval_every=0)
             cli.say(f"{value}, seed {seed}:")
-            train.run(config, folder)
+            if not train.run(config, folder):
+                return None
             lines = read_lines(folder / METRICS)
             curves[value][seed] = [(r["step"], r["loss"]) for r in lines if "loss" in r]
     return curves
@@ -81,7 +83,11 @@ def plot(curves: Curves, title: str, path: Path) -> None:
 def main(config: ConfigDict, options: flags.FlagValues) -> None:
     """Trains, prints and writes the comparison."""
     configs = variants(config, options.vary)
-    curves = run(configs, options.seeds, Path(options.workdir))
+    workdir = Path(options.workdir)
+    with lock_folder(workdir):
+        curves = run(configs, options.seeds, workdir)
+    if curves is None:
+        return
     steps, batch = config.train.steps, config.train.batch_size
     title = f"{cli.config_name()}, {steps:,} steps of batch {batch}, on {device_name()}"
     found = f"Loss, mean over the last quarter: {title}.\n\n{table(curves)}\n"

@@ -11,7 +11,6 @@ block while it samples, carried and not. Writes diagnostics.json, and pictures f
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from tqdm import tqdm
 from diffusion_jax import hosts
 from diffusion_jax.data.stream import Batch, Stream
 from diffusion_jax.errors import check_at_least
-from diffusion_jax.files import write_atomically
+from diffusion_jax.json_files import write_json
 from diffusion_jax.reporting import inside
 from diffusion_jax.reporting.pictures import Picture, save_picture
 from diffusion_jax.schedules import noise_level
@@ -176,8 +175,7 @@ def diagnose(workdir: Path, options: flags.FlagValues, command: str) -> list[Pat
         }
         drawn.append(draw_latents(latents))
     path = workdir / FILE
-    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text))
+    write_json(path, record)
     pictures = [
         save_picture(
             workdir,

@@ -18,6 +18,7 @@ from diffusion_jax import hosts
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
 from diffusion_jax.evaluation.results import FILE, Result, write_result
+from diffusion_jax.locks import lock_folder
 from diffusion_jax.sharding import make_mesh
 from launch import arguments, cli, distributed, sample
 from launch.judge import Judge, define_judge, load_judge
@@ -37,14 +38,14 @@ def score(images: Path, out: Path, judge: Judge, about: dict) -> Result:
     """
     opened, fingerprint = open_images(images)
     extraction = judge.extraction(opened.shape[1:3])  # before hours of work
-    out.mkdir(parents=True, exist_ok=True)
-    accumulator = accumulate(opened, fingerprint, judge.extract, extraction, KEEP_SAMPLES, out)
-    metrics, counts = accumulator.result(judge.reference)
     about["weights"] = about.get("weights", {}) | {"inception": judge.inception}
     about["code"] = code_version()
-    result = Result(metrics=metrics, counts=counts, reference=judge.reference.about(), **about)
-    if hosts.is_main():
-        write_result(out / FILE, result)
+    with hosts.held_by_main(lock_folder(out)):
+        accumulator = accumulate(opened, fingerprint, judge.extract, extraction, KEEP_SAMPLES, out)
+        metrics, counts = accumulator.result(judge.reference)
+        result = Result(metrics=metrics, counts=counts, reference=judge.reference.about(), **about)
+        if hosts.is_main():
+            write_result(out / FILE, result)
     return result
 
 

@@ -20,6 +20,7 @@ from diffusion_jax.evaluation.frechet import Moments, frechet_distance
 from diffusion_jax.evaluation.fvd import WINDOW, make_video_extractor
 from diffusion_jax.evaluation.i3d_weights import load_i3d
 from diffusion_jax.evaluation.results import FILE, Result, write_result
+from diffusion_jax.locks import lock_folder
 from diffusion_jax.sharding import make_mesh
 from launch import arguments, cli, distributed, sample
 from launch.build import build, build_source
@@ -71,16 +72,17 @@ def main(options: flags.FlagValues) -> None:
     out, about = sample_run(options)
     about["weights"] = about.get("weights", {}) | {"i3d": pretrained.sha256}
     samples = ArrayOnDisk(out / "samples.npz", "arr_0")
-    result = Result(
-        metrics={"fvd": distance(samples, source, extract)},
-        counts={"samples": len(samples), "reference": len(samples)},
-        reference={"fingerprint": source.fingerprint()},
-        command=cli.command(),
-        code=code_version(),
-        **about,
-    )
-    if hosts.is_main():
-        write_result(out / FILE, result)
+    with hosts.held_by_main(lock_folder(out)):
+        result = Result(
+            metrics={"fvd": distance(samples, source, extract)},
+            counts={"samples": len(samples), "reference": len(samples)},
+            reference={"fingerprint": source.fingerprint()},
+            command=cli.command(),
+            code=code_version(),
+            **about,
+        )
+        if hosts.is_main():
+            write_result(out / FILE, result)
     cli.say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
 
 

@@ -18,7 +18,6 @@ and leaves S4D's parameters in float32.
 with --step, that of its training, where it is known.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.exports import DTYPES, check_new, write_export
 from diffusion_jax.files import sha256
+from diffusion_jax.locks import lock_path
 from diffusion_jax.sharding import make_mesh
 from diffusion_jax.weights import read_tensors
 from launch import arguments, cli
@@ -46,7 +46,7 @@ from launch.weights import (
     restore_state,
     tensors_of,
 )
-from launch.workdir import code_version, read_run, read_workdir
+from launch.workdir import code_version, read_data, read_run, read_workdir
 from rin_jax.official import params_from_official
 
 WEIGHTS = ("ema", "params")
@@ -79,14 +79,14 @@ def of_run(workdir: Path, weights: str = "ema", checkpoint: Checkpoint = NEWEST)
 
 def about_run(workdir: Path, config: ConfigDict, step: int, weights: str) -> dict[str, Any]:
     """What provenance.json says of weights of a run."""
-    data, start = workdir / "data.json", read_start(workdir)
+    start = read_start(workdir)
     return {
         "config": read_run(workdir)["config"],
         "weights": weights,
         "step": step,
         "images_seen": step * config.train.batch_size,
         "seed": config.seed,
-        "data": json.loads(data.read_text()) if data.exists() else None,
+        "data": read_data(workdir),
         "start": start._asdict() if start else None,
     }
 
@@ -152,28 +152,33 @@ def parse_size(text: str) -> int:
 
 def main(options: flags.FlagValues) -> None:
     """Exports as the flags say."""
-    out, shard_size = Path(options.out), parse_size(options.shard_size)
-    check_new(out)  # before the work
     if bool(options.workdir) == bool(options.official):
         raise UserError(
             "give either --workdir, a run of launch.train, or --official, weights of that code"
         )
-    if options.workdir:
-        if options.config:
-            raise UserError("--config goes with --official: a run has its own")
-        found = of_run(Path(options.workdir), options.weights, chosen_checkpoint(options))
-    else:
-        if not options.config:
-            raise UserError("--official wants --config, that of the same network")
-        for name in ("weights", "best"):
-            if options[name].present:
-                raise UserError(f"--{name} chooses weights of a run: leave it out with --official")
-        path = Path(options.official)
-        found = of_official(path, options.config, cli.config_name(), options.step)
-    export(found, out, options.layout, options.dtype, shard_size, cli.command())
+    out, shard_size = Path(options.out), parse_size(options.shard_size)
+    with lock_path(out):  # before the work
+        check_new(out)
+        found = _found(options)
+        export(found, out, options.layout, options.dtype, shard_size, cli.command())
     files = sorted(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
     cli.say(f"Written: {out}, {size / 2**20:,.1f} MiB in {len(files)} shard(s)")
+
+
+def _found(options: flags.FlagValues) -> Found:
+    """The weights that the flags name."""
+    if options.workdir:
+        if options.config:
+            raise UserError("--config goes with --official: a run has its own")
+        return of_run(Path(options.workdir), options.weights, chosen_checkpoint(options))
+    if not options.config:
+        raise UserError("--official wants --config, that of the same network")
+    for name in ("weights", "best"):
+        if options[name].present:
+            raise UserError(f"--{name} chooses weights of a run: leave it out with --official")
+    path = Path(options.official)
+    return of_official(path, options.config, cli.config_name(), options.step)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.data.sources import DataConfig, Source, check_fit, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.files import read_regular
 from diffusion_jax.sharding import Mesh
+from diffusion_jax.untrusted import read_regular
 from launch import arguments
 from launch.build import Experiment, build, build_source
 from launch.encode_latents import make_encoder

@@ -24,6 +24,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.schema import SIGMA_REL
 from diffusion_jax.exports import is_export
 from diffusion_jax.fields import Each
+from diffusion_jax.locks import lock_path
 from diffusion_jax.sharding import make_mesh, of_state
 from diffusion_jax.training.power_ema import Profile, gamma_of, weights
 from diffusion_jax.training.state import TrackedState
@@ -96,17 +97,18 @@ def write(
     for width, folder in folders.items():
         factors, missed = wanted[width]
         cli.say(f"sigma_rel {width:g}: {missed:.1%} of its profile missed, {folder}")
-        is_done = is_export(folder)
-        hosts.wait_for_all("looked")
-        if is_done:
-            continue
-        parts = zip(steps, factors.reshape(len(steps), -1), strict=True)
-        params = _summed(workdir / FOLDER, list(parts), template)
-        about = about_run(workdir, config, step, f"EMA of sigma_rel {width:g}")
-        about |= {"sigma_rel": width, "missed": missed}
-        if hosts.is_main():
-            export(Found(params, config, about), folder, command=command)
-        hosts.wait_for_all("exported")
+        with hosts.held_by_main(lock_path(folder)):
+            is_done = is_export(folder)
+            hosts.wait_for_all("looked")
+            if is_done:
+                continue
+            parts = zip(steps, factors.reshape(len(steps), -1), strict=True)
+            params = _summed(workdir / FOLDER, list(parts), template)
+            about = about_run(workdir, config, step, f"EMA of sigma_rel {width:g}")
+            about |= {"sigma_rel": width, "missed": missed}
+            if hosts.is_main():
+                export(Found(params, config, about), folder, command=command)
+            hosts.wait_for_all("exported")
     return folders
 
 

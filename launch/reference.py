@@ -23,6 +23,7 @@ from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, Reference, import_guided_diffusion
 from diffusion_jax.evaluation.resize import RESIZES
+from diffusion_jax.locks import lock_path
 from diffusion_jax.sharding import make_mesh
 from launch import arguments, cli
 from launch.scoring import BATCH, OfSource, accumulate
@@ -74,8 +75,9 @@ def of_guided_diffusion(options: flags.FlagValues) -> Reference:
 def main(options: flags.FlagValues) -> None:
     """Computes and writes what the flags say."""
     make = of_guided_diffusion if options.source == "guided_diffusion" else of_data
-    reference = make(options)
-    reference.save(Path(options.out))
+    with lock_path(Path(options.out)):
+        reference = make(options)
+        reference.save(Path(options.out))
     height, width = reference.extraction.resolution or ("?", "?")
     count = "an unknown number of" if reference.count is None else f"{reference.count:,}"
     cli.say(f"{count} images of {height} x {width}, {options.resize}: {options.out}")

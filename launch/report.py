@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs.base import base, diffussm, rin
+from configs.base import base
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.files import write_atomically
@@ -32,7 +32,7 @@ from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
 from launch import arguments, cli
 from launch.start import read_start
 from launch.tables import compare
-from launch.workdir import flatten, read_run, read_workdir
+from launch.workdir import DEFAULTS, flatten, read_data, read_run, read_workdir
 
 FILE = "report.html"
 MOST_GRIDS = 24
@@ -52,10 +52,7 @@ def write_report(workdir: Path) -> Path:
     """
     page = render(**_content(workdir))
     path = workdir / FILE
-    try:
-        write_atomically(path, lambda partial: partial.write_text(page))
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror})") from error
+    write_atomically(path, lambda partial: partial.write_text(page))
     return path
 
 
@@ -110,11 +107,13 @@ def _facts(
     workdir: Path, config: ConfigDict, run: dict[str, str], done: int, speeds: list[dict]
 ) -> dict[str, str]:
     facts = {}
-    if (table := workdir / "parameters.txt").exists():
-        count = int(re.search(r"Total: ([\d,]+)", table.read_text())[1].replace(",", ""))
-        facts["parameters"] = f"{count / 1e6:.2f}M"
-    if (data := workdir / "data.json").exists():
-        facts["training examples"] = f"{json.loads(data.read_text())['examples']:,}"
+    table = workdir / "parameters.txt"
+    if table.is_file():
+        total = re.search(r"Total: ([\d,]+)", table.read_text(errors="replace"))
+        if total:
+            facts["parameters"] = f"{int(total[1].replace(',', '')) / 1e6:.2f}M"
+    if data := read_data(workdir):
+        facts["training examples"] = f"{data['examples']:,}"
     if start := read_start(workdir):
         facts["started from"] = f"{start.path}, at step {start.step:,}"
     facts["batch"] = f"{config.train.batch_size:,}"
@@ -187,9 +186,7 @@ def _speed(records: list[dict]) -> dict[str, str]:
 
 def _config(config: ConfigDict, name: str) -> dict[str, Any]:
     """Fields that are not what the config's file says, and those that are not the defaults."""
-    models = {"rin": rin, "diffussm": diffussm}
-    known = config.model.name in models
-    defaults = base(models[config.model.name]() if known else config.model)
+    defaults = base(DEFAULTS[config.model.name]())
     file, colon, variants = name.partition(":")
     of_file = _config_of_file(file, *([variants] if colon else []))
     return {

@@ -39,12 +39,14 @@ from diffusion_jax import hosts, process
 from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.editing import NOTHING
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.locks import lock_folder
 from diffusion_jax.sharding import Mesh, round_up
 from launch import arguments, cli, distributed, given, sample_files
 from launch.drawing import Run, open_run, parse_labels
 from launch.given import Edit, read_edit, read_frames
 from launch.grid import grid_columns, make_condition
 from launch.pretrained import unpack_pretrained
+from launch.sample_files import read_request
 from launch.show import KINDS, show, show_edit
 from launch.weights import (
     NEWEST,
@@ -100,10 +102,22 @@ def sample(
     if frames or windows > 1:
         record["frames"] = {"of": frames and frames.fingerprint(), "windows": windows}
     out = out or workdir / "samples" / sample_files.folder_name(record)
-    is_done = sample_files.is_done(out, record)
+    with hosts.held_by_main(lock_folder(out)):
+        is_done = sample_files.is_done(out, record)
+        hosts.wait_for_all("looked")
+        if not is_done:
+            _draw(run, out, record, labels, edit, windows)
+    return out
+
+
+def _draw(
+    run: Run, out: Path, record: dict, labels: np.ndarray | None, edit: Edit | None, windows: int
+) -> None:
+    """Draws what is missing of the samples of `record` in the folder `out`, which is locked."""
+    experiment, num, seed = run.experiment, record["num"], record["seed"]
+    if hosts.is_main():
+        sample_files.begin(out, record)
     hosts.wait_for_all("begun")
-    if is_done:
-        return out
     sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling.steps))
     give = edit.giver(experiment, run.mesh) if edit else lambda indices: NOTHING
     batch = round_up(min(run.batch_size, num), run.mesh)
@@ -123,7 +137,6 @@ def sample(
         columns = grid_columns(experiment.num_classes)
         sample_files.finish(out, labels, columns, _frames_before(run, num))
     hosts.wait_for_all("sampled")
-    return out
 
 
 def _frames_before(run: Run, num: int) -> np.ndarray | None:
@@ -156,11 +169,6 @@ def from_flags(workdir: Path, config: ConfigDict, options: flags.FlagValues, **b
     out = Path(options.out) if options.out else None
     checkpoint = chosen_checkpoint(options)
     return sample(config, workdir, out, request, checkpoint=checkpoint, **begun)
-
-
-def read_request(out: Path) -> dict:
-    """What the samples in a folder are."""
-    return json.loads((out / "request.json").read_text())
 
 
 def define_flags(num: int) -> None:

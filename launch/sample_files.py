@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_jax import hosts
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import write_atomically
+from diffusion_jax.files import write_atomically, writing
+from diffusion_jax.json_files import read_json, write_json
 from diffusion_jax.reporting.animation import can_write_mp4, save_gif, save_mp4
 from diffusion_jax.reporting.grids import save_grid
+from diffusion_jax.schemas import REQUEST
 
 PLAYED = 16  # videos side by side
 
@@ -35,29 +36,55 @@ def folder_name(record: dict) -> str:
 
 
 def is_done(out: Path, record: dict) -> bool:
-    """Whether the request is answered already; if not, makes its folder, or finds it begun.
+    """Whether the request is answered already.
 
     Raises:
-      UserError: for a folder of another request, or one that cannot be written.
+      UserError: for a folder of another request, or one whose request.json is damaged.
     """
-    path = out / "request.json"
-    text = json.dumps(record, indent=2) + "\n"
-    try:
-        if path.exists() and path.read_text() != text:
+    if (out / "request.json").exists():
+        found = read_request(out)
+        if found != json.loads(json.dumps(record)):  # with lists for tuples
             raise UserError(f"{out} holds samples of another request: choose another --out")
-        if (out / "samples.npz").exists():
-            return True
-        (out / "parts").mkdir(parents=True, exist_ok=True)
-        if hosts.is_main():
-            write_atomically(path, lambda partial: partial.write_text(text))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
-    return False
+    return (out / "samples.npz").exists()
+
+
+def begin(out: Path, record: dict) -> None:
+    """Writes down the request in a folder that is locked, for the parts to follow.
+
+    Raises:
+      WriteError: if that cannot be done.
+    """
+    with writing(out):
+        (out / "parts").mkdir(exist_ok=True)
+    write_json(out / "request.json", record)
+
+
+def read_request(out: Path) -> dict:
+    """Returns what the samples in a folder are.
+
+    Raises:
+      UserError: if request.json is missing or damaged.
+    """
+    return read_json(out / "request.json", REQUEST)
 
 
 def drawn_parts(out: Path) -> list[np.ndarray]:
-    """The parts so far, in order, on disk."""
-    return [np.load(part, mmap_mode="r") for part in sorted((out / "parts").glob("*.npy"))]
+    """Returns the parts so far, in order, on disk.
+
+    A part that is damaged, or is not the next of those before it, counts as not drawn, and so do
+    those after it.
+    """
+    arrays, done = [], 0
+    for part in sorted((out / "parts").glob("*.npy")):
+        try:
+            array = np.load(part, mmap_mode="r")
+        except (ValueError, EOFError):
+            break
+        if part.stem != _part_name(done):
+            break
+        arrays.append(array)
+        done += len(array)
+    return arrays
 
 
 def save_part(out: Path, start: int, images: np.ndarray) -> None:
@@ -67,7 +94,11 @@ def save_part(out: Path, start: int, images: np.ndarray) -> None:
         with partial.open("wb") as file:
             np.save(file, images)
 
-    write_atomically(out / "parts" / f"{start:09d}.npy", write)
+    write_atomically(out / "parts" / f"{_part_name(start)}.npy", write)
+
+
+def _part_name(start: int) -> str:
+    return f"{start:09d}"
 
 
 def finish(

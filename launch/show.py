@@ -208,10 +208,7 @@ def _writer(shown: Shown) -> Callable[[Path], None]:
 
 def _save(folder: Path, picture: Picture, write: Callable[[Path], None]) -> Path:
     path = folder / FOLDER / picture.file
-    try:
-        if hosts.is_main():
-            path = save_picture(folder, picture, write)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose an --out") from error
+    if hosts.is_main():
+        save_picture(folder, picture, write)
     hosts.wait_for_all("shown")
     return path

@@ -11,19 +11,21 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from diffusion_jax import schemas
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.exports import fingerprint, is_export, read_export, read_provenance
+from diffusion_jax.json_files import read_json
 from diffusion_jax.sharding import Mesh
 from launch import cli
 from launch.build import Experiment
 from launch.weights import params_of, put_params
-from launch.workdir import START, differing, flatten, read_workdir
+from launch.workdir import HOW, START, differing, flatten, read_workdir
 
 # Adam's second moment is an average over 1 / (1 - b2) steps, and no better until then.
 REWARM_STEPS = 1000
 
 # Fields of the model that its parameters do not depend on, nor what they mean.
-_MAY_DIFFER = ("remat", "dtype", "dropout", "drop_path", "form", "attention", "unroll")
+_MAY_DIFFER = (*HOW, "dtype", "dropout", "drop_path")
 
 
 class Start(NamedTuple):
@@ -101,7 +103,10 @@ def find_start(
 def read_start(workdir: Path) -> Start | None:
     """What the run in a directory started from, None for random weights."""
     path = workdir / START
-    return Start(**json.loads(path.read_text())) if path.exists() else None
+    if not path.exists():
+        return None
+    found = read_json(path, schemas.START)
+    return Start(*(found[field] for field in Start._fields))
 
 
 def starting_params(start: Start, experiment: Experiment, mesh: Mesh) -> Any:

@@ -29,6 +29,8 @@ from diffusion_jax.chips import CHIPS
 from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
+from diffusion_jax.files import write_atomically
+from diffusion_jax.locks import lock_folder
 from diffusion_jax.reporting.metrics import MetricWriter, read_lines
 from diffusion_jax.sharding import Mesh, check_batch, make_mesh, of_state
 from diffusion_jax.training.loop import train
@@ -45,7 +47,7 @@ from launch.latents import scaled_as_data
 from launch.posthoc_ema import make_storer
 from launch.report import write_report
 from launch.start import Start, find_start, starting_params
-from launch.workdir import code_version, open_workdir
+from launch.workdir import check_is_folder, code_version, open_workdir
 
 
 def run(
@@ -57,15 +59,39 @@ def run(
     command: str = "",
     init_from: Path | None = None,
     init_step: int = 0,
-) -> None:
+) -> bool:
     """Trains as `config`, of the file `name`, says, in `workdir`, on `mesh` or the config's.
 
-    On SIGTERM it saves after the step and returns; at the end it writes the report, which hands on
-    `command`, what was called. `profile_steps`, the first and the last counted from where it
-    starts, are traced into `workdir`/profile. `init_from` and `init_step` are of `find_start`.
+    On SIGTERM or Ctrl-C it saves after the step and returns; at the end it writes the report, which
+    hands on `command`, what was called. `profile_steps`, the first and the last counted from where
+    it starts, are traced into `workdir`/profile. `init_from` and `init_step` are of `find_start`.
+
+    Returns:
+      Whether it has reached its last step.
+
+    Raises:
+      UserError: for what it cannot do, also if another process is training in `workdir`.
     """
     config = scaled_as_data(config)
     experiment = build(config)
+    check_is_folder(workdir)
+    with hosts.held_by_main(lock_folder(workdir)):
+        begun = (name, profile_steps, command, init_from, init_step)
+        return _run(config, experiment, workdir, mesh, *begun)
+
+
+def _run(
+    config: ConfigDict,
+    experiment: Experiment,
+    workdir: Path,
+    mesh: Mesh | None,
+    name: str,
+    profile_steps: tuple[int, int] | None,
+    command: str,
+    init_from: Path | None,
+    init_step: int,
+) -> bool:
+    """`run` in a directory that is locked."""
     start = find_start(workdir, config, init_from, init_step)
     if start:
         experiment = start.applied(experiment)
@@ -137,12 +163,13 @@ def run(
                 must_stop=must_stop,
             )
     if (stopped := int(state.step)) < total:
-        cli.say(f"Stopped by SIGTERM after step {stopped}, saved: the same command continues.")
-        return
+        cli.say(f"Stopped by {must_stop} after step {stopped}, saved: the same command continues.")
+        return False
     if hosts.is_main():
         skipped = source.skipped if isinstance(source, Skipping) else {}
         cli.say(*_summary(workdir, total, len(skipped)))
         write_report(workdir)
+    return True
 
 
 def _initial_state(
@@ -171,7 +198,8 @@ def _initial_state(
         state = jax.jit(init, out_shardings=sharding)()
     if hosts.is_main():
         table = parameter_overview.get_parameter_overview(state.params, include_stats=False)
-        (workdir / "parameters.txt").write_text(table + "\n")
+        path = workdir / "parameters.txt"
+        write_atomically(path, lambda partial: partial.write_text(table + "\n"))
     return state
 
 
@@ -219,6 +247,8 @@ if __name__ == "__main__":
 
     def main() -> None:
         distributed.initialize(flags.FLAGS)
+        if not WORKDIR.value.strip():
+            raise UserError("--workdir is empty: give the run directory, as runs/digits")
         steps = parse_profile_steps(PROFILE.value) if PROFILE.value else None
         run(
             CONFIG.value,

@@ -10,18 +10,24 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import base
-from diffusion_jax import hosts
+from configs.base import base, diffussm, rin
+from diffusion_jax import hosts, schemas
+from diffusion_jax.checkpoints import kept_steps
 from diffusion_jax.data.sources import Source
-from diffusion_jax.errors import UserError
-from diffusion_jax.files import write_atomically
+from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.json_files import read_json, write_json
 
 START = "start.json"
+DEFAULTS = {"rin": rin, "diffussm": diffussm}  # of the section `model`, by its name
+
+# Fields of the model that decide how it is computed, and nothing but rounding of what.
+HOW = ("remat", "form", "attention", "unroll")
 
 # What a run may change when it continues; everything else must stay as it was. Where the data lie
 # may change: that they are the same is told by their fingerprint.
 _MAY_CHANGE = (
     *("train.", "sampling.", "mesh.", "evaluation."),
+    *(f"model.{name}" for name in HOW),
     *("data.path", "autoencoder.weights", "posthoc_ema.every"),
 )
 _MUST_STAY = ("train.batch_size", "train.accumulate")
@@ -34,58 +40,81 @@ def open_workdir(
     about: dict[str, str],
     start: dict[str, Any] | None = None,
 ) -> None:
-    """Makes the run directory and writes config.json and data.json, or checks that they are these.
+    """Writes config.json and data.json into a run directory, or checks that they are these.
 
     Args:
+      workdir: is there, and locked.
       about: what run.json says, see `read_run`.
       start: what start.json says, None if the run starts from random weights.
 
     Raises:
-      UserError: if it cannot be written, or holds a run of another config or on other data.
+      UserError: if it cannot be written, holds a run of another config or on other data, or one
+        that has taken more steps than it is to.
     """
+    data = {"path": config.data.path, "examples": len(source), "fingerprint": source.fingerprint()}
+    new = json.loads(config.to_json())
+    if (workdir / "config.json").exists():
+        _check_same(workdir, json.loads(read_workdir(workdir).to_json()), new)
+    if before := read_data(workdir):
+        _check_same_data(workdir, before, data)
+    latest = max(kept_steps(workdir / "checkpoints"), default=0)
+    if latest > config.train.steps:
+        raise UserError(
+            f"config.train.steps is {config.train.steps}, and the run in --workdir {workdir} is at "
+            f"step {latest}: give more steps, or choose another directory"
+        )
+    # start.json first: a config without it says that there was none.
+    files = {START: start} if start else {}
+    files |= {"config.json": new, "data.json": data, "run.json": about}
+    hosts.wait_for_all("compared")
+    for file, content in files.items() if hosts.is_main() else ():
+        write_json(workdir / file, content)
+    hosts.wait_for_all("written")
+
+
+def check_is_folder(workdir: Path) -> None:
+    """Raises `UserError` for the address of a bucket."""
     if ":" in str(workdir).split("/")[0]:
         raise UserError(
             f"--workdir {workdir} is no folder: mount the bucket (docs/gotchas.md), or give a "
             "folder that all hosts see"
         )
-    data = {"path": config.data.path, "examples": len(source), "fingerprint": source.fingerprint()}
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        if (workdir / "config.json").exists():
-            old, new = (json.loads(c.to_json()) for c in (read_workdir(workdir), config))
-            _check_same(workdir, old, new)
-        if (workdir / "data.json").exists():
-            _check_same_data(workdir, json.loads((workdir / "data.json").read_text()), data)
-        # start.json first: a config without it says that there was none.
-        files = {
-            **({START: json.dumps(start, indent=2)} if start else {}),
-            "config.json": config.to_json(indent=2),
-            "data.json": json.dumps(data, indent=2),
-            "run.json": json.dumps(about, indent=2),
-        }
-        hosts.wait_for_all("compared")
-        for file, text in files.items() if hosts.is_main() else ():
-            write_atomically(workdir / file, lambda path, text=text: path.write_text(text + "\n"))
-        hosts.wait_for_all("written")
-    except OSError as error:
-        raise UserError(
-            f"--workdir {workdir} cannot be written ({error.strerror}): choose another"
-        ) from error
 
 
 def read_workdir(workdir: Path) -> ConfigDict:
-    """The config of a run; what it did not have yet when the run began has its default.
+    """Returns the config of a run, or of an export.
+
+    A field that it did not have yet when the run began has its default, which is what was done
+    then: see `configs.base`.
 
     Raises:
-      UserError: if there is no run in `workdir`.
+      UserError: if there is no run in `workdir`, or its config is damaged or of a newer version.
     """
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
-    saved = json.loads(path.read_text())
-    config = base(ConfigDict(saved["model"])).unlock()
+    saved = read_json(path, schemas.CONFIG)
+    model = saved["model"]
+    check_choice(f"model.name in {path}", model["name"], DEFAULTS)
+    config = base(DEFAULTS[model["name"]]())
+    with config.unlocked():  # the fields of a geometry are those of its kind
+        config.model.geometry = ConfigDict(model["geometry"])
+    defaults = json.loads(config.to_json())
+    if found := schemas.fault(saved, schemas.shape_like(defaults)):
+        raise UserError(f"{path} is damaged ({found}): {schemas.CONFIG.advice}")
+    if unknown := sorted(flatten(saved).keys() - flatten(defaults).keys()):
+        raise UserError(
+            f"{path} has {unknown[0]}, which this version does not know: use the version that "
+            "wrote it"
+        )
     config.update(saved)
     return config
+
+
+def read_data(workdir: Path) -> dict[str, Any] | None:
+    """Returns 'path', 'examples' and 'fingerprint' of a run's data, None where it has not begun."""
+    path = workdir / "data.json"
+    return read_json(path, schemas.DATA) if path.exists() else None
 
 
 def read_run(workdir: Path) -> dict[str, str]:
@@ -94,7 +123,7 @@ def read_run(workdir: Path) -> dict[str, str]:
     Each is '' where it was not written.
     """
     path = workdir / "run.json"
-    written = json.loads(path.read_text()) if path.exists() else {}
+    written = read_json(path, schemas.RUN) if path.exists() else {}
     return dict.fromkeys(("config", "command", "code", "devices"), "") | written
 
 

@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from diffusion_jax.data.records import BadRecord, decoding
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import machine_memory
+from diffusion_jax.untrusted import machine_memory
 
 LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
 # What is larger than Pillow likes is refused below; its warning would be a second line.

@@ -1,14 +1,16 @@
 """The manifest of a data set that was prepared by us: what is in which file, and its hashes."""
 
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from diffusion_jax import schemas
 from diffusion_jax.autoencoder.scaling import Scaling, check_scaling
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import inside, sha256
+from diffusion_jax.files import sha256
+from diffusion_jax.json_files import read_json
+from diffusion_jax.untrusted import inside
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"  # the folder of a preparation that goes on, or was stopped
@@ -24,12 +26,8 @@ def read_manifest(directory: Path) -> dict | None:
     """
     path = directory / MANIFEST
     if path.is_file():
-        try:
-            manifest = json.loads(path.read_text())
-            files = [*(shard["file"] for shard in shards_of(manifest)), *manifest["metadata"]]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{path}: damaged ({error}): copy it again, or prepare anew") from error
-        for file in files:
+        manifest = read_json(path, schemas.MANIFEST)
+        for file in (*(shard["file"] for shard in shards_of(manifest)), *manifest["metadata"]):
             inside(directory, file, path)
         return manifest
     if (directory / UNFINISHED).is_dir():

@@ -11,7 +11,6 @@ bytes depend neither on the number of processes nor on interruptions.
 
 import contextlib
 import dataclasses
-import fcntl
 import functools
 import hashlib
 import json
@@ -36,13 +35,15 @@ from diffusion_jax.data.writer import (
     Job,
     Records,
     Shard,
-    WriteError,
-    write_json,
     write_shard,
     writing,
 )
 from diffusion_jax.errors import UserError, check_at_least, check_choice
-from diffusion_jax.files import check_before_writing, check_utf8, sha256
+from diffusion_jax.files import WriteError, sha256
+from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.locks import lock_folder
+from diffusion_jax.schemas import PREPARATION
+from diffusion_jax.untrusted import check_before_writing, check_utf8
 
 REQUEST = "request.json"
 FORMAT = "array_record"
@@ -155,7 +156,7 @@ def _complete(directory: Path, request: dict) -> dict | None:
         if all((directory / shard["file"]).is_file() for shard in shards_of(manifest)):
             return manifest
     elif begun.is_file():
-        _check_same(directory, json.loads(begun.read_text()), request)
+        _check_same(directory, read_json(begun, PREPARATION), request)
     elif directory.exists() and any(path.name != UNFINISHED for path in directory.iterdir()):
         raise UserError(f"{directory}: holds files that are not ours: give an empty directory")
     return None
@@ -177,14 +178,7 @@ def _begun(directory: Path, request: dict) -> Iterator[None]:
     unfinished = directory / UNFINISHED
     for folder in (directory, unfinished):
         check_before_writing(folder)
-    with writing():
-        unfinished.mkdir(parents=True, exist_ok=True)
-        lock = (unfinished / "lock").open("w")
-    with lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{directory}: another process is writing it: let it end") from error
+    with lock_folder(unfinished):
         with writing():
             write_json(unfinished / REQUEST, request)
             if (directory / MANIFEST).is_file():  # and shards are missing

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +13,9 @@ from diffusion_jax.data.manifest import UNFINISHED
 from diffusion_jax.data.records import BadRecord
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import sha256, write_atomically
+from diffusion_jax.files import WriteError, sha256
+from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.schemas import SHARD
 
 # A record to a chunk, for random access; images are compressed already and latents are noise.
 OPTIONS = "group_size:1,uncompressed,max_parallelism:1"
@@ -53,18 +54,15 @@ class Job:
     on_bad_record: str
 
 
-class WriteError(UserError):
-    """The disk is full, or fails."""
-
-
 def write_shard(job: Job, shard: Shard) -> dict:
     """The facts of a shard, which is written unless it is there."""
     path = job.directory / shard.file
     facts_path = job.directory / UNFINISHED / f"{shard.file}.json"
-    if path.is_file() and facts_path.is_file():
-        facts = json.loads(facts_path.read_text())
+    with contextlib.suppress(UserError):  # there are no facts, or they are damaged: write it again
+        facts = read_json(facts_path, SHARD)
         acceptable = job.on_bad_record == "skip" or not facts["skipped"]
-        if acceptable and facts["file"] == shard.file and sha256(path) == facts["sha256"]:
+        is_same = facts["file"] == shard.file and path.is_file()
+        if acceptable and is_same and sha256(path) == facts["sha256"]:
             return facts
     partial = facts_path.with_name(f"{shard.file}.partial")
     try:
@@ -115,8 +113,3 @@ def writing() -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         raise WriteError(str(error)) from error
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Writes `content`, atomically."""
-    write_atomically(path, lambda partial: partial.write_text(json.dumps(content, indent=1)))

@@ -14,6 +14,7 @@ from diffusion_jax.evaluation.kid import SUBSET_SIZE, kid
 from diffusion_jax.evaluation.precision_recall import precision_recall
 from diffusion_jax.evaluation.references import Extraction, Reference, check_comparable
 from diffusion_jax.evaluation.subset import Subset
+from diffusion_jax.schemas import ACCUMULATOR
 
 if TYPE_CHECKING:
     from diffusion_jax.evaluation.inception import Features
@@ -144,7 +145,7 @@ def load_accumulator(path: Path) -> Accumulator:
     Raises:
       UserError: for any other file.
     """
-    about, arrays = load_archive(path, KIND)
+    about, arrays = load_archive(path, KIND, ACCUMULATOR)
     with complete(path):
         resolution, *rest = about["extraction"]
         made = Accumulator(Extraction(resolution and tuple(resolution), *rest), about["keep"])

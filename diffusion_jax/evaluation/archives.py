@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import check_memory, write_atomically
+from diffusion_jax.files import write_atomically, writing
+from diffusion_jax.json_files import parse_json
 from diffusion_jax.npz import open_array, read_arrays
+from diffusion_jax.schemas import Schema
+from diffusion_jax.untrusted import check_memory
 
 
 def save_archive(path: Path, kind: str, about: dict[str, Any], arrays: dict) -> None:
@@ -25,24 +28,31 @@ def save_archive(path: Path, kind: str, about: dict[str, Any], arrays: dict) -> 
         with partial.open("wb") as file:
             np.savez(file, about=np.array(json.dumps({"kind": kind, **about})), **arrays)
 
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): choose another") from error
+    write_atomically(path, write)
 
 
-def load_archive(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """(about, arrays) of `save_archive`.
+def load_archive(
+    path: Path, kind: str, schema: Schema, *names: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Reads what `save_archive` wrote: (about, arrays).
+
+    Args:
+      schema: of what it is about.
+      names: of arrays that it must have; it may have more.
 
     Raises:
-      UserError: for an unreadable file, or one of another kind.
+      UserError: for an unreadable or incomplete file, or one of another kind.
     """
     arrays = read_arrays(path)
-    with complete(path):
-        about = dict(json.loads(str(arrays.pop("about", "{}"))))
+    text = str(arrays.pop("about", "{}"))
+    about = parse_json(text, path, schema._replace(shape={"kind?": str}))
     if (found := about.pop("kind", "something else")) != kind:
-        raise UserError(f"{path} holds {found}, not {kind}: give the file of launch.evaluate")
+        raise UserError(f"{path} holds {found}, not {kind}: {schema.advice}")
+    about = parse_json(json.dumps(about), path, schema)
+    if missing := [name for name in names if name not in arrays]:
+        raise UserError(f"{path} is damaged (it lacks {', '.join(missing)}): {schema.advice}")
     return about, arrays
 
 

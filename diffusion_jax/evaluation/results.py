@@ -1,11 +1,11 @@
 """What an evaluation writes down: the metrics, and all that they are to be read with."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.files import write_atomically
+from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.schemas import RESULT
 
 FILE = "results.json"
 METRICS = ("fid", "sfid", "inception_score", "precision", "recall", "kid", "kid_std", "fvd")
@@ -48,8 +48,7 @@ class Result:
 
 def write_result(path: Path, result: Result) -> None:
     """Writes JSON, whole or not at all."""
-    text = json.dumps(dataclasses.asdict(result), indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text))
+    write_json(path, dataclasses.asdict(result))
 
 
 def read_result(path: Path) -> Result:
@@ -58,11 +57,10 @@ def read_result(path: Path) -> Result:
     Raises:
       UserError: for any other file.
     """
-    try:
-        result = Result(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).removeprefix("Result.__init__() ")
-        raise UserError(f"{path} is no result of launch.evaluate: {reason}") from error
+    content = read_json(path, RESULT)
+    for name in content:
+        check_choice(f"a field of {path}", name, Result.__dataclass_fields__)
+    result = Result(**content)
     for name in result.metrics:
         check_choice(f"a metric of {path}", name, METRICS)
     return result

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusion_jax.files import write_atomically
+from diffusion_jax.files import write_atomically, writing
 
 LETTER = 13  # pixels
 SHORTEST_SIDE = 32  # pixels, to be seen at all
@@ -72,7 +72,8 @@ def headed_grid(
 
 def save_grid(path: Path, images: np.ndarray, columns: int) -> np.ndarray:
     """Write `image_grid` as a PNG, atomically, and return its pixels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.ascontiguousarray(image_grid(images, columns))
     image = Image.fromarray(pixels)
     write_atomically(path, lambda partial: image.save(partial, format="png"))

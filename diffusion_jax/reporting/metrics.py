@@ -4,14 +4,18 @@ Sample grids go to the event files too.
 """
 
 import json
+import math
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
-import tensorboardX
+from tensorboardX import summary
 
-from diffusion_jax.files import write_atomically
+from diffusion_jax.errors import UserError
+from diffusion_jax.files import Appender, write_atomically
 from diffusion_jax.hosts import is_main
+from diffusion_jax.json_files import read_json_lines
+from diffusion_jax.reporting.events import EventFile
+from diffusion_jax.schemas import RECORD
 
 METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
 
@@ -24,6 +28,10 @@ class MetricWriter:
     Args:
       workdir: the run directory.
       resume_step: records after this step are dropped, for the run computes them again.
+
+    Raises:
+      UserError: here, if the records so far are damaged; here and from every method, if nothing
+        can be written.
     """
 
     def __init__(self, workdir: Path, resume_step: int):
@@ -31,9 +39,7 @@ class MetricWriter:
         if not is_main():
             return
         self._files = {name: _reopen(workdir / name, resume_step) for name in (METRICS, SPEED)}
-        self._events = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=resume_step + 1
-        )
+        self._events = EventFile(workdir / "tensorboard", resume_step + 1)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         """Records scalars after `step` updates, which are the same whenever they are computed."""
@@ -50,31 +56,38 @@ class MetricWriter:
           image: (H, W, 3) uint8; only the main process, which writes it, need have it.
         """
         if self._events is not None:
-            self._events.add_image(name, image, step, dataformats="HWC")
+            self._events.add(summary.image(name, image, dataformats="HWC"), step)
+
+    def sync(self) -> None:
+        """Returns once all records are on the disk, where they outlast a power loss."""
+        if self._events is not None:
+            for file in self._files.values():
+                file.sync()
 
     def _write(self, file: str, prefix: str, step: int, scalars: dict[str, float]) -> None:
         if self._events is None:
             return
-        self._files[file].write(json.dumps({"step": step, **scalars}) + "\n")
         for name, value in scalars.items():
-            self._events.add_scalar(prefix + name, value, step)
+            if not math.isfinite(value):
+                raise UserError(f"{name} is {value} at step {step}: a record must be finite")
+        self._files[file].write((json.dumps({"step": step, **scalars}) + "\n").encode())
+        for name, value in scalars.items():
+            self._events.add(summary.scalar(prefix + name, value), step)
 
     def close(self) -> None:
-        """Flushes and closes all."""
+        """Closes all files."""
         if self._events is not None:
-            for file in self._files.values():
+            for file in (*self._files.values(), self._events):
                 file.close()
-            self._events.close()
 
 
-def _reopen(path: Path, resume_step: int) -> TextIO:
-    kept = [line for line in read_lines(path) if line["step"] <= resume_step]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
+def _reopen(path: Path, resume_step: int) -> Appender:
+    kept = [record for record in read_lines(path) if record["step"] <= resume_step]
+    text = "".join(json.dumps(record) + "\n" for record in kept)
     write_atomically(path, lambda partial: partial.write_text(text))
-    return path.open("a", buffering=1)
+    return Appender(path)
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """The records of a metrics.jsonl, without a last line that a killed run left incomplete."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    """Returns the records of a metrics.jsonl; see `read_json_lines`."""
+    return read_json_lines(path, RECORD)

@@ -1,11 +1,12 @@
 """Pictures of a run, each with the words that go with it; the report shows them all."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-from diffusion_jax.files import write_atomically
+from diffusion_jax.files import write_atomically, writing
+from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.schemas import PICTURE
 
 FOLDER = "pictures"  # of a run directory
 SECTIONS = ("samples", "inside")  # of the report: what was drawn, and what the network does
@@ -35,17 +36,18 @@ class Picture:
 def save_picture(workdir: Path, picture: Picture, write: Callable[[Path], None]) -> Path:
     """Writes a picture by `write(path)`, and then its words, over an older one of the name."""
     path = workdir / FOLDER / picture.file
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, write)
-    text = json.dumps(dataclasses.asdict(picture), indent=1) + "\n"
-    words = path.with_name(picture.file + ".json")
-    write_atomically(words, lambda partial: partial.write_text(text))
+    write_json(path.with_name(picture.file + ".json"), dataclasses.asdict(picture))
     return path
 
 
 def read_pictures(workdir: Path) -> list[Picture]:
     """All pictures of a run, by name; one that was deleted is none, though its words stayed."""
     words = sorted((workdir / FOLDER).glob("*.json"))
+    found = {path.stem: read_json(path, PICTURE) for path in words if path.with_suffix("").exists()}
     return [
-        Picture(**json.loads(path.read_text())) for path in words if path.with_suffix("").exists()
+        Picture(file, *(each[name] for name in ("section", "title", "caption", "step", "command")))
+        for file, each in found.items()
     ]

@@ -82,6 +82,7 @@ def train(
                 writer.write(step + 1, scalars)
         if saves:  # last: a run stopped before it calls them again
             began = time.perf_counter()
+            writer.sync()  # a checkpoint never outlasts the records that lead to it
             checkpoints.save(step + 1, state)
             speed.checkpoint_seconds += time.perf_counter() - began
         if stops:

@@ -1,94 +1,121 @@
-"""Files that others give: what is opened, how much of it is read, and where their names lead."""
+"""Files are whole or as they were, whatever fails; a failure is one line that says what to do."""
 
+import errno
 import os
-import socket
+import subprocess
+import zipfile
 
+import numpy as np
 import pytest
+from full_disk import files_of_at_most
 
-from diffusion_jax.errors import UserError
-from diffusion_jax.files import (
-    Unreadable,
-    check_before_writing,
-    check_memory,
-    check_regular,
-    inside,
-    open_regular,
-    read_regular,
-    sha256,
+from diffusion_jax.files import Appender, WriteError, describe, write_atomically
+
+
+def test_a_file_is_replaced_and_nothing_lies_beside_it(tmp_path):
+    path = tmp_path / "file"
+    for text in ("one", "two"):
+        write_atomically(path, lambda partial, text=text: partial.write_text(text))
+    assert path.read_text() == "two"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert path.stat().st_mode == plain.stat().st_mode  # others may read it, too
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail(partial):
+        partial.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_killed_processes_left_is_removed_and_what_others_are_writing_is_not(tmp_path):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    names = {}
+
+    def note(partial):
+        names["ours"] = partial.name
+        partial.write_text("")
+
+    write_atomically(tmp_path / "file", note)
+    host, process, _ = names["ours"].removeprefix("file.").rsplit(".", 3)[:3]
+    assert int(process) == os.getpid()
+    left, alive = (tmp_path / f"file.{host}.{pid}.ab.partial" for pid in (ended.pid, os.getppid()))
+    for each in (left, alive):
+        each.write_text("")
+    write_atomically(tmp_path / "file", note)
+    assert not left.exists()
+    assert alive.exists()
+
+
+def write_zip(partial):
+    """As the samples are written: on a full disk, zipfile's own complaint comes last."""
+    with zipfile.ZipFile(partial, "w") as archive, archive.open("x", "w") as file:
+        for _ in range(100):
+            file.write(bytes(1000))
+
+
+def write_array(partial):
+    with partial.open("wb") as file:
+        np.save(file, np.zeros(10_000))
+
+
+@pytest.mark.parametrize("write", [write_zip, write_array])
+def test_a_full_disk_is_one_line_with_the_path_and_the_remedy(tmp_path, write):
+    path = tmp_path / "file"
+    path.write_text("old")
+    why = r"\((File too large|10000 requested and \d+ written)\)"  # in NumPy's words
+    message = rf"file cannot be written {why}: make room there and give the same command again"
+    with files_of_at_most(5000), pytest.raises(WriteError, match=message):
+        write_atomically(path, write)
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+    write_atomically(path, write)
+    assert path.stat().st_size > 5000
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_a_full_device_fails_the_write_that_meets_it_and_not_the_close(tmp_path):
+    (tmp_path / "full").symlink_to("/dev/full")
+    file = Appender(tmp_path / "full")
+    with pytest.raises(WriteError, match="No space left on device"):
+        file.write(b"record\n")
+    file.close()
+
+
+def test_a_piece_that_did_not_fit_is_taken_back(tmp_path):
+    file = Appender(tmp_path / "lines")
+    file.write(b"first\n")
+    with files_of_at_most(10), pytest.raises(WriteError, match="File too large"):
+        file.write(b"the second\n")
+    file.write(b"third\n")
+    file.close()
+    assert (tmp_path / "lines").read_text() == "first\nthird\n"
+
+
+@pytest.mark.parametrize(
+    "code, advice",
+    [
+        (errno.ENOSPC, "make room there"),
+        (errno.EDQUOT, "make room there"),
+        (errno.EIO, "check that disk"),
+        (errno.EROFS, "check that disk"),
+    ],
 )
+def test_every_failing_disk_has_its_remedy(code, advice):
+    error = OSError(code, os.strerror(code), "runs/x")
+    assert describe(error).startswith(f"runs/x cannot be written ({os.strerror(code)}): {advice}")
 
 
-def traps(folder) -> dict:
-    """Paths that hang, never end or cannot be read, and what is said of each."""
-    (folder / "directory").mkdir()
-    os.mkfifo(folder / "fifo")
-    with socket.socket(socket.AF_UNIX) as server:
-        server.bind(os.fspath(folder / "socket"))
-    for name, target in {
-        "dangling": "nothing",
-        "itself": "itself",
-        "zeros": "/dev/zero",
-        "to_fifo": "fifo",
-        "to_directory": "directory",
-    }.items():
-        (folder / name).symlink_to(target)
-    return {
-        "directory": "is a folder, not a file",
-        "fifo": "is a FIFO, not a file",
-        "socket": "is a socket, not a file",
-        "zeros": "is a device, not a file",
-        "to_fifo": "is a FIFO, not a file",
-        "to_directory": "is a folder, not a file",
-        "dangling": "is a link to nothing, which does not exist",
-        "itself": r"cannot be read \(Too many levels of symbolic links\)",
-        "nothing": "does not exist",
-        "n" * 300: r"cannot be read \(File name too long\)",
-        "zero\0byte": r"cannot be read \(embedded null byte\)",
-    }
-
-
-def test_only_regular_files_are_opened(tmp_path):
-    for name, message in traps(tmp_path).items():
-        for reads in (open_regular, check_regular, sha256, lambda path: read_regular(path, 10)):
-            with pytest.raises(Unreadable, match=f"{name} {message}"):
-                reads(tmp_path / name)
-    (tmp_path / "file").write_bytes(b"content")
-    (tmp_path / "link").symlink_to("file")
-    assert read_regular(tmp_path / "link", 7) == b"content"
-
-
-def test_no_more_is_read_than_a_limit_or_the_memory(tmp_path):
-    with (tmp_path / "large").open("wb") as file:
-        file.truncate(2**40)  # takes no room
-    with pytest.raises(Unreadable, match="large has more than 1 MiB, the most that is read"):
-        read_regular(tmp_path / "large", 2**20)
-    with pytest.raises(Unreadable, match=r"large the file takes 1,048,576\.0 GiB, and this mach"):
-        check_memory(tmp_path / "large", 2**50, "the file")
-
-
-def test_names_from_files_stay_in_their_folder(tmp_path):
-    for name in ("a", "a/b.npy", "..a", "a..b", "写真", " "):
-        assert inside(tmp_path, name, "manifest.json") == tmp_path / name
-    for name in (
-        *("/etc/passwd", "../a", "a/../../b", "a/..", "..", ".", "", "/", "a//b", "a/"),
-        *("a\0b", "a" * 256, 3, None, ["a"]),
-    ):
-        with pytest.raises(UserError, match=r"manifest\.json names the file .* not in its folder"):
-            inside(tmp_path, name, "manifest.json")
-
-
-def test_a_folder_that_others_filled_is_not_written_through(tmp_path):
-    folder = tmp_path / "set"
-    check_before_writing(folder)  # there is none yet
-    folder.mkdir()
-    (folder / "file").touch()
-    (folder / "link").symlink_to("file")
-    check_before_writing(folder)
-    for target in ("../outside", "/etc/passwd", "nothing/../../outside"):
-        (folder / "out").symlink_to(target)
-        with pytest.raises(UserError, match=f"out is a link to {target}, outside"):
-            check_before_writing(folder)
-        (folder / "out").unlink()
-    os.mkfifo(folder / "lock")
-    with pytest.raises(UserError, match="lock is a FIFO"):
-        check_before_writing(folder)
+def test_another_refusal_names_the_file():
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", "runs/x")
+    assert describe(error) == "runs/x: No such file or directory"

@@ -12,12 +12,13 @@ from diffusion_jax.data.arrays import npz
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive
 from diffusion_jax.npz import array_names, open_array, read_arrays
+from diffusion_jax.schemas import REFERENCE
 from diffusion_jax.weights import read_tensors
 
 READERS = {
     "training data": lambda path: npz(str(path)),
     "weights": read_tensors,
-    "statistics": lambda path: load_archive(path, "statistics"),
+    "statistics": lambda path: load_archive(path, "statistics", REFERENCE),
     "images, by rows": lambda path: list(ArrayOnDisk(path, "images").batches(64)),
 }
 

@@ -110,8 +110,8 @@ def test_mistakes_are_named(tmp_path):
         find_results(tmp_path / "none")
     path = tmp_path / "results.json"
     for text, message in (
-        ("{", "no result of launch.evaluate: Expecting"),
-        ("{}", "missing 6 required keyword-only arguments: 'config'"),
+        ("{", "results.json is damaged .Expecting"),
+        ("{}", "results.json is damaged .it lacks config"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):

@@ -186,7 +186,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path):
 def test_two_commands_do_not_write_one_directory(tmp_path):
     def meanwhile(done, total):
         result = run("write(directory, Images(4))", tmp_path)
-        assert "another process is writing it" in result.stderr
+        assert "is being written by process" in result.stderr
 
     write(tmp_path, Images(4), progress=meanwhile)
 
