@@ -40,6 +40,7 @@ from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.editing import NOTHING
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.sharding import Mesh, round_up
+from diffusion_jax.spacings import SPACINGS
 from launch import cli, distributed, given, sample_files
 from launch.drawing import Run, open_run, parse_labels
 from launch.given import Edit, read_edit, read_frames
@@ -90,6 +91,7 @@ def sample(
     if edit and edit.labels is not None and not request["labels"]:
         labels = edit.labels[everyone % len(edit.labels)]
     record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": run.step}
+    record["sampling"]["spacing"] = experiment.sampling.chosen_spacing
     del record["batch_size"]
     if run.exported:
         record["exported"] = run.exported
@@ -102,7 +104,7 @@ def sample(
     hosts.wait_for_all("begun")
     if is_done:
         return out
-    sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling.steps))
+    sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling))
     give = edit.giver(experiment, run.mesh) if edit else lambda indices: NOTHING
     batch = round_up(min(run.batch_size, num), run.mesh)
     done = sum(len(part) for part in sample_files.drawn_parts(out))
@@ -138,6 +140,7 @@ def override(config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
     for name, section, field in (
         ("steps", "sampling", "steps"),
         ("sampler", "sampling", "sampler"),
+        ("spacing", "sampling", "spacing"),
         ("guidance", "sampling", "guidance"),
         ("autoencoder", "autoencoder", "weights"),
     ):
@@ -169,6 +172,8 @@ def define_flags(num: int) -> None:
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     flags.DEFINE_integer("steps", None, "Reverse steps; the config's.")
+    spacings = ", ".join(SPACINGS)
+    flags.DEFINE_string("spacing", None, f"Which noise levels: {spacings}; the config's.")
     flags.DEFINE_float("guidance", None, "Guidance weight w, 0 for none; the config's.")
     flags.DEFINE_string("autoencoder", None, "Its safetensors file, for latents; the config's.")
     define_checkpoint()

@@ -25,6 +25,8 @@ def folder_name(record: dict) -> str:
     sampling = record["sampling"]
     name = f"step{record['step']}_{sampling['sampler']}{sampling['steps']}_n{record['num']}"
     name += f"_seed{record['seed']}"
+    if sampling["spacing"] != "even":
+        name += f"_{sampling['spacing']}"
     if sampling["guidance"]:
         name += f"_w{sampling['guidance']:g}"
     if sampling["carry_decay"]:
