@@ -17,6 +17,10 @@ from diffusion_jax.errors import UserError
 PREDICTIONS = ("eps", "x0", "v")
 
 
+class NotFiniteError(UserError):
+    """Samples that hold NaN or infinity, or come of such numbers."""
+
+
 def expand(per_example: jax.Array, like: jax.Array) -> jax.Array:
     """(B,) -> (B, 1, ..., 1), with as many axes as `like`."""
     return per_example.reshape(per_example.shape + (1,) * (like.ndim - per_example.ndim))
@@ -149,7 +153,7 @@ def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
     to `check_finite`.
 
     Raises:
-      UserError: if x0 is not finite, outside of a jitted program.
+      NotFiniteError: if x0 is not finite, outside of a jitted program.
     """
     if not isinstance(x0, jax.core.Tracer):
         check_finite(everywhere(jnp.isfinite(jnp.atleast_1d(x0))))
@@ -163,11 +167,11 @@ def everywhere(holds: jax.Array) -> jax.Array:
 
 
 def check_finite(finite: jax.Array, indices: np.ndarray | None = None) -> None:
-    """Raises `UserError` unless all of `finite` (B,) are true; names the first by its index."""
+    """Raises `NotFiniteError`, naming the first by its index, unless all of `finite` (B,) hold."""
     wrong = np.flatnonzero(~np.asarray(finite))
     if len(wrong):
         sample = wrong[0] if indices is None else indices[wrong[0]]
-        raise UserError(
+        raise NotFiniteError(
             f"sample {sample} is not finite (so are {len(wrong)} of {len(finite)}): it cannot be "
             "made an image; check the weights"
         )

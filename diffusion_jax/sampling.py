@@ -11,7 +11,6 @@ import numpy as np
 from diffusion_jax import hosts, objectives, process, samplers
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.editing import Given, make_edit, slerp
-from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import Mesh, by_example, within
 
 
@@ -48,7 +47,7 @@ class Sampler:
         """Return the samples of these indices.
 
         Raises:
-          UserError: if one is not finite, naming it and the reverse step; after clipping and
+          NotFiniteError: if one is not finite, naming it and the reverse step; after clipping and
             rounding to uint8 nobody could tell.
         """
         samples, sound_steps = self.program(params, indices, condition, given)
@@ -57,7 +56,7 @@ class Sampler:
 
 
 def check_sound(sound_steps: jax.Array, steps: int, indices: jax.Array) -> None:
-    """Raises `UserError` unless all `steps` of every sample were sound.
+    """Raises `NotFiniteError` unless all `steps` of every sample were sound.
 
     Args:
       sound_steps: (B,) int, how many were, one after the other.
@@ -70,7 +69,7 @@ def check_sound(sound_steps: jax.Array, steps: int, indices: jax.Array) -> None:
     unsound = np.flatnonzero(sound_steps < steps)
     if len(unsound):
         first = unsound[np.argmin(sound_steps[unsound])]
-        raise UserError(
+        raise process.NotFiniteError(
             f"sample {indices[first]} is not finite: at reverse step {sound_steps[first] + 1} of "
             f"{steps} it, or the network's output, is NaN, infinite or above "
             f"{samplers.LARGEST_OUTPUT:g} (so are {len(unsound)} of {len(indices)} samples): lower "

@@ -41,7 +41,7 @@ def make_tracer(
     Of 'heun' they are the first of each step, with the x0 of the second.
 
     Returns:
-      (params, indices (B,) int32, condition) -> Passes; raises `UserError` as there.
+      (params, indices (B,) int32, condition) -> Passes; raises `NotFiniteError` as there.
     """
 
     def run(params, indices: jax.Array, condition: Condition) -> tuple[Passes, jax.Array]:

@@ -99,7 +99,7 @@ def sample(
         record["edit"] = edit.about()
     if frames or windows > 1:
         record["frames"] = {"of": frames and frames.fingerprint(), "windows": windows}
-    out = out or workdir / "samples" / sample_files.folder_name(record)
+    out = out or workdir / sample_files.SAMPLES / sample_files.folder_name(record)
     is_done = sample_files.is_done(out, record)
     hosts.wait_for_all("begun")
     if is_done:
@@ -108,17 +108,22 @@ def sample(
     give = edit.giver(experiment, run.mesh) if edit else lambda indices: NOTHING
     batch = round_up(min(run.batch_size, num), run.mesh)
     done = sum(len(part) for part in sample_files.drawn_parts(out))
-    with cli.progress(num, "images", initial=done) as bar:
-        for start in range(done, num, batch):
-            indices = np.arange(start, start + batch, dtype=np.int32)
-            wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
-            condition = make_condition(experiment, run.source, indices, wanted)
-            images = sampler(run.params, indices, condition, give(indices))
-            images = edit.keep(images, indices) if edit else images
-            images = run.extended(sampler, images, indices, condition, windows)[: num - start]
-            if hosts.is_main():
-                sample_files.save_part(out, start, images)
-            bar.update(len(images))
+    try:
+        with cli.progress(num, "images", initial=done) as bar:
+            for start in range(done, num, batch):
+                indices = np.arange(start, start + batch, dtype=np.int32)
+                wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
+                condition = make_condition(experiment, run.source, indices, wanted)
+                images = sampler(run.params, indices, condition, give(indices))
+                images = edit.keep(images, indices) if edit else images
+                images = run.extended(sampler, images, indices, condition, windows)[: num - start]
+                if hosts.is_main():
+                    sample_files.save_part(out, start, images)
+                bar.update(len(images))
+    except process.NotFiniteError:
+        if hosts.is_main():
+            sample_files.withdraw(out)
+        raise
     if hosts.is_main():
         columns = grid_columns(experiment.num_classes)
         sample_files.finish(out, labels, columns, _frames_before(run, num))

@@ -18,6 +18,7 @@ from diffusion_jax.reporting.animation import can_write_mp4, save_gif, save_mp4
 from diffusion_jax.reporting.grids import save_grid
 
 PLAYED = 16  # videos side by side
+SAMPLES = "samples"  # the folder in a run that holds those of requests
 
 
 def folder_name(record: dict) -> str:
@@ -55,6 +56,16 @@ def is_done(out: Path, record: dict) -> bool:
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose an --out") from error
     return False
+
+
+def withdraw(out: Path) -> None:
+    """Removes what `is_done` and `save_part` wrote, for a request that cannot be answered."""
+    shutil.rmtree(out / "parts", ignore_errors=True)
+    (out / "request.json").unlink(missing_ok=True)
+    made = [out, out.parent] if out.parent.name == SAMPLES else [out]
+    for folder in made:
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def drawn_parts(out: Path) -> list[np.ndarray]:

@@ -25,7 +25,7 @@ def make_decoder(
 
     Returns:
       (latents (B, h, w, c), indices (B,) or None) -> (B, f h, f w, C) uint8, all on the host. It
-      raises `UserError` for an image that is not finite, naming it by its index or its row.
+      raises `NotFiniteError` for an image that is not finite, naming it by its index or its row.
     """
 
     def decode(params, latents: jax.Array) -> tuple[jax.Array, jax.Array]:
