@@ -59,7 +59,7 @@ def base(model: ConfigDict) -> ConfigDict:
                 schedule=schedule("cosine_simple"),
                 sampler="ddpm",
                 steps=1000,
-                spacing="even",
+                spacing="auto",
                 guidance=0.0,
                 guidance_interval=(0.0, 1.0),
                 guided_channels=0,  # 0 guides all

@@ -3,6 +3,7 @@
 Inpainting is RePaint's (arXiv 2201.09865), image to image SDEdit's (arXiv 2108.01073).
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.process import Transition
 
 JUMP = 10  # steps that are taken again at once, RePaint's j
+_ROUNDING = 1e-6  # of times in float32
 
 
 class Given(NamedTuple):
@@ -38,23 +40,33 @@ class Given(NamedTuple):
 NOTHING = Given()
 
 
-def visits(steps: int, noise_level: float = 1.0, resample: int = 1, jump: int = JUMP) -> np.ndarray:
+def visits(
+    steps: int,
+    noise_level: float = 1.0,
+    resample: int = 1,
+    jump: int = JUMP,
+    times: np.ndarray | None = None,
+) -> np.ndarray:
     """The reverse steps, of 0..`steps`-1, in the order in which they are taken.
 
     Args:
-      noise_level: the time t, above 0 and up to 1, that the reverse process starts from.
+      noise_level: the time t, above 0 and up to 1, that the reverse process starts from. It starts
+        at the noisiest step that is not noisier.
       resample: RePaint's r: `jump` steps down, then back up and down again, r times in all, so that
         what is drawn can agree with what is kept (section 4.2). The noisiest steps are taken once.
+      times: (steps,) that the steps start from, decreasing; see
+        `diffusion_jax.samplers.Sampling.times`. None for even steps from 1 on.
 
     Raises:
       UserError: for a noise level that leaves no step, or fewer than 1 resampling.
     """
     check_at_least("resample", resample, 1)
-    first = steps - round(noise_level * steps)
-    if not 0 <= first < steps:
-        raise UserError(
-            f"noise_level is {noise_level:g}: of {steps} steps, give {1 / steps:.2g} to 1"
-        )
+    times = 1 - np.arange(steps) / steps if times is None else times
+    lowest = times[-1] - _ROUNDING
+    if not lowest <= noise_level <= 1:
+        enough = math.ceil(lowest * 1e4) / 1e4
+        raise UserError(f"noise_level is {noise_level:g}: of {steps} steps, give {enough:g} to 1")
+    first = int(np.argmax(times - _ROUNDING <= noise_level))
     starts = list(range(steps - jump, first, -jump))[::-1]
     once = np.arange(first, starts[0] if starts else steps)
     again = [np.tile(np.arange(start, start + jump), resample) for start in starts]

@@ -9,10 +9,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from diffusion_jax.denoiser import NoiseLevel
+from diffusion_jax.errors import UserError
 
 PREDICTIONS = ("eps", "x0", "v")
+
+
+class NotFiniteError(UserError):
+    """Samples that hold NaN or infinity, or come of such numbers."""
 
 
 def expand(per_example: jax.Array, like: jax.Array) -> jax.Array:
@@ -141,6 +147,31 @@ def to_model_range(images: jax.Array, scale: float) -> jax.Array:
 
 
 def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
-    """Floats of any shape in [-scale, scale] -> uint8, rounded to nearest."""
+    """Floats of any shape in [-scale, scale] -> uint8, rounded to nearest.
+
+    A jitted program cannot refuse values: it has to return whether they are finite, for its caller
+    to `check_finite`.
+
+    Raises:
+      NotFiniteError: if x0 is not finite, outside of a jitted program.
+    """
+    if not isinstance(x0, jax.core.Tracer):
+        check_finite(everywhere(jnp.isfinite(jnp.atleast_1d(x0))))
     unit = jnp.clip(x0 / scale / 2 + 0.5, 0, 1)
     return jnp.round(unit * 255).astype(jnp.uint8)
+
+
+def everywhere(holds: jax.Array) -> jax.Array:
+    """(B, ...) bool -> (B,): whether it holds everywhere in an example."""
+    return holds.all(axis=tuple(range(1, holds.ndim)))
+
+
+def check_finite(finite: jax.Array, indices: np.ndarray | None = None) -> None:
+    """Raises `NotFiniteError`, naming the first by its index, unless all of `finite` (B,) hold."""
+    wrong = np.flatnonzero(~np.asarray(finite))
+    if len(wrong):
+        sample = wrong[0] if indices is None else indices[wrong[0]]
+        raise NotFiniteError(
+            f"sample {sample} is not finite (so are {len(wrong)} of {len(finite)}): it cannot be "
+            "made an image; check the weights"
+        )

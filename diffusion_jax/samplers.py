@@ -1,6 +1,7 @@
 """Reverse processes: one pure function per sampler step, one scan for the whole loop."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,10 +16,15 @@ from diffusion_jax.fields import Checked, choice, count, number, rate
 from diffusion_jax.guidance import NO_GUIDANCE, Denoise, Guidance, guide
 from diffusion_jax.process import Transition, learned_log_variance
 from diffusion_jax.schedules import Schedule
-from diffusion_jax.tables import SPACINGS, Table
+from diffusion_jax.spacings import SPACINGS, spaced_times, spacing_for
+from diffusion_jax.tables import Table
 
 DDPM = ("ddpm", "ddpm_small", "ddpm_learned")
 SAMPLERS = (*DDPM, "ddim", "dpmpp_2m", "heun")
+
+# Data lie in [-b, b] with b <= 1 and noise has unit variance, so a network's output is of order 1.
+# One this large, as from an absurd guidance weight, would overflow float32 in its next pass.
+LARGEST_OUTPUT = 1e6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +40,8 @@ class Sampling(Checked):
       guidance: classifier-free guidance.
       time_shift: td, in steps: moves only the next time, to max(1 - (k + 1 + td) / T, 0).
       carry_decay: d of carry = d old + (1 - d) new; 1 never carries anything.
-      spacing: which T steps of a table: 'even' or 'ddim' (see `Table.respaced`).
+      spacing: which T noise levels: one of `diffusion_jax.spacings.SPACINGS`; 'auto' takes the one
+        that suits the sampler.
 
     Raises:
       UserError: on construction, for an unknown name or a number out of range.
@@ -46,24 +53,62 @@ class Sampling(Checked):
     guidance: Guidance = NO_GUIDANCE
     time_shift: float = number(0.0, above=-1)
     carry_decay: float = rate(0.0)
-    spacing: str = choice(SPACINGS, "even")
+    spacing: str = choice(SPACINGS, "auto")
 
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.schedule, Table):
-            self.schedule.respaced(self.steps, self.spacing)
+            self.respaced()
             if self.time_shift:
                 raise UserError(f"time_shift is {self.time_shift}: a table has no times between")
-        elif self.sampler == "ddpm_learned":
+            return
+        if self.sampler == "ddpm_learned":
             raise UserError("sampler is 'ddpm_learned': it needs a table, as of 'linear_betas'")
+        if self.spacing == "ddim":
+            raise UserError("spacing is 'ddim': it needs a table, as of 'linear_betas'")
+
+    @property
+    def chosen_spacing(self) -> str:
+        """The spacing that is used: 'auto' is resolved."""
+        if self.spacing != "auto":
+            return self.spacing
+        return spacing_for(self.sampler, isinstance(self.schedule, Table))
+
+    def respaced(self) -> Table:
+        """Return the table of the steps that are taken, for a schedule that is a table."""
+        return self.schedule.respaced(self.steps, self.chosen_spacing)
+
+    def times(self) -> np.ndarray:
+        """Return the time in (0, 1] that each step starts from, (T,) float, decreasing."""
+        if isinstance(self.schedule, Table):
+            return (self.respaced().timesteps[::-1] + 1) / len(self.schedule)
+        positions = 1 - jnp.arange(self.steps) / self.steps
+        return np.asarray(self.at(positions))
+
+    def at(self, positions: jax.Array) -> jax.Array:
+        """Turn positions k / T of a continuous schedule into times; see `spaced_times`."""
+        return spaced_times(positions, self.steps, self.chosen_spacing, self.schedule)
 
 
 class Trajectory(NamedTuple):
-    """Every step's state, each (T, B, ...): x after it, its x0 estimate, and its carry."""
+    """Every step's state, each (T, B, ...).
 
-    x: jax.Array
-    x0: jax.Array
-    carry: Any
+    Attributes:
+      is_sound: (T, B) bool, whether all numbers of the step were finite, and the network's output
+        at most `LARGEST_OUTPUT`.
+      x: x after the step; None unless asked for, as x0 and carry.
+      x0: the estimate of x0.
+      carry: the denoiser's carry.
+    """
+
+    is_sound: jax.Array
+    x: jax.Array | None = None
+    x0: jax.Array | None = None
+    carry: Any = None
+
+    def sound_steps(self) -> jax.Array:
+        """Return how many steps of each sample, from the first on, were sound: (B,) int32."""
+        return jnp.sum(jnp.cumprod(self.is_sound.astype(jnp.int32), axis=0), axis=0)
 
 
 def ddim_step(x0: jax.Array, eps: jax.Array, noise_next: NoiseLevel) -> jax.Array:
@@ -102,7 +147,7 @@ def dpmpp_2m_step(
     """DPM-Solver++(2M) (arXiv 2211.01095, algorithm 2); first order in the first and last steps."""
     half_log_snr = [_half_log_snr(level) for level in (previous, step.now, step.next)]
     h_previous, h = half_log_snr[1] - half_log_snr[0], half_log_snr[2] - half_log_snr[1]
-    first_or_last = is_first | (step.next.gamma > 1 - 1e-6)
+    first_or_last = is_first | _ends_noise(step)
     extrapolation = jnp.where(
         first_or_last, 0.0, h / (2 * jnp.where(h_previous > 0, h_previous, 1))
     )
@@ -117,29 +162,39 @@ def _half_log_snr(noise: NoiseLevel) -> jax.Array:
     return (jnp.log(noise.gamma) - jnp.log(power)) / 2
 
 
+def _ends_noise(step: Transition) -> jax.Array:
+    """Whether a step leads to no noise, up to the rounding of gamma in float32."""
+    return step.next.gamma > 1 - 1e-6
+
+
 def heun_step(x: jax.Array, x0: jax.Array, x0_next: jax.Array, step: Transition) -> jax.Array:
-    """Heun's method with the linear part of the probability flow exact (ETD2RK).
+    """Heun's method in sigma / alpha (arXiv 2206.00364, algorithm 1), made stable at any noise.
 
-        x' = (sigma'/sigma) x + alpha' ((1 - exp(-h)) x0 + (1 - (1 - exp(-h)) / h) (x0_next - x0))
+    With h the step in log(alpha / sigma), the trapezoid of algorithm 1 is
 
-    In sigma/alpha itself (arXiv 2206.00364, algorithm 1) the first step, from 1e4, would diverge.
+        x' = (sigma'/sigma) x + alpha' (1 - exp(-h)) (x0 + w (x0_next - x0)),  w = exp(h) / 2
+
+    In a long step w has no bound: the first, from gamma = 1e-9, would diverge. So w is at most 1,
+    which takes x0_next for the whole step, where noise is left, and at most 3 next to the data:
+    the largest that lowered the error to the exact map of mixtures of Gaussians everywhere.
     """
     h = _half_log_snr(step.next) - _half_log_snr(step.now)
-    decay = -jnp.expm1(-h)
-    slope = jnp.where(h > 1e-3, 1 - decay / h, h / 2)
-    move = decay * x0 + slope * (x0_next - x0)
+    most = 1 + 2 * step.next.gamma
+    weight = jnp.minimum(jnp.exp(jnp.minimum(h, math.log(6))) / 2, most)
+    move = -jnp.expm1(-h) * (x0 + weight * (x0_next - x0))
     return step.next.sigma / step.now.sigma * x + step.next.alpha * move
 
 
 def transitions(sampling: Sampling, dtype: jnp.dtype) -> Transition:
-    """All steps k = 0..T-1: from t = 1 - k/T to max(1 - (k + 1 + td)/T, 0), or a table's."""
+    """All steps k = 0..T-1: from position 1 - k/T to max(1 - (k + 1 + td)/T, 0), or a table's."""
     k = jnp.arange(sampling.steps)
     if isinstance(sampling.schedule, Table):
-        table = sampling.schedule.respaced(sampling.steps, sampling.spacing)
-        return table.transition(sampling.steps - 1 - k, dtype)
+        return sampling.respaced().transition(sampling.steps - 1 - k, dtype)
     now, after = k.astype(dtype), (k + 1).astype(dtype) + sampling.time_shift
-    gamma = sampling.schedule(1 - now / sampling.steps)
-    gamma_next = sampling.schedule(jnp.maximum(1 - after / sampling.steps, 0.0))
+    gamma = sampling.schedule(sampling.at(1 - now / sampling.steps))
+    gamma_next = sampling.schedule(sampling.at(jnp.maximum(1 - after / sampling.steps, 0.0)))
+    # No step starts from gamma = 1, which flat schedules round to: eps would be 0 / 0 there.
+    gamma = jnp.minimum(gamma, 1 - jnp.finfo(dtype).epsneg)
     return process.transition(NoiseLevel(gamma), NoiseLevel(gamma_next))
 
 
@@ -156,7 +211,7 @@ def generate(
     trajectory: bool = False,
     order: np.ndarray | None = None,
     edit: Callable[[jax.Array, jax.Array, Transition], jax.Array] | None = None,
-) -> tuple[jax.Array, Trajectory | None]:
+) -> tuple[jax.Array, Trajectory]:
     """Runs the reverse process from x_1 = `x` as one scan that carries the denoiser's latents.
 
     Args:
@@ -167,37 +222,38 @@ def generate(
       noise: number of the visit -> (B, ...) standard normal; called by the DDPM samplers only.
       prediction: what the network's output stands for.
       clip: clips x0 to [-clip, clip] at every step, None does not.
-      trajectory: also return every step's state.
+      trajectory: return x, x0 and carry of every step, not only whether it was sound.
       order: (V,) the steps k to visit, one after the other; None for all T, once.
       edit: (x, number of the visit, step) -> x, after each step; see `diffusion_jax.editing`.
 
     Returns:
-      (the last x0 estimate, trajectory or None).
+      (the last x0 estimate, trajectory).
     """
     denoise = guide(denoise, sampling.guidance)
     decay = sampling.carry_decay
     order = np.arange(sampling.steps) if order is None else order
 
     def estimate(x, level: NoiseLevel, carry):
-        """(x0, eps, variance channels or an empty array, the next pass's carry)."""
+        """(x0, eps, variance channels or an empty array, the next pass's carry, soundness)."""
         noise_B = jax.tree.map(lambda value: jnp.broadcast_to(value, x.shape[:1]), level)
         output, new_carry = denoise(x, noise_B, condition, carry)
+        is_sound = process.everywhere(jnp.abs(output) <= LARGEST_OUTPUT)  # before clipping hides it
         output, spread = jnp.split(output.astype(x.dtype), [x.shape[-1]], axis=-1)
         x0, eps = process.to_x0_eps(output, x, noise_B, prediction, clip, consistent_eps=True)
         carry = jax.tree.map(lambda old, new: decay * old + (1 - decay) * new, carry, new_carry)
-        return x0, eps, spread, carry
+        return x0, eps, spread, carry, is_sound
 
     def one_step(state, inputs):
         x, carry, x0_previous, previous = state
         visit, k, follows, step = inputs
-        x0, eps, spread, carry = estimate(x, step.now, carry)
+        x0, eps, spread, carry, is_sound = estimate(x, step.now, carry)
         match sampling.sampler:
             case "ddim":
                 x = ddim_step(x0, eps, step.next)
             case "dpmpp_2m":
                 x = dpmpp_2m_step(x, x0, x0_previous, step, previous, ~follows)
             case "heun":
-                x, x0, carry = correct(x, x0, eps, carry, k, step)
+                x, x0, carry, is_sound = correct(x, x0, eps, carry, is_sound, k, step)
             case "ddpm":
                 x = ddpm_step(x, eps, step, noise(visit), step.beta)
             case "ddpm_small":
@@ -206,17 +262,20 @@ def generate(
                 x = ddpm_step(x, eps, step, noise(visit), learned_variance(spread, step))
         if edit is not None:
             x = edit(x, visit, step)
-        state = (x, carry, x0, step.now)
-        return state, Trajectory(x, x0, carry) if trajectory else None
+        is_sound &= process.everywhere(jnp.isfinite(x) & jnp.isfinite(x0))
+        shown = (x, x0, carry) if trajectory else ()
+        return (x, carry, x0, step.now), Trajectory(is_sound, *shown)
 
-    def correct(x, x0, eps, carry, k, step: Transition):
+    def correct(x, x0, eps, carry, is_sound, k, step: Transition):
         euler = ddim_step(x0, eps, step.next)
 
         def second_pass():
-            x0_next, _, _, new_carry = estimate(euler, step.next, carry)
-            return heun_step(x, x0, x0_next, step), x0_next, new_carry
+            x0_next, _, _, new_carry, is_next_sound = estimate(euler, step.next, carry)
+            x_next = heun_step(x, x0, x0_next, step)
+            return x_next, x0_next, new_carry, is_sound & is_next_sound
 
-        return jax.lax.cond(k == sampling.steps - 1, lambda: (euler, x0, carry), second_pass)
+        is_last = (k == sampling.steps - 1) | _ends_noise(step)
+        return jax.lax.cond(is_last, lambda: (euler, x0, carry, is_sound), second_pass)
 
     steps = jax.tree.map(lambda values: values[order], transitions(sampling, x.dtype))
     first = jax.tree.map(lambda values: values[0], steps.now)

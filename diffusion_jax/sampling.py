@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax import objectives, process, samplers
+from diffusion_jax import hosts, objectives, process, samplers
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.editing import Given, make_edit, slerp
 from diffusion_jax.sharding import Mesh, by_example, within
@@ -25,6 +25,58 @@ def random_labels(seed: int, indices: jax.Array, num_classes: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)
 
 
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """A compiled reverse process that refuses samples that are not finite.
+
+    The parameters stay as they are sharded; B must be a multiple of the examples' parts of the
+    mesh. Indices may repeat: they share their noise.
+
+    Attributes:
+      program: jitted (params, indices (B,) int32, condition, given) -> (samples (B, ...), number of
+        reverse steps (B,) int32 whose numbers were all sound).
+      steps: that are taken; fewer sound ones make a sample unsound.
+    """
+
+    program: Callable[[Any, jax.Array, Condition, Given], tuple[jax.Array, jax.Array]]
+    steps: int
+
+    def __call__(
+        self, params: Any, indices: jax.Array, condition: Condition, given: Given
+    ) -> jax.Array:
+        """Return the samples of these indices.
+
+        Raises:
+          NotFiniteError: if one is not finite, naming it and the reverse step; after clipping and
+            rounding to uint8 nobody could tell.
+        """
+        samples, sound_steps = self.program(params, indices, condition, given)
+        check_sound(sound_steps, self.steps, indices)
+        return samples
+
+
+def check_sound(sound_steps: jax.Array, steps: int, indices: jax.Array) -> None:
+    """Raises `NotFiniteError` unless all `steps` of every sample were sound.
+
+    Args:
+      sound_steps: (B,) int, how many were, one after the other.
+      indices: (B,) int, of the samples.
+    """
+    sound_steps, indices = (
+        part if isinstance(part, np.ndarray) else hosts.to_host(part)
+        for part in (sound_steps, indices)
+    )
+    unsound = np.flatnonzero(sound_steps < steps)
+    if len(unsound):
+        first = unsound[np.argmin(sound_steps[unsound])]
+        raise process.NotFiniteError(
+            f"sample {indices[first]} is not finite: at reverse step {sound_steps[first] + 1} of "
+            f"{steps} it, or the network's output, is NaN, infinite or above "
+            f"{samplers.LARGEST_OUTPUT:g} (so are {len(unsound)} of {len(indices)} samples): lower "
+            "the guidance, or sample the weights of an earlier step"
+        )
+
+
 def make_sampler(
     denoiser: Any,
     objective: objectives.Objective,
@@ -36,8 +88,8 @@ def make_sampler(
     latents: bool = False,
     order: np.ndarray | None = None,
     watched: Sequence[int] = (),
-) -> Callable[[Any, jax.Array, Condition, Given], jax.Array]:
-    """One jitted program for the whole reverse process.
+) -> Sampler:
+    """Make one jitted program for the whole reverse process.
 
     Args:
       shape: shape of one sample.
@@ -48,10 +100,8 @@ def make_sampler(
       watched: numbers of visits to look at, instead of the samples.
 
     Returns:
-      (params, indices (B,) int32, condition, given) -> (B, *shape) uint8 images, or float32
-      latents; with `watched` (B, len(watched), 2, *shape), x_t and the estimate of x_0 from it. The
-      parameters stay as they are sharded; B must be a multiple of the examples' parts of the mesh.
-      Indices may repeat: they share their noise.
+      A `Sampler` of (B, *shape) uint8 images, or float32 latents; with `watched`
+      (B, len(watched), 2, *shape), x_t and the estimate of x_0 from it.
     """
     order = np.arange(sampling.steps) if order is None else order
 
@@ -93,13 +143,15 @@ def make_sampler(
             before = jnp.concatenate([start[None], states.x[:-1]])
             places = np.asarray(watched)
             x0 = jnp.moveaxis(jnp.stack([before[places], states.x0[places]], axis=1), 2, 0)
-        return x0 if latents else process.to_uint8(x0, objective.input_scale)
+        samples = x0 if latents else process.to_uint8(x0, objective.input_scale)
+        return samples, states.sound_steps()
 
-    return jax.jit(
+    program = jax.jit(
         within(mesh, run),
         in_shardings=(None, by_example(mesh), by_example(mesh), by_example(mesh)),
         out_shardings=by_example(mesh),
     )
+    return Sampler(program, len(order))
 
 
 def _guided(sampling: samplers.Sampling, weights: jax.Array | None) -> samplers.Sampling:

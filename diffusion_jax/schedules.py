@@ -11,10 +11,24 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.denoiser import NoiseLevel
-from diffusion_jax.errors import check_at_least, check_choice
+from diffusion_jax.errors import UserError, check_at_least, check_choice
 from diffusion_jax.tables import Table, cosine_betas, linear_betas
 
 Schedule = Callable[[jax.Array], jax.Array] | Table
+
+
+# What float32 can take: the smallest and largest value of each parameter.
+_RANGES = {
+    "start": (-1e4, 1e4),
+    "end": (-1e4, 1e4),
+    "tau": (1e-2, 1e4),
+    ("log", "start"): (1e-6, 1e6),
+    ("log", "end"): (1e-6, 1e6),
+    ("cosine", "start"): (0, 1),
+    ("cosine", "end"): (0, 1),
+}
+# Sections of a curve whose ends differ by less are stretched rounding errors.
+SMALLEST_FALL = 1e-3
 
 
 def _clip(gamma: jax.Array) -> jax.Array:
@@ -41,7 +55,8 @@ def cosine(t: jax.Array, start: float, end: float, tau: float) -> jax.Array:
     """A section of cos(. pi/2)^(2 tau) from `start` to `end`, stretched to [0, 1]."""
 
     def at(value):
-        return jnp.cos(value * math.pi / 2) ** (2 * tau)
+        # The cosine of the rounded pi / 2 is just below 0, where other powers than 2 are NaN.
+        return jnp.maximum(jnp.cos(value * math.pi / 2), 0) ** (2 * tau)
 
     first, last = (at(jnp.asarray(value, t.dtype)) for value in (start, end))
     return _clip((at(t * (end - start) + start) - last) / (first - last))
@@ -53,9 +68,14 @@ def cosine_simple(t: jax.Array) -> jax.Array:
 
 
 def log(t: jax.Array, start: float, end: float) -> jax.Array:
-    """A section of the logarithm from `start` to `end` (either order), clipped to [0, 1]."""
+    """A section of the logarithm from `start` to `end` (either order), stretched to [0, 1].
+
+    Clipped as the other schedules; in float64, which only comparisons with the reference use,
+    closer to the reference's 0.
+    """
     first, last = math.log(start), math.log(end)
-    return jnp.clip((last - jnp.log(t * (end - start) + start)) / (last - first), 0.0, 1.0)
+    gamma = (last - jnp.log(t * (end - start) + start)) / (last - first)
+    return jnp.clip(gamma, min(1e-9, float(jnp.finfo(t.dtype).eps)), 1.0)
 
 
 SCHEDULES = {
@@ -64,6 +84,12 @@ SCHEDULES = {
     "cosine": (cosine, ("start", "end", "tau")),
     "cosine_simple": (cosine_simple, ()),
     "log": (log, ("start", "end")),
+}
+# Parameters that work, of the papers where these have any.
+EXAMPLES = {
+    "sigmoid": {"start": -3, "end": 3, "tau": 0.9},
+    "cosine": {"start": 0.2, "end": 1, "tau": 1},
+    "log": {"start": 1e-3, "end": 1},
 }
 TABLES = {"linear_betas": linear_betas, "cosine_betas": cosine_betas}
 
@@ -77,14 +103,46 @@ def make_schedule(name: str, **parameters: float) -> Schedule:
         not have are ignored, so that one config can switch the name alone.
 
     Raises:
-      UserError: for an unknown name, or a table of so few steps that beta would reach 1.
+      UserError: for an unknown name, parameters that do not make gamma fall from 1 to 0, or a table
+        of so few steps that beta would reach 1.
     """
     check_choice("schedule", name, {**SCHEDULES, **TABLES})
     if name in TABLES:
         check_at_least(f"steps of schedule {name}", parameters["steps"], 21)
         return TABLES[name](parameters["steps"])
     function, names = SCHEDULES[name]
-    return functools.partial(function, **{key: float(parameters[key]) for key in names})
+    chosen = {key: float(parameters[key]) for key in names}
+    _check_parameters(name, chosen)
+    return functools.partial(function, **chosen)
+
+
+def _check_parameters(name: str, chosen: dict[str, float]) -> None:
+    """Raises `UserError`, with a value that works, unless gamma falls from 1 to 0 over [0, 1]."""
+    example = ", ".join(f"{key}={value:g}" for key, value in EXAMPLES.get(name, {}).items())
+
+    for key, value in chosen.items():
+        low, high = _RANGES.get((name, key), _RANGES[key])
+        if not low <= value <= high:
+            raise UserError(
+                f"{key} of schedule {name} is {value:g}: give {low:g} to {high:g}, as in {example}"
+            )
+    if "start" in chosen:
+        first, last = (_height(name, chosen[key], chosen) for key in ("start", "end"))
+        if not abs(last - first) >= SMALLEST_FALL:
+            start, end = chosen["start"], chosen["end"]
+            raise UserError(
+                f"start and end of schedule {name} are {start:g} and {end:g}: between them the "
+                f"curve hardly falls; give others, as in {example}"
+            )
+
+
+def _height(name: str, value: float, chosen: dict[str, float]) -> float:
+    """The curve, of which the schedule is a section, in floats that neither overflow nor raise."""
+    if name == "log":
+        return math.log(value)
+    if name == "cosine":
+        return max(math.cos(value * math.pi / 2), 0) ** (2 * chosen["tau"])
+    return (1 + math.tanh(value / chosen["tau"] / 2)) / 2
 
 
 def noise_level(schedule: Schedule, t: jax.Array) -> NoiseLevel:

@@ -14,8 +14,7 @@ import numpy as np
 from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.errors import UserError
 from diffusion_jax.process import Transition
-
-SPACINGS = ("even", "ddim")
+from diffusion_jax.spacings import kept_steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -81,30 +80,17 @@ class Table:
         )
 
     def respaced(self, steps: int, spacing: str) -> "Table":
-        """The table of `steps` of these steps.
+        """Return the table of `steps` of these steps; the noisiest is always among them.
 
         Args:
-          spacing: 'even' from the first to the last step, or 'ddim' with an integer stride from the
-            first.
+          spacing: how to choose them; see `diffusion_jax.spacings`.
 
         Raises:
-          UserError: for a number of steps that it cannot give.
+          UserError: for a number of steps that the table or the spacing cannot give.
         """
-        total = len(self)
-        if not 1 <= steps <= total:
-            raise UserError(f"steps is {steps}: a table of {total} gives 1 to {total}")
-        if spacing == "even":
-            # As the reference: strides are added up, then rounded; the sum's own error counts.
-            stride = (total - 1) / max(steps - 1, 1)
-            kept = np.rint(np.cumsum([0.0] + [stride] * (steps - 1))).astype(int)
-        else:
-            strides = [s for s in range(1, total + 1) if len(range(0, total, s)) == steps]
-            if not strides:
-                raise UserError(
-                    f"steps is {steps}: no integer stride takes so many of {total}; choose another "
-                    "number, or spacing=even"
-                )
-            kept = np.arange(0, total, strides[0])
+        if not 1 <= steps <= len(self):
+            raise UserError(f"steps is {steps}: a table of {len(self)} gives 1 to {len(self)}")
+        kept = kept_steps(self.gamma, steps, spacing)
         return Table(self.gamma[kept], self.timesteps[kept])
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from diffusion_jax import objectives, samplers
 from diffusion_jax.denoiser import Condition, NoiseLevel
-from diffusion_jax.sampling import normal, sample_keys
+from diffusion_jax.sampling import check_sound, normal, sample_keys
 from diffusion_jax.sharding import Mesh, by_example, within
 
 
@@ -41,10 +41,10 @@ def make_tracer(
     Of 'heun' they are the first of each step, with the x0 of the second.
 
     Returns:
-      (params, indices (B,) int32, condition) -> Passes, as there.
+      (params, indices (B,) int32, condition) -> Passes; raises `NotFiniteError` as there.
     """
 
-    def run(params, indices: jax.Array, condition: Condition) -> Passes:
+    def run(params, indices: jax.Array, condition: Condition) -> tuple[Passes, jax.Array]:
         keys = sample_keys(seed, indices)
         first = normal(keys, shape, 0), denoiser.initial_carry(len(indices))
         _, after = samplers.generate(
@@ -63,6 +63,14 @@ def make_tracer(
             first,
             (after.x, after.carry),
         )
-        return Passes(x, samplers.transitions(sampling, x.dtype).now, carry, after.x0)
+        noise = samplers.transitions(sampling, x.dtype).now
+        return Passes(x, noise, carry, after.x0), after.sound_steps()
 
-    return jax.jit(within(mesh, run), in_shardings=(None, by_example(mesh), by_example(mesh)))
+    program = jax.jit(within(mesh, run), in_shardings=(None, by_example(mesh), by_example(mesh)))
+
+    def passes(params, indices: jax.Array, condition: Condition) -> Passes:
+        found, sound_steps = program(params, indices, condition)
+        check_sound(sound_steps, sampling.steps, indices)
+        return found
+
+    return passes

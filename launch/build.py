@@ -117,7 +117,8 @@ class Experiment:
         """(params, indices, condition, given) -> uint8 images, latents decoded; see `make_sampler`.
 
         Raises:
-          UserError: if the weights of the autoencoder cannot be read or do not fit.
+          UserError: if the weights of the autoencoder cannot be read or do not fit, and, when it
+            is called, for samples that are not finite.
         """
         run = make_sampler(
             self.denoiser,
@@ -140,9 +141,10 @@ class Experiment:
             return drawn
         decode = make_decoder(self.pretrained, mesh)
 
-        def decoded(*arguments) -> np.ndarray:
-            latents = drawn(*arguments)
-            images = decode(latents.reshape(-1, *self.sample_shape))
+        def decoded(params, indices: np.ndarray, *arguments) -> np.ndarray:
+            latents = drawn(params, indices, *arguments)
+            rows = latents.reshape(-1, *self.sample_shape)
+            images = decode(rows, np.repeat(indices, len(rows) // len(indices)))
             return images.reshape(*latents.shape[:-3], *images.shape[1:])
 
         return decoded

@@ -21,6 +21,7 @@ from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.data.sources import DataConfig, Source, check_fit, open_source
 from diffusion_jax.editing import Given, visits
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.samplers import Sampling
 from diffusion_jax.sharding import Mesh
 from diffusion_jax.untrusted import read_regular
 from launch import arguments
@@ -55,9 +56,10 @@ class Edit:
     def is_inpainting(self) -> bool:
         return not self.redraw.all()
 
-    def order(self, steps: int) -> np.ndarray:
+    def order(self, sampling: Sampling) -> np.ndarray:
         """See `visits`."""
-        return visits(steps, self.noise_level, self.resample if self.is_inpainting else 1)
+        resample = self.resample if self.is_inpainting else 1
+        return visits(sampling.steps, self.noise_level, resample, times=sampling.times())
 
     def about(self) -> dict:
         """All that it asks for, with fingerprints of arrays."""
@@ -131,7 +133,7 @@ def read_edit(config: ConfigDict, num: int, options: flags.FlagValues) -> Edit |
     redraw = parse_mask(options.mask, shape[:2])
     level = 1.0 if options.noise_level is None else options.noise_level
     edit = Edit(images, labels, redraw, level, options.resample)
-    edit.order(config.sampling.steps)  # raises
+    edit.order(experiment.sampling)  # raises
     return edit
 
 

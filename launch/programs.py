@@ -130,7 +130,7 @@ def trace_sampler(
         if experiment.conditioning_frames
         else None,
     )
-    return sampler.trace(params, each(dtype=jnp.int32), condition, NOTHING)
+    return sampler.program.trace(params, each(dtype=jnp.int32), condition, NOTHING)
 
 
 def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:

@@ -58,8 +58,11 @@ class Quality(NamedTuple):
 
 def check(config: ConfigDict, options: flags.FlagValues) -> None:
     """Raises `UserError` where quality cannot be measured so."""
-    if options.sampler or options.steps is not None:
-        raise UserError("--show=steps compares samplers and steps: leave out --sampler and --steps")
+    if options.sampler or options.spacing or options.steps is not None:
+        raise UserError(
+            "--show=steps compares samplers, each with the spacing that suits it, and steps: leave "
+            "out --sampler, --spacing and --steps"
+        )
     if options["num"].present:
         check_at_least("--num", options.num, 2)
     experiment = build(config)
@@ -83,7 +86,7 @@ def measure(run: Run, num: int) -> Quality:
             for sampler, points in curves.items():
                 steps = (passes + 1) // 2 if sampler == "heun" else passes
                 changed = dataclasses.replace(
-                    sampling, sampler=sampler, steps=steps, spacing="even"
+                    sampling, sampler=sampler, steps=steps, spacing="auto"
                 )
                 experiment = dataclasses.replace(run.experiment, sampling=changed)
                 images = dataclasses.replace(run, experiment=experiment).draw(indices, labels)

@@ -41,6 +41,7 @@ from diffusion_jax.editing import NOTHING
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.locks import lock_folder
 from diffusion_jax.sharding import Mesh, round_up
+from diffusion_jax.spacings import SPACINGS
 from launch import arguments, cli, distributed, given, sample_files
 from launch.drawing import Run, open_run, parse_labels
 from launch.given import Edit, read_edit, read_frames
@@ -91,7 +92,10 @@ def sample(
     labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
     if edit and edit.labels is not None and not request["labels"]:
         labels = edit.labels[everyone % len(edit.labels)]
-    record = {**request, "sampling": json.loads(config.sampling.to_json()), "step": run.step}
+    sampling = json.loads(config.sampling.to_json())
+    sampling["spacing"] = experiment.sampling.chosen_spacing  # what 'auto' stands for may change
+    record = {**request, "sampling": sampling, "step": run.step}
+    record["sampling"]["spacing"] = experiment.sampling.chosen_spacing
     del record["batch_size"]
     if run.exported:
         record["exported"] = run.exported
@@ -101,7 +105,7 @@ def sample(
         record["edit"] = edit.about()
     if frames or windows > 1:
         record["frames"] = {"of": frames and frames.fingerprint(), "windows": windows}
-    out = out or workdir / "samples" / sample_files.folder_name(record)
+    out = out or workdir / sample_files.SAMPLES / sample_files.folder_name(record)
     with hosts.held_by_main(lock_folder(out)):
         is_done = sample_files.is_done(out, record)
         hosts.wait_for_all("looked")
@@ -118,21 +122,26 @@ def _draw(
     if hosts.is_main():
         sample_files.begin(out, record)
     hosts.wait_for_all("begun")
-    sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling.steps))
+    sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling))
     give = edit.giver(experiment, run.mesh) if edit else lambda indices: NOTHING
     batch = round_up(min(run.batch_size, num), run.mesh)
     done = sum(len(part) for part in sample_files.drawn_parts(out))
-    with cli.progress(num, "images", initial=done) as bar:
-        for start in range(done, num, batch):
-            indices = np.arange(start, start + batch, dtype=np.int32)
-            wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
-            condition = make_condition(experiment, run.source, indices, wanted)
-            images = sampler(run.params, indices, condition, give(indices))
-            images = edit.keep(images, indices) if edit else images
-            images = run.extended(sampler, images, indices, condition, windows)[: num - start]
-            if hosts.is_main():
-                sample_files.save_part(out, start, images)
-            bar.update(len(images))
+    try:
+        with cli.progress(num, "images", initial=done) as bar:
+            for start in range(done, num, batch):
+                indices = np.arange(start, start + batch, dtype=np.int32)
+                wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
+                condition = make_condition(experiment, run.source, indices, wanted)
+                images = sampler(run.params, indices, condition, give(indices))
+                images = edit.keep(images, indices) if edit else images
+                images = run.extended(sampler, images, indices, condition, windows)[: num - start]
+                if hosts.is_main():
+                    sample_files.save_part(out, start, images)
+                bar.update(len(images))
+    except process.NotFiniteError:
+        if hosts.is_main():
+            sample_files.withdraw(out)
+        raise
     if hosts.is_main():
         columns = grid_columns(experiment.num_classes)
         sample_files.finish(out, labels, columns, _frames_before(run, num))
@@ -153,6 +162,7 @@ def override(config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
     for name, section, field in (
         ("steps", "sampling", "steps"),
         ("sampler", "sampling", "sampler"),
+        ("spacing", "sampling", "spacing"),
         ("guidance", "sampling", "guidance"),
         ("autoencoder", "autoencoder", "weights"),
     ):
@@ -179,6 +189,7 @@ def define_flags(num: int) -> None:
     flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
     flags.DEFINE_string("sampler", None, "ddpm, ddpm_small, ddpm_learned, ddim, dpmpp_2m, heun.")
     arguments.count("steps", None, "Reverse steps; the config's.")
+    arguments.choice("spacing", None, "Which noise levels; the config's.", SPACINGS)
     arguments.number("guidance", None, "Guidance weight w, 0 for none; the config's.")
     arguments.path("autoencoder", None, "Its folder or file of weights, for latents; the config's.")
     define_checkpoint()

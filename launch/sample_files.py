@@ -19,6 +19,7 @@ from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.schemas import REQUEST
 
 PLAYED = 16  # videos side by side
+SAMPLES = "samples"  # the folder in a run that holds those of requests
 
 
 def folder_name(record: dict) -> str:
@@ -26,6 +27,8 @@ def folder_name(record: dict) -> str:
     sampling = record["sampling"]
     name = f"step{record['step']}_{sampling['sampler']}{sampling['steps']}_n{record['num']}"
     name += f"_seed{record['seed']}"
+    if sampling["spacing"] != "even":
+        name += f"_{sampling['spacing']}"
     if sampling["guidance"]:
         name += f"_w{sampling['guidance']:g}"
     if sampling["carry_decay"]:
@@ -66,6 +69,16 @@ def read_request(out: Path) -> dict:
       UserError: if request.json is missing or damaged.
     """
     return read_json(out / "request.json", REQUEST)
+
+
+def withdraw(out: Path) -> None:
+    """Removes what `is_done` and `save_part` wrote, for a request that cannot be answered."""
+    shutil.rmtree(out / "parts", ignore_errors=True)
+    (out / "request.json").unlink(missing_ok=True)
+    made = [out, out.parent] if out.parent.name == SAMPLES else [out]
+    for folder in made:
+        if folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def drawn_parts(out: Path) -> list[np.ndarray]:

@@ -122,16 +122,16 @@ def interpolate(run: Run, text: str, num: int) -> Shown:
 
 def trajectory(run: Run, text: str, num: int) -> Shown:
     """x_t over the reverse steps, and below it the estimate of x_0."""
-    steps = run.experiment.sampling.steps
-    watched = evenly(steps, MOMENTS)
+    sampling = run.experiment.sampling
+    watched = evenly(sampling.steps, MOMENTS)
     labels = _row_labels(run, text, num, 1)
     images = run.draw(np.arange(num), labels, watched=watched.tolist())
     rows = _stills(run, images.swapaxes(1, 2))  # (num, 2, columns, ...)
     rows = rows.reshape(-1, *rows.shape[2:])
-    heads = [f"{1 - step / steps:.2g}" for step in watched]
+    heads = [f"{time:.2g}" for time in sampling.times()[watched]]
     caption = (
-        f"Two rows for a sample: x_t at these times t of the {steps} steps, and under it what the "
-        "network, from that x_t, takes the sample to be. The last estimate is the sample."
+        f"Two rows for a sample: x_t at these times t of the {sampling.steps} steps, and under it "
+        "what the network, from that x_t, takes the sample to be. The last estimate is the sample."
     )
     return Shown("From noise to samples", caption, rows, heads, ["x_t", "x_0"] * num)
 

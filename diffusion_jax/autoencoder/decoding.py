@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax import hosts, process
@@ -16,19 +17,21 @@ AT_ONCE = 8
 
 def make_decoder(
     pretrained: Pretrained, mesh: Mesh, at_once: int = AT_ONCE
-) -> Callable[[np.ndarray], np.ndarray]:
-    """A jitted decoder.
+) -> Callable[..., np.ndarray]:
+    """Make a jitted decoder.
 
     Args:
       at_once: images that each part of the mesh's batch decodes at a time.
 
     Returns:
-      latents (B, h, w, c) -> (B, f h, f w, C) uint8, both on the host.
+      (latents (B, h, w, c), indices (B,) or None) -> (B, f h, f w, C) uint8, all on the host. It
+      raises `NotFiniteError` for an image that is not finite, naming it by its index or its row.
     """
 
-    def decode(params, latents: jax.Array) -> jax.Array:
+    def decode(params, latents: jax.Array) -> tuple[jax.Array, jax.Array]:
         z = from_latents(latents, pretrained.model.scaling)
-        return process.to_uint8(pretrained.model.apply({"params": params}, z, method="decode"), 1.0)
+        x0 = pretrained.model.apply({"params": params}, z, method="decode")
+        return process.to_uint8(x0, 1.0), process.everywhere(jnp.isfinite(x0))
 
     decode = jax.jit(
         decode,
@@ -37,8 +40,11 @@ def make_decoder(
     )
     params = jax.device_put(pretrained.params, replicated(mesh))
 
-    def decode_all(latents: np.ndarray) -> np.ndarray:
+    def decode_all(latents: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
         batch = min(round_up(len(latents), mesh), at_once * round_up(1, mesh))
-        return hosts.in_batches(functools.partial(decode, params), latents, batch, mesh)
+        decoder = functools.partial(decode, params)
+        images, finite = hosts.in_batches(decoder, latents, batch, mesh)
+        process.check_finite(finite, indices)
+        return images
 
     return decode_all

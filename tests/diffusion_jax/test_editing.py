@@ -10,6 +10,7 @@ from diffusion_jax.denoiser import Condition, Prediction
 from diffusion_jax.editing import Given, make_edit, slerp, visits
 from diffusion_jax.errors import UserError
 from diffusion_jax.schedules import make_schedule
+from diffusion_jax.spacings import SPACINGS
 
 COVARIANCE = jnp.array([[1.0, 0.8], [0.8, 1.0]])
 STEPS = 250
@@ -70,10 +71,35 @@ def test_the_order_of_visits():
     assert visits(7, resample=2, jump=3).tolist() == [0, 1, 2, 3, 1, 2, 3, 4, 5, 6, 4, 5, 6]
     assert visits(3, resample=9, jump=5).tolist() == [0, 1, 2]  # shorter than a jump
     assert len(visits(100, resample=10)) == 10 + 90 * 10
+    assert visits(10, noise_level=0.37).tolist() == [7, 8, 9]  # not noisier than asked
     with pytest.raises(UserError, match=r"noise_level is 0.01: of 20 steps, give 0.05 to 1"):
         visits(20, noise_level=0.01)
     with pytest.raises(UserError, match="resample is 0: it must be at least 1"):
         visits(20, resample=0)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+def test_a_noise_level_is_the_same_time_under_every_spacing(spacing):
+    table = make_schedule("linear_betas", steps=1000)
+    sampling = samplers.Sampling(table, "dpmpp_2m", 50, spacing=spacing)
+    times = sampling.times()
+    for level in (0.2, 0.6, 1.0):
+        first = visits(50, level, times=times)[0]
+        assert times[first] <= level
+        assert first == 0 or times[first - 1] > level
+    one = samplers.Sampling(table, "ddim", 1).times()
+    assert visits(1, 1.0, times=one).tolist() == [0]
+    for level in (0.6, float("nan"), 1.5):  # the only step starts from pure noise
+        with pytest.raises(UserError, match=r"noise_level is .*: of 1 steps, give 1 to 1"):
+            visits(1, level, times=one)
+
+
+def test_the_lowest_noise_level_that_is_named_works():
+    for steps in (3, 7, 20, 300, 1000):
+        with pytest.raises(UserError) as refused:
+            visits(steps, 0.0)
+        lowest = float(str(refused.value).split("give ")[1].split(" to")[0])
+        assert visits(steps, lowest).tolist() == [steps - 1]
 
 
 def test_a_multistep_sampler_starts_anew_where_the_order_goes_back():

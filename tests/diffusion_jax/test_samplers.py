@@ -41,7 +41,7 @@ def run(sampler: str, steps: int, x, noise=None, schedule=SCHEDULE, **kwargs):
     [
         pytest.param(SCHEDULE, 20, 80, id="continuous"),
         # The first 50 steps of the table are as far apart in log SNR as the next 350.
-        pytest.param(TABLE, 80, 160, id="table"),
+        pytest.param(TABLE, 80, 40, id="table"),
     ],
 )
 def test_deterministic_samplers_follow_the_probability_flow(schedule, heun_steps, multistep_steps):

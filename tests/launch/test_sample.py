@@ -1,17 +1,23 @@
 """Sampling from a run: keyed by sample index, resumable, and refusing what it cannot do."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
+from diffusion_jax.checkpoints import save_once
 from diffusion_jax.errors import UserError
 from diffusion_jax.sharding import make_mesh
 from launch import sample_files, train
-from launch.sample import sample
+from launch.build import build
+from launch.sample import read_request, sample
+from launch.weights import restore_state
 
 REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
 
@@ -128,3 +134,34 @@ def test_a_run_without_a_checkpoint_is_refused(run, tmp_path):
     shutil.copy(run / "config.json", tmp_path)
     with pytest.raises(UserError, match="has no checkpoint yet"):
         draw(tmp_path, tmp_path / "out")
+
+
+def test_samples_that_are_not_finite_are_refused_and_leave_nothing(run, tmp_path):
+    """By weights that hold a NaN, and by a guidance weight that no float32 can take."""
+    poisoned = tmp_path / "poisoned"
+    shutil.copytree(run, poisoned, ignore=shutil.ignore_patterns("samples"))
+    config = tiny.config(train__steps=2)
+    state = restore_state(poisoned, config, build(config), make_mesh(1))
+    ema = jax.tree.map(lambda values: values.at[(0,) * values.ndim].set(jnp.nan), state.ema)
+    save_once(poisoned / "checkpoints", 3, dataclasses.replace(state, ema=ema))
+    before = sorted(poisoned.rglob("*"))
+    with pytest.raises(UserError, match="sample 0 is not finite: at reverse step 1 of 3"):
+        draw(poisoned, None)
+    assert sorted(poisoned.rglob("*")) == before
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="sample 0 is not finite: at reverse step 1 of 3"):
+        draw(run, out, config=tiny.config(sampling__guidance=1e30))
+    assert not out.exists()
+
+
+def test_auto_is_recorded_as_the_spacing_that_it_stands_for(run, tmp_path):
+    config = tiny.config(sampling__sampler="dpmpp_2m")
+    draw(run, tmp_path / "out", num=3, config=config)
+    assert read_request(tmp_path / "out")["sampling"]["spacing"] == "even"
+    config.sampling.spacing = "even"
+    draw(run, tmp_path / "out", num=3, config=config)  # the same request
+    config.sampling.spacing = "karras"
+    with pytest.raises(UserError, match="holds samples of another request"):
+        draw(run, tmp_path / "out", num=3, config=config)
+    folder = sample(config, run, None, REQUEST | dict(num=3))
+    assert folder.name == "step2_dpmpp_2m3_n3_seed1_karras"
