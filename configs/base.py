@@ -4,7 +4,7 @@ import dataclasses
 
 from ml_collections import ConfigDict
 
-from diffusion_jax.experiment.schema import SECTIONS, RunConfig
+from diffusion_jax.experiment.schema import SECTIONS, RunConfig, ScheduleConfig
 
 
 def base(model: ConfigDict) -> ConfigDict:
@@ -70,11 +70,9 @@ def base(model: ConfigDict) -> ConfigDict:
     ).lock()
 
 
-def schedule(
-    name: str, start: float = 0.0, end: float = 1.0, tau: float = 1.0, steps: int = 1000
-) -> ConfigDict:
-    """A gamma(t) of diffusion_jax.schedules, which ignores the numbers that it does not have."""
-    return ConfigDict(dict(name=name, start=start, end=end, tau=tau, steps=steps))
+def schedule(name: str, **parameters: float) -> ConfigDict:
+    """A gamma(t) of diffusion_jax.schedules, which ignores the fields that it does not have."""
+    return ConfigDict(dataclasses.asdict(ScheduleConfig(name, **parameters)))
 
 
 def images(size: int, channels: int, patch_size: int) -> dict:

@@ -18,14 +18,14 @@ from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.editing import NOTHING, Given
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.experiment.schema import SECTIONS, RunConfig
+from diffusion_jax.experiment.schema import SECTIONS, RunConfig, ScheduleConfig
 from diffusion_jax.fields import make
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.guidance import Guidance
 from diffusion_jax.objectives import Objective
 from diffusion_jax.samplers import Sampling
 from diffusion_jax.sampling import make_sampler
-from diffusion_jax.schedules import TABLES, make_schedule
+from diffusion_jax.schedules import TABLES, Schedule, make_schedule
 from diffusion_jax.sharding import Mesh
 from diffusion_jax.tables import Table
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
@@ -179,7 +179,7 @@ def build(config: ConfigDict) -> Experiment:
     run = {name: make(kind, config[name], name) for name, kind in SECTIONS.items()}
     make(RunConfig, {name: config[name] for name in ("seed", "ema_decay")}, "config")
     ema_powers = tuple(map(gamma_of, run["posthoc_ema"].sigma_rels))
-    schedule = make_schedule(**config.objective.schedule)
+    schedule = _schedule(config.objective.schedule, "objective.schedule")
     objective = make(Objective, {**config.objective, "schedule": schedule}, "objective")
     denoiser = build_denoiser(config.model)
     _check_fit(config, denoiser, objective)
@@ -217,10 +217,14 @@ def build_sampling(section: ConfigDict) -> Sampling:
     weight, interval, channels = (
         fields.pop(name) for name in ("guidance", "guidance_interval", "guided_channels")
     )
-    fields["schedule"] = make_schedule(**fields["schedule"])
+    fields["schedule"] = _schedule(fields["schedule"], "sampling.schedule")
     guidance = {"weight": weight, "interval": interval, "channels": channels}
     fields["guidance"] = make(Guidance, guidance, "sampling.guidance")
     return make(Sampling, fields, "sampling")
+
+
+def _schedule(section: ConfigDict, name: str) -> Schedule:
+    return make_schedule(**dataclasses.asdict(make(ScheduleConfig, section, name)))
 
 
 def build_source(config: ConfigDict, experiment: Experiment) -> Source:

@@ -95,7 +95,6 @@ def sample(
     sampling = json.loads(config.sampling.to_json())
     sampling["spacing"] = experiment.sampling.chosen_spacing  # what 'auto' stands for may change
     record = {**request, "sampling": sampling, "step": run.step}
-    record["sampling"]["spacing"] = experiment.sampling.chosen_spacing
     del record["batch_size"]
     if run.exported:
         record["exported"] = run.exported

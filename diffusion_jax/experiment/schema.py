@@ -10,9 +10,11 @@ from diffusion_jax.fields import (
     Number,
     choice,
     count,
+    number,
     rate,
     ruled,
 )
+from diffusion_jax.schedules import SCHEDULES, TABLES
 from diffusion_jax.training.power_ema import WIDEST
 
 AUTOENCODERS = ("none", "stable_diffusion")
@@ -104,6 +106,23 @@ class MeshConfig(Checked):
 
     fsdp: int = count(1)
     tensor: int = count(1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleConfig(Checked):
+    """A `schedule` section: the fields of all schedules; each uses some of them.
+
+    Attributes:
+      name: see `diffusion_jax.schedules`.
+      start, end, tau: of a continuous schedule.
+      steps: of a discrete schedule.
+    """
+
+    name: str = choice((*SCHEDULES, *TABLES), "linear")
+    start: float = number(0.0)
+    end: float = number(1.0)
+    tau: float = number(1.0)
+    steps: int = count(1000)
 
 
 @dataclasses.dataclass(frozen=True)
