@@ -64,7 +64,7 @@ def recorded_scaling(directory: Path, manifest: dict | None) -> Scaling | None:
     Raises:
       UserError: for a record that is damaged.
     """
-    request = manifest["request"] if manifest else {}
+    request = (manifest or {}).get("request", {})
     recorded = [request.get(f"source.{name}") for name in Scaling._fields]
     if recorded == [None, None]:
         return None

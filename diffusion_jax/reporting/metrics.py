@@ -50,7 +50,7 @@ class MetricWriter:
         self._write(SPEED, "speed/", step, scalars)
 
     def write_image(self, step: int, name: str, image: np.ndarray | None) -> None:
-        """Shows an image in TensorBoard.
+        """Show an image in TensorBoard.
 
         Args:
           image: (H, W, 3) uint8; only the main process, which writes it, need have it.
