@@ -132,6 +132,9 @@ ACCUMULATOR = Schema(
     {"extraction": [([COUNT], str, None)], "keep": COUNT, "count": COUNT},
     "delete it, and scoring begins anew",
 )
+_DIFFUSERS = "copy it again from where the weights are from"
+AUTOENCODER = Schema({}, _DIFFUSERS)  # `autoencoder.settings` checks what it holds
+SHARD_INDEX = Schema({"weight_map": {str: str}}, _DIFFUSERS)
 
 
 def shape_like(example: Any) -> Shape:

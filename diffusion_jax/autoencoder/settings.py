@@ -3,14 +3,15 @@
 Every setting that changes what AutoencoderKL computes is honoured or refused by name.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from diffusion_jax import schemas
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, check_scaling
 from diffusion_jax.errors import UserError
+from diffusion_jax.json_files import read_json
 
 CONFIG = "config.json"
 CLASS = "AutoencoderKL"
@@ -91,11 +92,8 @@ def read_settings(path: Path) -> dict[str, Any] | None:
     """
     if not os.path.isfile(path):
         return None
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not readable as JSON ({error}): copy it again") from error
-    if not isinstance(content, dict) or not content.keys() & {"_class_name", *_SETTINGS}:
+    content = read_json(path, schemas.AUTOENCODER)
+    if not content.keys() & {"_class_name", *_SETTINGS}:
         return None
     if (kind := content.get("_class_name", CLASS)) != CLASS:
         raise UserError(f"{path}: is of diffusers' {kind}: only {CLASS} can be read")

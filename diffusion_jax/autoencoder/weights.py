@@ -6,7 +6,6 @@ tell is read from diffusers' config.json beside the weights.
 
 import hashlib
 import itertools
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -18,10 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from diffusion_jax import schemas
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.settings import CONFIG, check_sizes, read_settings
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import sha256
+from diffusion_jax.json_files import read_json
+from diffusion_jax.untrusted import inside
 from diffusion_jax.weights import check_dtypes, check_tensors, read_safetensors
 
 PLAIN = "diffusion_pytorch_model.safetensors"  # of save_pretrained without a variant
@@ -130,14 +132,10 @@ def weight_files(path: Path) -> list[Path]:
         path = (plain or found)[0]
     if path.suffix != ".json":
         return [path]
-    try:
-        shards = list(dict.fromkeys(json.loads(path.read_text("utf-8"))["weight_map"].values()))
-        is_beside = (Path(file).name == file and file.endswith(".safetensors") for file in shards)
-        if not shards or not all(is_beside):
-            raise ValueError("it must name safetensors files in its own folder")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: no readable index of shards ({error}): copy it again") from error
-    return [path.parent / shard for shard in shards]
+    shards = dict.fromkeys(read_json(path, schemas.SHARD_INDEX)["weight_map"].values())
+    if not shards or not all(shard.endswith(".safetensors") for shard in shards):
+        raise UserError(f"{path} is damaged (it must name safetensors files): copy it again")
+    return [inside(path.parent, shard, path) for shard in shards]
 
 
 def sizes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -146,11 +146,11 @@ def test_shards_are_one_network(tmp_path, variant):
         '{"weight_map": {"a": 1}}',
     ):
         index.write_text(wrong)
-        with pytest.raises(UserError, match="no readable index of shards"):
+        with pytest.raises(UserError, match=r"index.*json is damaged"):
             load_safetensors(folder)
     for elsewhere in ("../vae.safetensors", "/vae.safetensors", "..", "below/vae.safetensors"):
         index.write_text(json.dumps({"weight_map": {"a": elsewhere}}))
-        with pytest.raises(UserError, match="it must name safetensors files in its own folder"):
+        with pytest.raises(UserError, match=r"not in its folder|must name safeten|is no file"):
             load_safetensors(folder)
 
 
@@ -176,14 +176,13 @@ def test_without_a_config_of_diffusers_one_line_says_what_is_assumed(tmp_path):
     path, config = folder / PLAIN, folder / "config.json"
     assert assumed(path) == ""
     assert load_safetensors(path).model.scaling == Scaling(0.13025, 0.0)
-    for other in ("[]", '{"model": {"name": "rin"}, "seed": 0}'):
-        config.write_text(other)
-        for given in (folder, path):
-            assert assumed(given) == (
-                f"{given}: there is no config.json of diffusers beside the weights: assuming "
-                "Stable Diffusion's norm_num_groups 32, scaling_factor 0.18215 and shift_factor 0"
-            )
-        assert load_safetensors(path).model.scaling == Scaling(0.18215, 0.0)
+    config.write_text('{"model": {"name": "rin"}, "seed": 0}')
+    for given in (folder, path):
+        assert assumed(given) == (
+            f"{given}: there is no config.json of diffusers beside the weights: assuming "
+            "Stable Diffusion's norm_num_groups 32, scaling_factor 0.18215 and shift_factor 0"
+        )
+    assert load_safetensors(path).model.scaling == Scaling(0.18215, 0.0)
     config.unlink()
     assert "assuming" in assumed(path)
 
@@ -217,9 +216,9 @@ def test_without_a_config_of_diffusers_one_line_says_what_is_assumed(tmp_path):
         ({"latents_std": [0.1] * 4}, "latents_std is"),
         ({"scaling_factor": 0}, "scaling_factor is 0: give a number from 1e-6"),
         ({"scaling_factor": None}, "scaling_factor is None"),
-        ({"scaling_factor": float("nan")}, "scaling_factor is nan"),
+        ({"scaling_factor": float("nan")}, "NaN is no finite number"),
         ({"scaling_factor": 10**400}, "scaling_factor is 1000"),
-        ({"shift_factor": float("inf")}, "shift_factor is inf"),
+        ({"shift_factor": float("inf")}, "Infinity is no finite number"),
         ({"shift_factor": "0.1"}, "shift_factor is '0.1'"),
         ({"use_fourier": True}, "use_fourier is True, which AutoencoderKL did not have"),
     ],
@@ -234,7 +233,7 @@ def test_settings_that_have_no_counterpart_are_refused_by_name(tmp_path, change,
 def test_a_damaged_config_is_refused(tmp_path, content):
     path = tmp_path / "config.json"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"config.json: not readable as JSON"):
+    with pytest.raises(UserError, match=r"config.json is damaged"):
         read_settings(path)
 
 
