@@ -61,9 +61,7 @@ def check(config: ConfigDict, options: flags.FlagValues) -> None:
     if options.sampler or options.steps is not None:
         raise UserError("--show=steps compares samplers and steps: leave out --sampler and --steps")
     if options["spacing"].present:
-        raise UserError(
-            "--show=steps takes the spacing that suits each sampler: leave out --spacing"
-        )
+        raise UserError("--show=steps spaces each sampler as suits it: leave out --spacing")
     if options["num"].present:
         check_at_least("--num", options.num, 2)
     experiment = build(config)
