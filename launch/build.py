@@ -117,8 +117,8 @@ class Experiment:
         """(params, indices, condition, given) -> uint8 images, latents decoded; see `make_sampler`.
 
         Raises:
-          UserError: if the weights of the autoencoder cannot be read or do not fit, and, when it
-            is called, for samples that are not finite.
+          UserError: if the weights of the autoencoder cannot be read or do not fit, or, from the
+            function that is returned, if a sample is not finite.
         """
         run = make_sampler(
             self.denoiser,
@@ -132,9 +132,7 @@ class Experiment:
             watched=watched,
         )
 
-        def drawn(
-            params, indices: np.ndarray, condition: Condition, given: Given = NOTHING
-        ) -> np.ndarray:
+        def drawn(params, indices: np.ndarray, condition, given: Given = NOTHING) -> np.ndarray:
             return hosts.to_host(run(params, *hosts.put((indices, condition, given), mesh)))
 
         if self.autoencoder is None:
@@ -149,7 +147,7 @@ class Experiment:
 
         return decoded
 
-    def to_images(self, mesh: Mesh) -> Callable[[np.ndarray], np.ndarray]:
+    def to_images(self, mesh: Mesh) -> Callable[..., np.ndarray]:
         """x0 (B, ...) -> uint8 images, latents decoded. Raises as `sampler`."""
         if self.autoencoder is None:
             return lambda x0: np.asarray(process.to_uint8(x0, self.objective.input_scale))

@@ -58,11 +58,10 @@ class Quality(NamedTuple):
 
 def check(config: ConfigDict, options: flags.FlagValues) -> None:
     """Raises `UserError` where quality cannot be measured so."""
-    if options.sampler or options.spacing or options.steps is not None:
-        raise UserError(
-            "--show=steps compares samplers, each with the spacing that suits it, and steps: leave "
-            "out --sampler, --spacing and --steps"
-        )
+    if options.sampler or options.steps is not None:
+        raise UserError("--show=steps compares samplers and steps: leave out --sampler and --steps")
+    if options["spacing"].present:
+        raise UserError("--show=steps spaces each sampler as suits it: leave out --spacing")
     if options["num"].present:
         check_at_least("--num", options.num, 2)
     experiment = build(config)

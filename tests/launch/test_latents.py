@@ -12,6 +12,7 @@ import tiny
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
+from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.moments import Moments
 from diffusion_jax.autoencoder.scaling import Scaling
@@ -118,6 +119,19 @@ def test_a_bad_image_is_left_out_and_its_batch_is_not(photos, encoded, weights, 
 def test_what_cannot_be_encoded_is_refused(photos, weights, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         encode(photos, weights, tmp_path / "set", **changes)
+
+
+def test_images_that_are_not_finite_once_decoded_are_named(weights):
+    """Row 2 of the latents is sample 7; a decoder that has a NaN spoils every sample."""
+    pretrained = load_safetensors(weights)
+    latents = np.zeros((3, 4, 4, 4), np.float32)
+    indices = np.array([5, 6, 7])
+    latents[2, 0, 0, 0] = np.nan
+    with pytest.raises(UserError, match=r"sample 7 is not finite \(so are 1 of 3\)"):
+        make_decoder(pretrained, make_mesh(1))(latents, indices)
+    params = jax.tree.map(lambda values: np.full_like(values, np.nan), pretrained.params)
+    with pytest.raises(UserError, match=r"sample 5 is not finite \(so are 3 of 3\)"):
+        make_decoder(pretrained._replace(params=params), make_mesh(1))(latents * 0, indices)
 
 
 def test_training_draws_latents_from_the_posterior():

@@ -136,6 +136,7 @@ def test_show_writes_the_picture_and_its_words(workdir, tmp_path):
         ("sweep", dict(model__num_classes=0), {}, "sweep compares classes, and this run's model"),
         ("interpolate", {}, dict(sampler="ddpm"), "--sampler is ddpm, which adds noise"),
         ("steps", {}, dict(steps=5), "leave out --sampler and --steps"),
+        ("steps", {}, dict(spacing="even"), "leave out --spacing"),
         ("sweep", {}, dict(mask="left"), "leave out --mask"),
         ("sweep", {}, dict(num=0), "--num is 0"),
     ],
