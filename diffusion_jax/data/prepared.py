@@ -6,7 +6,9 @@ import hashlib
 import itertools
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -116,36 +118,20 @@ class Prepared:
           UserError: if its whole shard is damaged or gone.
           IndexError: for an index outside [0, len).
         """
-        part, position = self._locate(index)
-        try:
-            raw = self._reader(part).read(position, position + 1)[0]
-        except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
+        fields = self._fields(index)
+        with naming(self.name(index)), decoding():  # a field may be missing or of another size
+            if self.spec.kind == "image":
+                record = {"image": fields["image"].bytes_list.value[0]}
+            elif self.spec.kind == "video":
+                record = {"video": list(fields["video"].bytes_list.value)}
+            else:
+                record = {field: self._moments(fields[field]) for field in MOMENTS}
+            if self.class_names is not None:
+                label = record["label"] = fields["label"].int64_list.value[0]
+        if self.class_names is not None and not 0 <= label < len(self.class_names):
             raise BadRecord(
-                f"{self.name(index)}: damaged ({error}): copy the file again"
-            ) from error
-        with naming(self.name(index)), decoding():
-            record = self._parse(raw)
-        if self.class_names is not None and not 0 <= record["label"] < len(self.class_names):
-            raise BadRecord(
-                f"{self.name(index)}: label {record['label']}, of {len(self.class_names)} classes"
+                f"{self.name(index)}: label {label}, of {len(self.class_names)} classes"
             )
-        return record
-
-    def _parse(self, raw: bytes) -> dict:
-        fields = tf_example_pb2.Example.FromString(raw).features.feature
-        if self.spec.kind == "image":
-            record = {"image": fields["image"].bytes_list.value[0]}
-        elif self.spec.kind == "video":
-            record = {"video": list(fields["video"].bytes_list.value)}
-        else:
-            record = {
-                field: np.frombuffer(fields[field].bytes_list.value[0], np.float32).reshape(
-                    self.spec.shape
-                )
-                for field in MOMENTS
-            }
-        if self.class_names is not None:
-            record["label"] = fields["label"].int64_list.value[0]
         return record
 
     def name(self, index: int) -> str:
@@ -163,6 +149,21 @@ class Prepared:
             metadata = [(self.directory / name).read_text() for name in (INFO, FEATURES)]
             content = repr((metadata, shards, sizes))
         return hashlib.sha256(f"{content} {self.split}".encode()).hexdigest()
+
+    def _fields(self, index: int) -> Mapping[str, Any]:
+        part, position = self._locate(index)
+        try:
+            raw = self._reader(part).read(position, position + 1)[0]
+        except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
+            raise BadRecord(
+                f"{self.name(index)}: damaged ({error}): copy the file again"
+            ) from error
+        with naming(self.name(index)), decoding():
+            return tf_example_pb2.Example.FromString(raw).features.feature
+
+    def _moments(self, field: Any) -> np.ndarray:
+        """As `Spec.features` has them encoded; TFDS would unpack others to any size."""
+        return np.frombuffer(field.bytes_list.value[0], np.float32).reshape(self.spec.shape)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Number of the shard, and position in it."""

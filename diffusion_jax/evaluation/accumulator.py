@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.archives import complete, load_archive, save_archive
+from diffusion_jax.evaluation.archives import load_archive, save_archive
 from diffusion_jax.evaluation.checks import check_enough, check_features
 from diffusion_jax.evaluation.frechet import Moments, frechet_distance
 from diffusion_jax.evaluation.inception_score import InceptionScore
@@ -145,22 +145,21 @@ def load_accumulator(path: Path) -> Accumulator:
       UserError: for any other file.
     """
     about, arrays = load_archive(path, KIND)
-    with complete(path):
-        resolution, *rest = about["extraction"]
-        made = Accumulator(Extraction(resolution and tuple(resolution), *rest), about["keep"])
-        if not about["count"]:
-            return made
-        sums = arrays.get("sums")
-        made._start(
-            len(arrays["pool/mean"]),
-            len(arrays["spatial/mean"]),
-            None if sums is None else sums.shape[1],
-        )
-        for name, moments in (("pool", made._pool), ("spatial", made._spatial)):
-            moments.count = about["count"]
-            moments.mean, moments.scatter = arrays[f"{name}/mean"], arrays[f"{name}/scatter"]
-        made._subset.restore(arrays["held"], about["count"])
-        if sums is not None:
-            made._score.sums, made._score.begun = sums, about["begun"]
-            made._score.scores = arrays["scores"].tolist()
+    resolution, *rest = about["extraction"]
+    made = Accumulator(Extraction(resolution and tuple(resolution), *rest), about["keep"])
+    if not about["count"]:
         return made
+    sums = arrays.get("sums")
+    made._start(
+        len(arrays["pool/mean"]),
+        len(arrays["spatial/mean"]),
+        None if sums is None else sums.shape[1],
+    )
+    for name, moments in (("pool", made._pool), ("spatial", made._spatial)):
+        moments.count = about["count"]
+        moments.mean, moments.scatter = arrays[f"{name}/mean"], arrays[f"{name}/scatter"]
+    made._subset.restore(arrays["held"], about["count"])
+    if sums is not None:
+        made._score.sums, made._score.begun = sums, about["begun"]
+        made._score.scores = arrays["scores"].tolist()
+    return made

@@ -1,6 +1,5 @@
 """Archives of arrays (.npz), never pickled: written whole or not at all, read whole or by rows."""
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -39,22 +38,10 @@ def load_archive(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, np.nd
       UserError: for an unreadable file, or one of another kind.
     """
     arrays = read_arrays(path)
-    with complete(path):
-        about = dict(json.loads(str(arrays.pop("about", "{}"))))
+    about = json.loads(str(arrays.pop("about", "{}")))
     if (found := about.pop("kind", "something else")) != kind:
         raise UserError(f"{path} holds {found}, not {kind}: give the file of launch.evaluate")
     return about, arrays
-
-
-@contextlib.contextmanager
-def complete(path: Path) -> Iterator[None]:
-    """Raise `UserError` where what was read from an archive lacks something or has another form."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}): make it again") from error
 
 
 class ArrayOnDisk:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.archives import ArrayOnDisk, complete, load_archive, save_archive
+from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive, save_archive
 from diffusion_jax.evaluation.checks import check_features
 from diffusion_jax.evaluation.frechet import Gaussian
 from diffusion_jax.files import sha256
@@ -90,14 +90,13 @@ def load_reference(path: Path) -> Reference:
       UserError: for any other file.
     """
     about, arrays = load_archive(path, KIND)
-    with complete(path):
-        resolution = about.pop("resolution")
-        how = Extraction(
-            resolution and tuple(resolution), about.pop("resize"), about.pop("weights")
-        )
-        pool = _gaussian(path, arrays["mu"], arrays["sigma"])
-        spatial = _gaussian(path, arrays["mu_s"], arrays["sigma_s"])
-        return Reference(pool, spatial, arrays.get(_FEATURES), how, **about)
+    resolution = about.pop("resolution")
+    how = Extraction(resolution and tuple(resolution), about.pop("resize"), about.pop("weights"))
+    pool, spatial = (
+        Gaussian(arrays["mu"], arrays["sigma"]),
+        Gaussian(arrays["mu_s"], arrays["sigma_s"]),
+    )
+    return Reference(pool, spatial, arrays.get(_FEATURES), how, **about)
 
 
 def import_guided_diffusion(

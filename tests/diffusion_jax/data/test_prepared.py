@@ -243,3 +243,15 @@ def test_a_label_without_class(images):
     assert prepared.record(1)["label"] == 1
     with pytest.raises(BadRecord, match="record 2: label 2, of 2 classes"):
         prepared.record(2)
+
+
+def test_records_that_are_not_what_the_features_say(tmp_path):
+    """A field may be missing, or of another size."""
+    spec = Spec("latent", (2, 3, 8), ("x", "y"))
+    directory = write(tmp_path / "set", Latents(), spec)
+    (directory / MANIFEST).unlink()
+    for other in (IMAGES, Spec("latent", (2, 3, 9))):
+        (directory / "label.labels.txt").unlink(missing_ok=True)
+        other.features().save_config(directory)
+        with pytest.raises(BadRecord, match=r"record 0: cannot be decoded \((Index|Value)Error"):
+            Prepared(directory, "train").record(0)
