@@ -82,7 +82,7 @@ def test_guided_diffusions_file(tmp_path, save):
         (dict(sigma=np.eye(3)), r"a mean of \(4,\) beside a covariance of \(3, 3\)"),
         (dict(mu=np.full(4, np.nan)), "NaN or infinite"),
         (dict(arr_0=IMAGES.astype(np.float32)), r"arr_0 is float32 .*: give uint8"),
-        (dict(arr_0=np.array([{}])), "arr_0 is pickled, which could run code"),
+        (dict(arr_0=np.array([{}])), "'arr_0', which is pickled and could run code"),
         (dict(arr_0=np.asfortranarray(IMAGES)), "not an array of plain rows"),
     ],
 )
