@@ -116,12 +116,12 @@ def _member(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
             raise Unreadable(
                 path, f"holds {name!r}, which is pickled and could run code: save it as numbers"
             )
-        announced = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or announced != info.file_size - file.tell():
+        held = info.file_size - file.tell()
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != held:
             raise Unreadable(
                 path,
                 f"holds {name!r}, which is damaged: its header announces {dtype} of shape "
-                f"{shape}, and it has {info.file_size - file.tell():,} bytes: copy or make it again",
+                f"{shape}, and it has {held:,} bytes: copy or make it again",
             )
         yield Member(file, shape, dtype, is_fortran)
 
