@@ -64,7 +64,7 @@ def read_arrays(path: str | Path, *names: str) -> dict[str, np.ndarray]:
             )
         infos = {name: archive.getinfo(name + SUFFIX) for name in names or there}
         size = sum(info.file_size for info in infos.values())
-        check_memory(path, size, f"what it holds ({', '.join(infos)})")
+        check_memory(path, size, "what it holds")
         arrays = {}
         for name, info in infos.items():
             with _member(path, archive, info):
@@ -96,12 +96,15 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
 def _member(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[Member]:
     name = info.filename.removesuffix(SUFFIX)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise Unreadable(path, f"{name} is packed in a way that NumPy does not use: save it again")
+        raise Unreadable(
+            path, f"holds {name!r}, which is packed in a way that NumPy does not use: save it again"
+        )
     if info.file_size > max(LARGE, TIGHTEST * info.compress_size):
         raise Unreadable(
             path,
-            f"{name} is {info.file_size / 2**30:,.1f} GiB packed into {info.compress_size:,} "
-            "bytes, as only constant arrays are: save it with np.savez if that is meant",
+            f"holds {name!r}, which is {info.file_size / 2**30:,.1f} GiB packed into "
+            f"{info.compress_size:,} bytes, as only constant arrays are: save it with np.savez if "
+            "that is meant",
         )
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
@@ -110,13 +113,15 @@ def _member(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
         else:  # 3.0 differs in the encoding of field names only, which arrays here do not have
             shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
         if dtype.hasobject:
-            raise Unreadable(path, f"{name} is pickled, which could run code: save it as numbers")
-        announced = math.prod(shape) * dtype.itemsize
-        if min(shape, default=0) < 0 or announced != info.file_size - file.tell():
+            raise Unreadable(
+                path, f"holds {name!r}, which is pickled and could run code: save it as numbers"
+            )
+        held = info.file_size - file.tell()
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != held:
             raise Unreadable(
                 path,
-                f"{name} is damaged: its header announces {dtype} of shape {shape}, and it holds "
-                f"{info.file_size - file.tell():,} bytes: copy or make it again",
+                f"holds {name!r}, which is damaged: its header announces {dtype} of shape "
+                f"{shape}, and it has {held:,} bytes: copy or make it again",
             )
         yield Member(file, shape, dtype, is_fortran)
 

@@ -110,8 +110,8 @@ def inside(folder: Path, name: object, source: str | Path) -> Path:
         for part in parts
     ):
         raise UserError(
-            f"{source} names the file {name!r}, which is not in its folder: do not use this data "
-            "unless you trust where it is from"
+            f"{source} names the file {name!r}, which is not in its folder: it is damaged or "
+            "hostile, get another copy"
         )
     return folder / name
 

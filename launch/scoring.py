@@ -106,6 +106,7 @@ def open_images(path: Path) -> tuple[ImagesInOrder, str]:
     """
     if path.is_dir():
         folder = ImageFolder(path)
+        folder.check_files()
         return OfFolder(folder), folder.fingerprint()
     images = ArrayOnDisk(path, "arr_0")
     if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[3] not in (1, 3):

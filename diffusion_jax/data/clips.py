@@ -121,13 +121,11 @@ def decode_clip(
 def _decode_frames(folder: Path, channels: int, indices: Sequence[int]) -> list[Image.Image]:
     with decoding():
         names, clip = _frame_names(folder), []
-    first = names[indices[0]]
-    with naming(first), decoding():
-        size = open_image(read_regular(folder / first, LARGEST)).size
-    check_frames(len(indices), *size)
     for index in indices:
         with naming(names[index]), decoding():
             clip.append(decode_image(read_regular(folder / names[index], LARGEST), channels))
+        if len(clip) == 1:
+            check_frames(len(indices), *clip[0].size)
     return clip
 
 
@@ -178,6 +176,7 @@ def _list_clips(folder: Path) -> list[str] | None:
                 "each clip into a folder of their own"
             )
         if not has_suffix(name, CLIPS):
+            check_regular(folder / name)  # or it is a link to a folder that went away
             raise UserError(
                 f"{folder / name}: not one of {', '.join(CLIPS)}: convert it or move it away"
             )

@@ -5,6 +5,7 @@ Only TFDS's own classes are accepted here, before TFDS sees the file.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from diffusion_jax.untrusted import read_regular
 
 FEATURES = "features.json"
 LARGEST = 2**26  # bytes of a file of metadata
+MOST_CLASSES = 2**20  # without names
 _CORE = "tensorflow_datasets.core.features."
 ACCEPTED = frozenset(
     _CORE + name
@@ -61,15 +63,23 @@ def read_features(directory: Path) -> tfds.features.FeaturesDict:
         raise UserError(f"{path} is damaged ({reason}): copy it again, or prepare anew") from error
     if not isinstance(features, tfds.features.FeaturesDict):
         raise UserError(f"{path} describes a {type(features).__name__}: it must be a FeaturesDict")
-    label, names = dict(features.items()).get("label"), directory / "label.labels.txt"
-    # A ClassLabel may have no number of classes; then its labels are plain integers.
-    if isinstance(label, tfds.features.ClassLabel) and label.num_classes and names.exists():
-        lines = _decoded(names).split("\n")
-        try:
-            label.names = [line.strip() for line in lines if line.strip()]
-        except ValueError as error:
-            raise UserError(f"{names} and {FEATURES} differ ({error}): copy both again") from error
+    label = dict(features.items()).get("label")
+    if isinstance(label, tfds.features.ClassLabel):
+        _name_classes(label, directory / "label.labels.txt")
     return features
+
+
+def _name_classes(label: tfds.features.ClassLabel, path: Path) -> None:
+    """Reads the names of classes where there are any; without them, classes are numbered."""
+    if not label.num_classes or not path.exists():
+        if (label.num_classes or 0) > MOST_CLASSES:
+            raise UserError(f"{path.parent}: {FEATURES} has {label.num_classes} classes: mend it")
+        return
+    lines = re.split(r"[\r\n]+", _decoded(path))
+    try:
+        label.names = [line.strip() for line in lines if line.strip()]
+    except ValueError as error:
+        raise UserError(f"{path} and {FEATURES} differ ({error}): copy both again") from error
 
 
 def check_classes(directory: Path) -> None:

@@ -83,8 +83,9 @@ class RecordFolder:
     def check_files(self) -> None:
         """Raise `BadRecord` for the first file that is not there or no regular file."""
         for name in self._files():
-            with naming(name), decoding():
-                check_regular(self.path / name)
+            if _size(self.path / name) < 0:
+                with naming(name), decoding():
+                    check_regular(self.path / name)
 
     def _files(self) -> Iterable[str]:
         return self._names
@@ -164,6 +165,7 @@ def _list_images(folder: Path) -> list[str] | None:
     files, folders = visible(folder)
     for name in files:
         if not has_suffix(name, IMAGES):
+            check_regular(folder / name)  # or it is a link to a folder that went away
             raise UserError(
                 f"{folder / name}: not one of {', '.join(IMAGES)}: convert it or move it away"
             )

@@ -136,12 +136,7 @@ class Prepared:
         elif self.spec.kind == "video":
             record = {"video": list(fields["video"].bytes_list.value)}
         else:
-            record = {
-                field: np.frombuffer(fields[field].bytes_list.value[0], np.float32).reshape(
-                    self.spec.shape
-                )
-                for field in MOMENTS
-            }
+            record = {field: self._moments(fields[field]) for field in MOMENTS}
         if self._has_labels:
             record |= _label(fields)
         return record
@@ -191,6 +186,10 @@ class Prepared:
             ) from error
         with naming(self.name(index)), decoding():
             return tf_example_pb2.Example.FromString(raw).features.feature
+
+    def _moments(self, field: Any) -> np.ndarray:
+        """As `Spec.features` has them encoded; TFDS would unpack others to any size."""
+        return np.frombuffer(field.bytes_list.value[0], np.float32).reshape(self.spec.shape)
 
     def _locate(self, index: int) -> tuple[int, int]:
         """Number of the shard, and position in it."""

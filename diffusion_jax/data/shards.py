@@ -47,8 +47,8 @@ from diffusion_jax.untrusted import check_before_writing, check_utf8
 
 REQUEST = "request.json"
 FORMAT = "array_record"
-# Characters; with them, names of files stay below the 255 bytes that file systems take.
-LONGEST_NAME, LONGEST_SPLIT = 180, 30
+# Characters; with them, the names of files, unfinished ones too, stay below 255 bytes.
+LONGEST_NAME, LONGEST_SPLIT = 100, 25
 
 
 def dataset_name(directory: Path) -> str:

@@ -1,12 +1,14 @@
 """All metrics of one set of images, from features that come in batches."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.archives import complete, load_archive, save_archive
+from diffusion_jax.evaluation.archives import load_archive, save_archive
 from diffusion_jax.evaluation.checks import check_enough, check_features
 from diffusion_jax.evaluation.frechet import Moments, frechet_distance
 from diffusion_jax.evaluation.inception_score import InceptionScore
@@ -146,7 +148,7 @@ def load_accumulator(path: Path) -> Accumulator:
       UserError: for any other file.
     """
     about, arrays = load_archive(path, KIND, ACCUMULATOR)
-    with complete(path):
+    with _complete(path):
         resolution, *rest = about["extraction"]
         made = Accumulator(Extraction(resolution and tuple(resolution), *rest), about["keep"])
         if not about["count"]:
@@ -165,3 +167,12 @@ def load_accumulator(path: Path) -> Accumulator:
             made._score.sums, made._score.begun = sums, about["begun"]
             made._score.scores = arrays["scores"].tolist()
         return made
+
+
+@contextlib.contextmanager
+def _complete(path: Path) -> Iterator[None]:
+    """Raise `UserError` where a file lacks an array, or has one of another shape."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}): {ACCUMULATOR.advice}") from error

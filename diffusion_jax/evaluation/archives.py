@@ -1,6 +1,5 @@
 """Archives of arrays (.npz), never pickled: written whole or not at all, read whole or by rows."""
 
-import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -54,17 +53,6 @@ def load_archive(
     if missing := [name for name in names if name not in arrays]:
         raise UserError(f"{path} is damaged (it lacks {', '.join(missing)}): {schema.advice}")
     return about, arrays
-
-
-@contextlib.contextmanager
-def complete(path: Path) -> Iterator[None]:
-    """Raise `UserError` where what was read from an archive lacks something or has another form."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}): make it again") from error
 
 
 class ArrayOnDisk:

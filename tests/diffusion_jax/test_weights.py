@@ -96,7 +96,9 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"weights.h5 ends in '.h5': weights are read from .npz, "):
         read_tensors(tmp_path / "weights.h5")
     np.savez(tmp_path / "pickled.npz", a=np.array([{}], dtype=object))
-    with pytest.raises(UserError, match=r"pickled\.npz a is pickled, which could run code"):
+    with pytest.raises(
+        UserError, match=r"pickled\.npz holds 'a', which is pickled and could run code"
+    ):
         read_tensors(tmp_path / "pickled.npz")
 
 

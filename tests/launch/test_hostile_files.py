@@ -15,6 +15,8 @@ from PIL import Image
 from diffusion_jax.data.manifest import MANIFEST, UNFINISHED
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.data.shards import dataset_name
+from diffusion_jax.errors import UserError
+from launch.scoring import open_images
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [
@@ -125,6 +127,8 @@ def test_references_and_scores_of_what_never_ends(photos, tmp_path):
         message="images.npz is a FIFO, not a file",
     )
     assert not (tmp_path / "out.npz").exists()
+    with pytest.raises(UserError, match=NAMED):
+        open_images(photos)
 
 
 @pytest.mark.parametrize("name", ["64px", "写真", "a" * 255])

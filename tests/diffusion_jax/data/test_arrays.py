@@ -67,7 +67,10 @@ def test_labels_that_are_not_wanted_are_not_looked_at(tmp_path):
         (dict(labels=np.array([0.0, 1, 2])), "labels are float64"),
         (dict(labels=np.eye(3, dtype=int)), r"labels are int64 of shape \(3, 3\)"),
         (dict(labels=np.array(["a", "b", "c"])), "labels are <U1"),
-        (dict(labels=np.array([0, 1, 2], object)), "labels is pickled, which could run code"),
+        (
+            dict(labels=np.array([0, 1, 2], object)),
+            "holds .labels., which is pickled and could run code",
+        ),
         (dict(images=np.zeros((3, 4, 4, 1))), "images are float64: give uint8"),
         (dict(images=np.zeros((3, 4, 4), np.uint8)), r"shape \(3, 4, 4\): give \(N, height,"),
         (dict(images=np.zeros((3, 4, 4, 2), np.uint8)), r"\(3, 4, 4, 2\).* with 1 or 3 channels"),

@@ -193,6 +193,15 @@ def test_damaged_metadata_are_named(directory, file, content, message):
         Prepared(directory, "train")
 
 
+def test_classes_without_names_are_numbered_but_not_without_end(directory):
+    (directory / "label.labels.txt").unlink()
+    assert Prepared(directory, "train").class_names == ("0", "1", "2")
+    features = directory / "features.json"
+    features.write_text(features.read_text().replace('"3"', '"999999999999"'))
+    with pytest.raises(UserError, match=r"features\.json has 999999999999 classes"):
+        Prepared(directory, "train")
+
+
 @pytest.mark.parametrize("file", ["features.json", "label.labels.txt"])
 @pytest.mark.parametrize("target", ["/dev/zero", "fifo"])
 def test_metadata_that_never_end_are_not_read(directory, file, target):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusion_jax.data.clips import ClipFolder
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.images import decode_image, pixels
 from diffusion_jax.data.records import BadRecord
@@ -165,3 +166,10 @@ def test_what_is_no_file_is_a_bad_record_and_no_other(tmp_path, name, target, me
     with pytest.raises(UserError, match="none of the 1 records"):
         source.read(0, at=0.5)
     assert re.search(bad, source.skipped[0])
+
+
+@pytest.mark.parametrize("folder", [ImageFolder, ClipFolder])
+def test_a_class_that_went_away_is_named(classes, folder):
+    (classes / "c").symlink_to("../elsewhere")
+    with pytest.raises(UserError, match=r"c is a link to \.\./elsewhere, which does not exist"):
+        folder(classes)

@@ -345,3 +345,15 @@ def test_plain_integers_that_are_no_labels(numbered, label):
     with pytest.raises(UserError, match=f"numbered/1.0.0: label {label} of example . is outside"):
         open_source(config, (4, 5, 3), 2)
     assert "labels" not in open_source(config, (4, 5, 3), 0).read(0)
+
+
+def test_records_that_are_not_what_the_features_say(tmp_path):
+    """A field may be missing, or of another size."""
+    spec = Spec("latent", (2, 3, 8), ("x", "y"))
+    directory = write(tmp_path / "set", Latents(), spec)
+    (directory / MANIFEST).unlink()
+    for other in (IMAGES, Spec("latent", (2, 3, 9))):
+        (directory / "label.labels.txt").unlink(missing_ok=True)
+        other.features().save_config(directory)
+        with pytest.raises(BadRecord, match=r"record 0: cannot be decoded \((Index|Value)Error"):
+            Prepared(directory, "train").record(0)

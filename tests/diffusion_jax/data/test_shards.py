@@ -196,7 +196,7 @@ def test_two_commands_do_not_write_one_directory(tmp_path):
     [
         ({"on_bad_record": "skp"}, "did you mean skip"),
         ({"workers": 0}, "workers is 0"),
-        ({"name": "My images"}, "cannot name a data set: use a letter and up to 179"),
+        ({"name": "My images"}, "cannot name a data set: use a letter and up to 99"),
         ({"records": Images(0)}, "no records for 'train'"),
     ],
 )

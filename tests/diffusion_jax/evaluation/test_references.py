@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.accumulator import KIND as BEGUN
-from diffusion_jax.evaluation.accumulator import load_accumulator
 from diffusion_jax.evaluation.archives import ArrayOnDisk, save_archive
 from diffusion_jax.evaluation.frechet import Gaussian
 from diffusion_jax.evaluation.references import (
-    KIND,
     Extraction,
     Reference,
     check_comparable,
@@ -85,7 +82,7 @@ def test_guided_diffusions_file(tmp_path, save):
         (dict(sigma=np.eye(3)), r"a mean of \(4,\) beside a covariance of \(3, 3\)"),
         (dict(mu=np.full(4, np.nan)), "NaN or infinite"),
         (dict(arr_0=IMAGES.astype(np.float32)), r"arr_0 is float32 .*: give uint8"),
-        (dict(arr_0=np.array([{}])), "arr_0 is pickled, which could run code"),
+        (dict(arr_0=np.array([{}])), "'arr_0', which is pickled and could run code"),
         (dict(arr_0=np.asfortranarray(IMAGES)), "not an array of plain rows"),
     ],
 )
@@ -120,23 +117,6 @@ def test_unreadable_files(tmp_path):
         list(ArrayOnDisk(path, "arr_0").batches(3))
     with pytest.raises(UserError, match="cannot be written"):
         save_archive(path / "below", "nothing", {}, {})
-
-
-@pytest.mark.parametrize("kind, load", [(KIND, load_reference), (BEGUN, load_accumulator)])
-@pytest.mark.parametrize(
-    "about", [{}, {"resolution": 3}, {"extraction": []}, {"extraction": 3, "count": "x"}]
-)
-def test_archives_that_lack_something(tmp_path, kind, load, about):
-    save_archive(tmp_path / "file.npz", kind, about, {})
-    with pytest.raises(UserError, match=r"file\.npz is damaged"):
-        load(tmp_path / "file.npz")
-
-
-@pytest.mark.parametrize("about", ["[3]", "{", "3", "null"])
-def test_archives_whose_words_are_damaged(tmp_path, about):
-    np.savez(tmp_path / "file.npz", about=np.array(about))
-    with pytest.raises(UserError, match=r"file\.npz is damaged"):
-        load_reference(tmp_path / "file.npz")
 
 
 @pytest.mark.parametrize(
