@@ -67,7 +67,7 @@ def _made(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(file: Path, path: Path) -> Iterator[None]:
     """Holds the lock in `file`, which is of `path`."""
-    key = file.absolute()
+    key = file.resolve()
     if key in _held:
         yield
         return

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.files import describe
-from launch.interrupts import end_at_once, second_ends_at_once
+from launch.interrupts import MESSAGE, STATUS, second_ends_at_once
 
 
 def define_config() -> flags.FlagHolder:
@@ -60,7 +60,8 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
             except OSError as error:
                 _fail(describe(error))
             except KeyboardInterrupt:
-                end_at_once()
+                print(MESSAGE, file=sys.stderr)
+                sys.exit(STATUS)
 
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=functools.partial(_parse, positional))

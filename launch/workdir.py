@@ -16,6 +16,7 @@ from diffusion_jax.checkpoints import kept_steps
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 
 START = "start.json"
 DEFAULTS = {"rin": rin, "diffussm": diffussm}  # of the section `model`, by its name
@@ -48,8 +49,8 @@ def open_workdir(
       start: what start.json says, None if the run starts from random weights.
 
     Raises:
-      UserError: if it cannot be written, holds a run of another config or on other data, or one
-        that has taken more steps than it is to.
+      UserError: if it cannot be written, is damaged, holds a run of another config or on other
+        data, or one that has taken more steps than it is to.
     """
     data = {"path": config.data.path, "examples": len(source), "fingerprint": source.fingerprint()}
     new = json.loads(config.to_json())
@@ -63,6 +64,8 @@ def open_workdir(
             f"config.train.steps is {config.train.steps}, and the run in --workdir {workdir} is at "
             f"step {latest}: give more steps, or choose another directory"
         )
+    for name in (METRICS, SPEED):
+        read_lines(workdir / name)  # which must be whole to be continued
     # start.json first: a config without it says that there was none.
     files = {START: start} if start else {}
     files |= {"config.json": new, "data.json": data, "run.json": about}
