@@ -6,7 +6,9 @@ from ml_collections import ConfigDict
 def base(model: ConfigDict) -> ConfigDict:
     """A config around a `model` section. It is locked: no field can be added, every one changed.
 
-    What the fields mean is said where they are used, in the classes named here.
+    What the fields mean is said where they are used, in the classes named here. The default of a
+    new field must be what was done without it: runs and exports from before get it when their
+    config is read.
     """
     return ConfigDict(
         dict(
