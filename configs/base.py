@@ -10,7 +10,9 @@ from diffusion_jax.experiment.schema import SECTIONS, RunConfig, ScheduleConfig
 def base(model: ConfigDict) -> ConfigDict:
     """A config around a `model` section. It is locked: no field can be added, every one changed.
 
-    What the fields mean is said where they are used, in the classes named here.
+    What the fields mean is said where they are used, in the classes named here. The default of a
+    new field must be what was done without it: runs and exports from before get it when their
+    config is read.
     """
     return ConfigDict(
         dict(

@@ -65,9 +65,12 @@ def write_json(path: Path, content: Any) -> None:
 
     Raises:
       WriteError: if it cannot be written.
-      ValueError: for a number that is not finite.
+      UserError: for a number that is not finite, which no reader would take.
     """
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise UserError(f"{path} is not written: {error}") from error
     write_atomically(path, lambda partial: partial.write_text(text))
 
 

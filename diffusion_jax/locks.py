@@ -67,7 +67,7 @@ def _made(folder: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _locked(file: Path, path: Path) -> Iterator[None]:
     """Holds the lock in `file`, which is of `path`."""
-    key = file.absolute()
+    key = file.resolve()
     if key in _held:
         yield
         return
@@ -85,8 +85,10 @@ def _locked(file: Path, path: Path) -> Iterator[None]:
 
 def _acquire(file: Path, path: Path) -> int:
     """The open descriptor of a lock that is held."""
+    # A folder that a stranger sent may hold a link of this name to a file of ours.
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(file, flags, 0o666)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -104,7 +106,7 @@ def _acquire(file: Path, path: Path) -> int:
                 "no other process writes there",
                 file=sys.stderr,
             )
-            return os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            return os.open(file, flags, 0o666)
         # Whoever held the lock until now may have removed the file between the two calls.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), file.stat()):

@@ -41,7 +41,7 @@ CONFIG = Schema(
         "model": {
             "name": str,
             "geometry": {"kind": str, "channels": COUNT, str: COUNT},
-            "num_classes": COUNT,
+            "num_classes?": COUNT,
         },
         "data": {"name": str, "path": str, "flip": bool},
         "objective": {"schedule": {"name": str}, "prediction": str, "loss": str},

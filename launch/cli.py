@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from diffusion_jax.errors import UserError, printable
 from diffusion_jax.files import describe
-from launch.interrupts import end_at_once, second_ends_at_once
+from launch.interrupts import MESSAGE, STATUS, second_ends_at_once
 
 
 def define_config() -> flags.FlagHolder:
@@ -69,7 +69,8 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
                     raise
                 _fail(_out_of_memory(error))
             except KeyboardInterrupt:
-                end_at_once()
+                print(MESSAGE, file=sys.stderr)
+                sys.exit(STATUS)
 
     sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
     sys.modules["__main__"].__doc__ = usage

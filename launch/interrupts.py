@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from types import FrameType
 
 STATUS = 128 + signal.SIGINT  # as shells report it
-_MESSAGE = "Interrupted: the same command goes on from what is done."
+MESSAGE = "Interrupted: the same command goes on from what is done."
 
 
 def end_at_once(number: int = 0, frame: FrameType | None = None) -> None:
-    """Says so and ends the process, without a word of what it was in the middle of."""
-    os.write(2, f"{_MESSAGE}\n".encode())
+    """Says so and ends the process, whatever it is in the middle of."""
+    os.write(2, f"{MESSAGE}\n".encode())
     os._exit(STATUS)
 
 

@@ -186,7 +186,8 @@ def _speed(records: list[dict]) -> dict[str, str]:
 
 def _config(config: ConfigDict, name: str) -> dict[str, Any]:
     """Fields that are not what the config's file says, and those that are not the defaults."""
-    defaults = base(DEFAULTS[config.model.name]())
+    known = config.model.name in DEFAULTS
+    defaults = base(DEFAULTS[config.model.name]() if known else config.model)
     file, colon, variants = name.partition(":")
     of_file = _config_of_file(file, *([variants] if colon else []))
     return {

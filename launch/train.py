@@ -76,8 +76,9 @@ def run(
     experiment = build(config)
     check_is_folder(workdir)
     with hosts.held_by_main(lock_folder(workdir)):
-        begun = (name, profile_steps, command, init_from, init_step)
-        return _run(config, experiment, workdir, mesh, *begun)
+        return _run(
+            config, experiment, workdir, mesh, name, profile_steps, command, init_from, init_step
+        )
 
 
 def _run(

@@ -14,8 +14,9 @@ from configs.base import base, diffussm, rin
 from diffusion_jax import hosts, schemas
 from diffusion_jax.checkpoints import kept_steps
 from diffusion_jax.data.sources import Source
-from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.errors import UserError
 from diffusion_jax.json_files import read_json, write_json
+from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 
 START = "start.json"
 DEFAULTS = {"rin": rin, "diffussm": diffussm}  # of the section `model`, by its name
@@ -48,8 +49,8 @@ def open_workdir(
       start: what start.json says, None if the run starts from random weights.
 
     Raises:
-      UserError: if it cannot be written, holds a run of another config or on other data, or one
-        that has taken more steps than it is to.
+      UserError: if it cannot be written, is damaged, holds a run of another config or on other
+        data, or one that has taken more steps than it is to.
     """
     data = {"path": config.data.path, "examples": len(source), "fingerprint": source.fingerprint()}
     new = json.loads(config.to_json())
@@ -63,6 +64,8 @@ def open_workdir(
             f"config.train.steps is {config.train.steps}, and the run in --workdir {workdir} is at "
             f"step {latest}: give more steps, or choose another directory"
         )
+    for name in (METRICS, SPEED):
+        read_lines(workdir / name)  # which must be whole to be continued
     # start.json first: a config without it says that there was none.
     files = {START: start} if start else {}
     files |= {"config.json": new, "data.json": data, "run.json": about}
@@ -94,11 +97,7 @@ def read_workdir(workdir: Path) -> ConfigDict:
     if not path.exists():
         raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
     saved = read_json(path, schemas.CONFIG)
-    model = saved["model"]
-    check_choice(f"model.name in {path}", model["name"], DEFAULTS)
-    config = base(DEFAULTS[model["name"]]())
-    with config.unlocked():  # the fields of a geometry are those of its kind
-        config.model.geometry = ConfigDict(model["geometry"])
+    config = default_config(saved["model"])
     defaults = json.loads(config.to_json())
     if found := schemas.fault(saved, schemas.shape_like(defaults)):
         raise UserError(f"{path} is damaged ({found}): {schemas.CONFIG.advice}")
@@ -108,6 +107,19 @@ def read_workdir(workdir: Path) -> ConfigDict:
             "wrote it"
         )
     config.update(saved)
+    return config
+
+
+def default_config(model: dict[str, Any]) -> ConfigDict:
+    """Returns the defaults beside a `model` section, of which it has the name and the geometry.
+
+    A network of somebody else's has no defaults but what the section says.
+    """
+    if model["name"] not in DEFAULTS:
+        return base(ConfigDict(model))
+    config = base(DEFAULTS[model["name"]]())
+    with config.unlocked():  # the fields of a geometry are those of its kind
+        config.model.geometry = ConfigDict(model["geometry"])
     return config
 
 

@@ -1,5 +1,6 @@
 """One function over many tasks in several processes."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -33,7 +34,8 @@ def map_unordered(
     pulse, alive = context.Pipe(duplex=False)  # nothing is sent: its end says that we are gone
     pool = ProcessPoolExecutor(workers, context, _start, (function, pulse))
     try:
-        futures = [pool.submit(_call, task) for task in tasks]
+        with _uninterrupted():
+            futures = [pool.submit(_call, task) for task in tasks]
         for future in as_completed(futures):
             yield future.result()
     except BrokenProcessPool as error:
@@ -48,6 +50,27 @@ def map_unordered(
         pool.shutdown(cancel_futures=True)
         alive.close()
         pulse.close()
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Puts Ctrl-C off to the end of the block; processes that are started in it never hear it.
+
+    One that is interrupted while it is started complains at length.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit
+    before = signal.signal(signal.SIGINT, lambda *_: received.append(True))  # of another thread
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, before)
+    if received and before is not signal.SIG_IGN:
+        raise KeyboardInterrupt
 
 
 def _start(function: Callable[[Any], Any], pulse: Connection) -> None:

@@ -32,6 +32,12 @@ def test_what_is_no_file_is_named(tmp_path):
             read_json(path, schemas.RUN)
 
 
+def test_what_no_reader_would_take_is_not_written(tmp_path):
+    with pytest.raises(UserError, match=r"file.json is not written: Out of range float"):
+        write_json(tmp_path / "file.json", {"fid": float("nan")})
+    assert not any(tmp_path.iterdir())
+
+
 def test_the_fault_is_named(tmp_path):
     path = tmp_path / "data.json"
     path.write_text('{"path": "x", "examples": "10", "fingerprint": "y"}')

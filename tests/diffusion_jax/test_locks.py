@@ -53,6 +53,16 @@ def test_a_process_is_not_refused_what_it_holds(tmp_path):
         assert "UserError" in other.stderr
 
 
+def test_a_link_in_a_folder_that_was_sent_is_not_followed(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    (folder / ".lock").symlink_to("../mine")
+    with pytest.raises(UserError, match="sent cannot be written"), lock_folder(folder):
+        pass
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_folders_that_stay_empty_are_gone_again(tmp_path):
     with pytest.raises(ZeroDivisionError), lock_folder(tmp_path / "a" / "b"):
         1 / 0  # noqa: B018

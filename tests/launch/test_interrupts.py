@@ -7,9 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
-from processes import ROOT, await_records, training
+from processes import ROOT, await_records, finish, training
 
 from launch import train
 
@@ -78,6 +79,22 @@ def test_sampling_ends_in_one_line_and_goes_on(run, tmp_path):
     drawn = len(list(out.glob("parts/*.npy")))
     assert 0 < drawn < 3000 // 8
     assert {path.name for path in out.iterdir()} == {"request.json", "parts"}
+
+
+def test_the_workers_of_a_preparation_are_not_heard_of(tmp_path):
+    np.savez(tmp_path / "x.npz", images=np.zeros((20_000, 8, 8, 1), np.uint8))
+    out = tmp_path / "out"
+    command = ["launch.prepare", "--source=npz", f"--path={tmp_path / 'x.npz'}", f"--out={out}"]
+    process = start(*command, "--workers=2")
+    while not list(out.glob("unfinished/*array_record*.partial")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    printed, errors = process.communicate(timeout=300)
+    assert (process.returncode, printed, errors) == (130, "", MESSAGE)
+    assert (out / "unfinished" / "request.json").exists()
+    finish([start(*command, "--workers=1")])
+    assert (out / "manifest.json").exists()
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux says what is loaded")

@@ -103,7 +103,6 @@ def test_every_field_since_the_first_version_has_its_default(name, tmp_path):
         ({"mesh": {"fsdp": "two"}}, r"is damaged \(.*fsdp"),
         ({"mesh": 3}, r"is damaged \(.*mesh"),
         ({"train": {"log_every": [1]}}, r"is damaged \(.*log_every"),
-        ({"model": {"name": "rim"}}, "is 'rim': did you mean rin"),
         ({"model": {"latent_dim": None}}, r"is damaged \(.*latent_dim"),
         ({"model": {"process_layers": "1"}}, r"is damaged \(.*process_layers"),
         ({"sampling": {"guidance_interval": {}}}, r"is damaged \(.*guidance_interval"),
