@@ -24,7 +24,7 @@ def check_network(model: "RIN") -> None:
     check_choice("interface_positions", model.interface_positions, POSITIONS)
     check_choice("self_conditioning", model.self_conditioning, SELF_CONDITIONING)
     check_choice("remat", model.remat, REMAT)
-    check_form(model.attention, model.dtype)
+    check_form(model.attention, model.dtype, model.attention_dropout)
     for name in ("latent_dim", "interface_dim", "latent_heads", "read_write_heads"):
         check_at_least(name, getattr(model, name), 1)
     check_at_least("latent_mlp_ratio", model.latent_mlp_ratio, 1)
@@ -42,11 +42,6 @@ def check_network(model: "RIN") -> None:
         raise UserError(
             f"num_latents is {model.num_latents}, and time and class take {taken}: "
             f"it must be at least {taken + 1}"
-        )
-    if model.attention_dropout and model.attention != "einsum":
-        raise UserError(
-            f"attention_dropout is {model.attention_dropout} and attention {model.attention!r}: "
-            "set attention='einsum', which alone can drop weights"
         )
     if model.interface_positions != "learned" and model.interface_dim % 2:
         raise UserError(f"interface_dim is {model.interface_dim}: sin-cos codes need an even one")
