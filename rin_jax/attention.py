@@ -14,9 +14,18 @@ FORMS = ("einsum", "xla", "cudnn")
 glorot = nn.initializers.glorot_uniform()  # on 3-D kernels the same fans as Keras: see reference
 
 
-def check_form(form: str, dtype: Dtype) -> None:
-    """Raises `UserError` for a form of attention that is unknown or does not compute in `dtype`."""
+def check_form(form: str, dtype: Dtype, dropout: float = 0.0) -> None:
+    """Check a form of attention.
+
+    Raises:
+      UserError: if it is unknown, does not compute in `dtype`, or cannot drop weights and is to.
+    """
     check_choice("attention", form, FORMS)
+    if dropout and form != "einsum":
+        raise UserError(
+            f"attention_dropout is {dropout} and attention {form!r}: set attention to 'einsum', "
+            "which alone can drop weights"
+        )
     if form == "cudnn" and dtype != jnp.bfloat16:
         name = jnp.dtype(dtype).name
         raise UserError(f"attention is 'cudnn' and dtype {name}: cuDNN's wants bfloat16")
@@ -69,7 +78,7 @@ class MultiHeadAttention(nn.Module):
       dropout: rate on the attention weights, when `train`; of the form 'einsum' alone.
 
     Raises:
-      UserError: on construction, for more heads than channels, or what cuDNN does not do.
+      UserError: on construction, for more heads than channels, or what the form does not do.
     """
 
     heads: int
@@ -81,7 +90,7 @@ class MultiHeadAttention(nn.Module):
     train: bool = False
 
     def __post_init__(self):
-        check_form(self.form, self.dtype)
+        check_form(self.form, self.dtype, self.dropout)
         if not 1 <= self.heads <= self.width:
             raise UserError(f"heads is {self.heads}: give 1 to {self.width}, the attention's width")
         super().__post_init__()

@@ -19,17 +19,12 @@ TOKEN_PLACES = ("latents", "interface")
 def check_network(model: "RIN") -> None:
     """Raises `UserError` for what would fail, or silently misbehave, inside the network."""
     check(model)
-    check_form(model.attention, model.dtype)
+    check_form(model.attention, model.dtype, model.attention_dropout)
     if model.learned_latents < 1:
         taken = model.num_latents - model.learned_latents
         raise UserError(
             f"num_latents is {model.num_latents}, and time and class take {taken}: "
             f"it must be at least {taken + 1}"
-        )
-    if model.attention_dropout and model.attention != "einsum":
-        raise UserError(
-            f"attention_dropout is {model.attention_dropout} and attention {model.attention!r}: "
-            "set attention='einsum', which alone can drop weights"
         )
     if model.interface_positions != "learned" and model.interface_dim % 2:
         raise UserError(f"interface_dim is {model.interface_dim}: sin-cos codes need an even one")

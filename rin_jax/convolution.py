@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from diffusion_jax.sharding import constrain
+from diffusion_jax.sharding import constrain, gathered
 from rin_jax.attention import Dropout, Dtype, glorot
 
 
@@ -66,25 +66,32 @@ class InterfaceConvolution(nn.Module):
         """(B, N, E) -> (B, N, E)."""
         width, side = interface.shape[-1], math.isqrt(self.count)
         image = interface[:, : self.count].reshape(-1, side, side, width)
-        depthwise = (self.size, self.size, width, 1)  # Keras' order, whose fans its start needs
-        image = self._convolve("depthwise", image, depthwise, glorot)
-        norm = GroupNorm(groups(width), self.dtype, self.param_dtype, name="norm")
-        image = Dropout(self.dropout, self.train)(nn.silu(norm(image)))
+        image = GroupNorm(groups(width), self.dtype, self.param_dtype, name="norm")(
+            self._depthwise(image)
+        )
+        image = Dropout(self.dropout, self.train)(nn.silu(image))
         start = nn.initializers.variance_scaling(1e-10, "fan_avg", "uniform")
-        image = self._convolve("pointwise", image, (1, 1, width, width), start)
+        kernel, bias = self._affine("pointwise", start, (1, 1, width, width))
+        image = constrain(jnp.einsum("bhwd,de->bhwe", image, kernel[0, 0]) + bias)
         return interface.at[:, : self.count].add(image.reshape(-1, self.count, width))
 
-    def _convolve(self, name: str, image: jax.Array, shape: tuple[int, ...], start) -> jax.Array:
-        """(B, H, W, E) -> (B, H, W, E), padded with zeros; depthwise where shape[3] is 1."""
-        kernel = self.param(f"{name}_kernel", start, shape, self.param_dtype).astype(self.dtype)
-        bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[2:3], self.param_dtype)
-        depthwise = shape[3] == 1
+    def _depthwise(self, image: jax.Array) -> jax.Array:
+        """(B, H, W, E) -> (B, H, W, E), with zeros around the image."""
+        width = image.shape[-1]
+        # In Keras' order, whose fans its start needs.
+        kernel, bias = self._affine("depthwise", glorot, (self.size, self.size, width, 1))
         image = jax.lax.conv_general_dilated(
             image,
-            kernel.swapaxes(2, 3) if depthwise else kernel,
+            gathered(kernel.swapaxes(2, 3)),  # else each device convolves its channels of the batch
             window_strides=(1, 1),
             padding="SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=image.shape[-1] if depthwise else 1,
+            feature_group_count=width,
         )
-        return constrain(image + bias.astype(self.dtype)[None, None, None])
+        return constrain(constrain(image) + bias)
+
+    def _affine(self, name: str, start, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        """Kernel, and bias (1, 1, 1, E)."""
+        kernel = self.param(f"{name}_kernel", start, shape, self.param_dtype)
+        bias = self.param(f"{name}_bias", nn.initializers.zeros, shape[2:3], self.param_dtype)
+        return kernel.astype(self.dtype), bias.astype(self.dtype)[None, None, None]

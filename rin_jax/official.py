@@ -17,36 +17,10 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.weights import check_tensors
 from rin_jax.model import RIN
+from rin_jax.official_names import official_names, positions_name
 from rin_jax.positions import position_table
 
 _SELF_CONDITIONING = {"tape": "interface", "latent+tape": "latent+interface"}
-
-# Our module or parameter -> the official one, by the first component of our path.
-_ROOTS = {
-    "patch_kernel": "stem/kernel",
-    "patch_bias": "stem/bias",
-    "patch_norm": "stem_ln",
-    "time": "time_emb",
-    "condition": "cond_proj",
-    "readout_norm": "output_ln",
-    "readout": "output_linear",
-}
-_LEAVES = {
-    "scale": "gamma",
-    "up": "ffn/dense1",
-    "down": "ffn/dense2",
-    "in": "dense0",
-    "out": "dense1",
-}
-_UNITS = {"read_condition": "read_cond"}
-_CONVOLUTION = {
-    "depthwise_kernel": "depthwise_conv/depthwise_kernel",
-    "depthwise_bias": "depthwise_conv/bias",
-    "norm/scale": "gn/gamma",
-    "norm/bias": "gn/beta",
-    "pointwise_kernel": "pointwise_conv/kernel",
-    "pointwise_bias": "pointwise_conv/bias",
-}
 
 
 def model_from_official(
@@ -54,13 +28,14 @@ def model_from_official(
 ) -> RIN:
     """Return our network for the arguments of the official ImageTapeDenoiser or VideoTapeDenoiser.
 
-    An image's condition is the official `cond`. A video's `cond` is its conditioning frames, and
-    its label the columns of the official `t` behind gamma.
+    The official `cond` is an image's `Condition.labels` or `tokens`, and a video's `frames`. The
+    official `t` of a video with classes is (B, 1 + classes): gamma, then the one-hot label, which
+    is our `Condition.labels`. An image network whose `t` is so needs condition_on='time'.
 
     Args:
       arguments: the official constructor's keyword arguments ('num_layers': '4,4', ...). Names that
         it does not have, as others of the official config, are left alone.
-      num_classes: width of the conditioning vectors, 0 where there are none.
+      num_classes: width of the conditioning vectors, or of the label in `t`; 0 for neither.
       condition_tokens: number of conditioning vectors.
       **overrides: `RIN` attributes that the official code has no argument for, as dtype.
 
@@ -118,6 +93,7 @@ def model_from_official(
 
 
 def _geometry(arguments: Mapping[str, Any]) -> Images | Video:
+    """Return what the data of an official network are: images, or videos if it has `seq_len`."""
     size = (arguments["image_height"], arguments["image_width"], arguments["image_channels"])
     if "seq_len" not in arguments:
         return Images(*size, patch_size=arguments["patch_size"])
@@ -168,7 +144,7 @@ def params_from_official(
     variables = {k if k in wanted else k.split("/", 1)[-1]: value for k, value in plain.items()}
     arguments = arguments or {}
     if "seq_len" in arguments and arguments.get("tape_pos_encoding") == "sin_cos":
-        variables[_positions_name("tape", "learned")] = _official_video_table(model)
+        variables[positions_name("tape", "learned")] = _official_video_table(model)
     check_tensors(variables, wanted, "network")
     params = {}
     for path, (names, leaf) in _name_table(model).items():
@@ -202,7 +178,7 @@ def official_shapes(model: RIN) -> dict[str, tuple[int, ...]]:
 def _name_table(model: RIN) -> dict[tuple[str, ...], tuple[np.ndarray, jax.ShapeDtypeStruct]]:
     """Path of each of our parameters -> (official names over its layer axes, shape and dtype)."""
     return {
-        path: (np.array(_official_names(path, leaf.shape, model), dtype=object), leaf)
+        path: (np.array(official_names(path, leaf.shape, model), dtype=object), leaf)
         for path, leaf in traverse_util.flatten_dict(_shapes(model)).items()
     }
 
@@ -222,78 +198,6 @@ def _shapes(model: RIN) -> dict[str, Any]:
         condition,
         model.initial_carry(1),
     )["params"]
-
-
-def _official_names(path: tuple[str, ...], shape: tuple[int, ...], model: RIN):
-    """Official name(s) of one of our parameters: nested lists over its stacked layer axes."""
-    root, *rest = path
-    if root in ("latent_positions", "interface_positions"):
-        kind = getattr(model, root)
-        return _positions_name("latent" if root == "latent_positions" else "tape", kind)
-    if root in ("latent_carry", "interface_carry"):
-        prefix = "latent_prev" if root == "latent_carry" else "tape_prev"
-        if rest[0] == "norm":
-            return f"{prefix}_ln/{_LEAVES.get(rest[1], 'beta')}"
-        return f"{prefix}_proj/{_branch(rest[1:])}"
-    if root in _ROOTS:
-        return "/".join([_ROOTS[root], *(_leaf(part, path) for part in rest)])
-    first = _first_block(int(root.removeprefix("blocks_")), model.process_layers)
-    blocks = range(first, first + shape[0])
-    unit, *rest = rest
-    if unit == "convolution":
-        return [f"conv_units_{block}/{_CONVOLUTION['/'.join(rest)]}" for block in blocks]
-    if unit == "process":
-        return [
-            [
-                f"latent_processing_unit{block}/transformer_encoder{_suffix(layer)}/"
-                + _sublayer(rest, "mha")
-                for layer in range(shape[1])
-            ]
-            for block in blocks
-        ]
-    unit = _UNITS.get(unit, unit)
-    return [
-        f"{unit}_unit_{block}/transformer_decoder_layer/" + _sublayer(rest, "cross_mha")
-        for block in blocks
-    ]
-
-
-def _first_block(run: int, process_layers: tuple[int, ...]) -> int:
-    """Index of the first block of the run-th group of equal K."""
-    starts = [i for i, k in enumerate(process_layers) if i == 0 or process_layers[i - 1] != k]
-    return starts[run]
-
-
-def _sublayer(path: list[str], attention: str) -> str:
-    if path[0] == "mlp":
-        return "mlp/" + _branch(path[1:])
-    if path[0] == "attention":
-        projection, leaf = path[1].rsplit("_", 1)
-        projection = "attention_output" if projection == "out" else projection
-        return f"{attention}/{projection}/{leaf}"
-    norm = "ln" if path[0] == "norm" else "enc_ln"
-    return f"{attention}/{norm}/{_leaf(path[1], path)}"
-
-
-def _branch(path: list[str]) -> str:
-    """A path inside `FeedForward`."""
-    return "/".join(["ffn/ln" if part == "norm" else _leaf(part, path) for part in path])
-
-
-def _leaf(part: str, path) -> str:
-    if part == "bias" and any(parent.endswith("norm") for parent in path):
-        return "beta"
-    return _LEAVES.get(part, part)
-
-
-def _suffix(i: int) -> str:
-    return f"_{i}" if i else ""
-
-
-def _positions_name(stream: str, kind: str) -> str:
-    if kind == "learned":
-        return f"{stream}_pos_emb/kernel/vis_pos_embedding"
-    return f"{stream}_pos_emb_res/kernel"
 
 
 def _official_video_table(model: RIN) -> np.ndarray:

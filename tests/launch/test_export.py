@@ -25,6 +25,14 @@ from launch.workdir import read_workdir
 from rin_jax.official import official_shapes, params_to_official
 
 CONFIGS = {"rin": tiny.config(), "diffussm": tiny.diffussm()}
+OPTIONS = tiny.config(  # of the official code that no published config sets
+    model__time_on="interface",
+    model__condition_on="interface",
+    model__decoupled_read=True,
+    model__condition_dim=12,
+    model__convolution=3,
+    model__attention_dropout=0.1,
+)
 START, STEPS = 2, 12
 WORDS = dict(config="rin/digits", weights="ema", step=7, images_seen=112)
 REQUEST = dict(num=10, labels="", seed=1, batch_size=16)
@@ -72,8 +80,12 @@ class Flags(SimpleNamespace):
 
 
 def random_params(name: str) -> dict:
+    return random_params_of(CONFIGS[name])
+
+
+def random_params_of(config) -> dict:
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(build(CONFIGS[name]).init_params, jax.random.key(0))
+    shapes = jax.eval_shape(build(config).init_params, jax.random.key(0))
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
@@ -123,13 +135,14 @@ def test_the_state_space_stays_float32_in_bfloat16(tmp_path):
     assert {name.rsplit(".", 1)[-1] for name in kept} == ssm
 
 
-def test_weights_of_the_official_code_become_an_export(tmp_path):
-    params, network = random_params("rin"), build(CONFIGS["rin"]).denoiser
+@pytest.mark.parametrize("config", [CONFIGS["rin"], OPTIONS], ids=["plain", "options"])
+def test_weights_of_the_official_code_become_an_export(config, tmp_path):
+    params, network = random_params_of(config), build(config).denoiser
     variables = params_to_official(params, network)
     np.savez(tmp_path / "weights.npz", **{f"tape/{name}": v for name, v in variables.items()})
-    found = of_official(tmp_path / "weights.npz", CONFIGS["rin"], "rin/digits")
+    found = of_official(tmp_path / "weights.npz", config, "rin/digits")
     export(found, tmp_path / "out")
-    check_equal(params_of(read_export(tmp_path / "out"), build(CONFIGS["rin"])), params)
+    check_equal(params_of(read_export(tmp_path / "out"), build(config)), params)
     provenance = read_provenance(tmp_path / "out")
     assert (provenance["weights"], provenance["step"]) == ("official", None)
     assert len(provenance["official"]["sha256"]) == 64

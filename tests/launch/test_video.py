@@ -63,6 +63,28 @@ def test_training_and_continuing_given_frames(config, run):
     assert (out / "samples.mp4").stat().st_size > 0
 
 
+def test_a_labelled_video_is_trained_with_dropped_labels_and_sampled_with_guidance(
+    config, tmp_path
+):
+    """Its label enters with the time, as in the official code, beside frames that are given."""
+    with np.load(config.data.path) as archive:
+        np.savez(tmp_path / "labelled.npz", images=archive["images"], labels=np.arange(8) % 3)
+    labelled = config.copy_and_resolve_references()
+    labelled.data.path = str(tmp_path / "labelled.npz")
+    labelled.model.update(num_classes=3, condition_on="time")
+    labelled.objective.label_dropout = 0.5
+    labelled.sampling.guidance = 1.0
+    run = tmp_path / "run"
+    train.run(labelled, run)
+    assert np.isfinite(tiny.losses(run)).all()
+    drawn = []
+    for labels in ("0", "2"):
+        out = sample(labelled, run, tmp_path / labels, REQUEST | dict(labels=labels))
+        drawn.append(np.load(out / "samples.npz")["arr_0"].astype(int))
+    assert drawn[0].shape == (3, 3, 4, 4, 1)
+    assert np.abs(drawn[0] - drawn[1]).max() > 0
+
+
 def test_windows_continue_what_was_drawn(config, run, tmp_path):
     clips = np.random.default_rng(1).integers(0, 256, (2, 9, 4, 4, 1), np.uint8)
     np.savez(tmp_path / "clips.npz", images=clips)
