@@ -174,9 +174,9 @@ def heun_step(x: jax.Array, x0: jax.Array, x0_next: jax.Array, step: Transition)
 
         x' = (sigma'/sigma) x + alpha' (1 - exp(-h)) (x0 + w (x0_next - x0)),  w = exp(h) / 2
 
-    In a long step w has no bound: the first, from gamma = 1e-9, would diverge. So w is at most 1,
-    which takes x0_next for the whole step, where noise is left, and at most 3 next to the data:
-    the largest that lowered the error to the exact map of mixtures of Gaussians everywhere.
+    In a long step w has no bound: the first, from gamma = 1e-9, would diverge. So it is at most
+    1 + 2 gamma': 1, which takes x0_next for the whole step, in pure noise, and 3 next to the data.
+    With this bound the error to the exact maps of mixtures of Gaussians was lowest.
     """
     h = _half_log_snr(step.next) - _half_log_snr(step.now)
     most = 1 + 2 * step.next.gamma
