@@ -114,8 +114,9 @@ def _parse(positional: str, arguments: list[str]) -> list[str]:
         sys.exit(0)
     except Exception as error:  # a config file is a program: it may raise anything
         _fail(_config_fault(arguments) or _what_failed(error))
-    if "config" in flags.FLAGS and not isinstance(flags.FLAGS.config, ConfigDict | None):
-        _fail(_config_fault(arguments))
+    config = flags.FLAGS.config if "config" in flags.FLAGS else None
+    if fault := config is not None and _what_lacks(config):
+        _fail(fault)
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: options are given as --name=value")
     return rest
@@ -141,9 +142,18 @@ def _config_fault(arguments: list[str]) -> str | None:
         return _raised(path, error)
     except Exception as error:
         return _raised(path, error)
+    return _what_lacks(config)
+
+
+def _what_lacks(config: object) -> str | None:
+    """What a config that a file gave has not, None if it is complete."""
+    from diffusion_jax.experiment.schema import FIELDS  # JAX, which config files import anyway
+
     if not isinstance(config, ConfigDict):
         kind = type(config).__name__
-        return f"--config: {path} gives a {kind}: return a ConfigDict, as configs.base.base makes"
+        return f"--config gives a {kind}: return a ConfigDict, as configs.base.base makes"
+    if missing := [field for field in FIELDS if field not in config]:
+        return f"--config gives a config without {missing[0]}: make it with configs.base.base"
     return None
 
 
@@ -165,12 +175,12 @@ def _what_failed(error: Exception) -> str:
     group = re.search(r"flag --([\w.]+)=.* as a ConfigDict", str(error))
     if group:
         return f"--{group[1]} is a group of fields: set one, as --{group[1]}.FIELD=VALUE"
-    first = error
-    while first.__context__:
-        first = first.__context__
-    if not isinstance(first, UserError):
+    cause = error
+    while cause and not isinstance(cause, UserError):
+        cause = cause.__context__
+    if cause is None:
         return " ".join(str(error).split())
-    return str(first) if str(first).startswith("--") else f"--config: {first}"
+    return str(cause) if str(cause).startswith("--") else f"--config: {cause}"
 
 
 def _unknown_field(error: Exception) -> str:

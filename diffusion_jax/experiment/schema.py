@@ -138,6 +138,8 @@ class RunConfig(Checked):
     ema_decay: float = rate(0.9999)
 
 
+# The sections that are declared here; those of the network, data, objective, optimizer and sampling
+# are declared beside what they describe.
 SECTIONS = {
     "train": TrainConfig,
     "autoencoder": AutoencoderConfig,
@@ -145,3 +147,8 @@ SECTIONS = {
     "posthoc_ema": PosthocEmaConfig,
     "mesh": MeshConfig,
 }
+FIELDS = (
+    *(field.name for field in dataclasses.fields(RunConfig)),
+    *("model", "data", "objective", "optimizer", "sampling"),
+    *SECTIONS,
+)
