@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from diffusion_jax.errors import UserError, check_choice, nearest, shown
+from diffusion_jax.untrusted import LONGEST_NAME
 
 LARGEST = 2**31 - 1  # sizes and steps are int32 on a device
 LARGEST_SEED = 2**32 - 1  # JAX's keys keep 32 bits of a seed: larger ones would repeat smaller ones
@@ -94,15 +95,18 @@ class Location:
         """Return the path as text.
 
         Raises:
-          UserError: for an empty path, one that names a bucket, or one of the other kind.
+          UserError: for an empty path, one that names a bucket or can name nothing, or one of the
+          other kind.
         """
         if not isinstance(value, str | os.PathLike):
             raise UserError(f"{name} is {shown(value)}: it must be a path")
         text = os.fspath(value)
         if not text and not self.may_be_empty:
             raise UserError(f"{name} is empty: give a path")
-        if "\0" in text:
-            raise UserError(f"{name} is {shown(text)}: a path holds no zero bytes")
+        if any(ord(character) < 32 for character in text):
+            raise UserError(f"{name} is {shown(text)}: give a path without control characters")
+        if any(len(os.fsencode(part)) > LONGEST_NAME for part in text.split(os.sep)):
+            raise UserError(f"{name} is {shown(text)}: no file has a name of so many bytes")
         if "://" in text:
             raise UserError(
                 f"{name} is {shown(text)}: only local paths can be used; mount the bucket, or copy "

@@ -50,7 +50,7 @@ def slice_devices(name: str) -> list[jax.Device]:
     Raises:
       UserError: if there is no such slice, or libtpu is not installed.
     """
-    found = re.fullmatch(r"(?:([1-9]\d*)x)?(.*)", name)
+    found = re.fullmatch(r"(?:([1-9]\d*)x)?(.*)", name, re.DOTALL)
     count, name = int(found[1] or 1), found[2]
     check_choice("--slice", name, SLICES)
     if importlib.util.find_spec("libtpu") is None:

@@ -49,7 +49,7 @@ def variants(config: ConfigDict, vary: str | None) -> dict[str, ConfigDict]:
     Raises:
       UserError: if `vary` is not so written, or the config has no such field.
     """
-    if not vary:
+    if vary is None:
         return {"": config}
     name, equals, values = vary.partition("=")
     fields = flatten(config.to_dict())

@@ -250,7 +250,7 @@ if __name__ == "__main__":
         distributed.initialize(flags.FLAGS)
         if not WORKDIR.value.strip():
             raise UserError("--workdir is empty: give the run directory, as runs/digits")
-        steps = parse_profile_steps(PROFILE.value) if PROFILE.value else None
+        steps = None if PROFILE.value is None else parse_profile_steps(PROFILE.value)
         run(
             CONFIG.value,
             Path(WORKDIR.value),

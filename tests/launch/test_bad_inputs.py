@@ -171,7 +171,11 @@ def file_cases() -> list[tuple[str, bytes, list[str]]]:
         path = DIGITS / file
         for damage in damages(path.read_text() if path.exists() else '{"step": 1}'):
             for name in names:
-                needs = NEEDS[name] if name != "train" else ["--config=RUN_CONFIG", "--workdir=RUN"]
+                needs = (
+                    NEEDS[name]
+                    if name != "train"
+                    else ["--config=configs/rin/digits.py", "--workdir=RUN"]
+                )
                 cases.append((file, damage, [f"launch.{name}", *needs]))
     return cases
 
@@ -193,9 +197,10 @@ class Case:
     def filled(self, arguments: list[str]) -> list[str]:
         """The arguments with real paths in them."""
         stands = re.compile(r"=(RUN|OUT|FOLDER|FILE)\b")
+        config = f"--config={ROOT}/configs/"
         return [
             stands.sub(lambda found: f"={self.folder / found[1]}", text).replace(
-                "RUN_CONFIG", "configs/rin/digits.py"
+                "--config=configs/", config
             )
             for text in arguments
         ]
@@ -234,7 +239,7 @@ def tried(server, tmp_path: Path, cases: list[list[str]]) -> None:
     """Run all cases in one folder, which none of them may change."""
     case, faults = Case(tmp_path), []
     for arguments in cases:
-        result = server.run(*case.filled(arguments))
+        result = server.run(*case.filled(arguments), cwd=case.folder)
         fault = refused(result)
         if changed := {path for path in case.files() ^ case.before if path.name != "OUT"}:
             fault = f"{fault or ''} changed {sorted(map(str, changed))[:3]}"
@@ -267,7 +272,7 @@ def test_damaged_files_of_a_run(server, tmp_path, request):
         case = Case(tmp_path / str(number))
         (case.folder / RUN / file).parent.mkdir(exist_ok=True)
         (case.folder / RUN / file).write_bytes(damage)
-        result = server.run(*case.filled(arguments))
+        result = server.run(*case.filled(arguments), cwd=case.folder)
         if result.code and (fault := refused(result)):
             faults.append(([file, repr(damage[:40]), *arguments], fault, result.stderr[-500:]))
         shutil.rmtree(case.folder)
