@@ -147,8 +147,3 @@ SECTIONS = {
     "posthoc_ema": PosthocEmaConfig,
     "mesh": MeshConfig,
 }
-FIELDS = (
-    *(field.name for field in dataclasses.fields(RunConfig)),
-    *("model", "data", "objective", "optimizer", "sampling"),
-    *SECTIONS,
-)
