@@ -21,13 +21,16 @@ from diffusion_jax.untrusted import LONGEST_NAME
 LARGEST = 2**31 - 1  # sizes and steps are int32 on a device
 LARGEST_SEED = 2**32 - 1  # JAX's keys keep 32 bits of a seed: larger ones would repeat smaller ones
 
+# Devices compute in float32, where larger numbers are infinite and smaller ones 0.
+SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
+
 Rule = Callable[[str, Any], Any]
 T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class Number:
-    """The rule of a number: finite, and within bounds.
+    """The rule of a number: finite, in float32 too, and within bounds.
 
     Attributes:
       integral: whether it must be an integer.
@@ -54,6 +57,11 @@ class Number:
             raise UserError(f"{name} is {shown(value)}: it must be {noun}")
         if not self.integral and not math.isfinite(value):
             raise UserError(f"{name} is {value}: it must be a finite number")
+        if not self.integral and value and not SMALLEST_FLOAT <= abs(value) <= LARGEST_FLOAT:
+            raise UserError(
+                f"{name} is {shown(value)}: it must be 0, or of a size from {SMALLEST_FLOAT:g} to "
+                f"{LARGEST_FLOAT:g}, as float32 holds it"
+            )
         bounds = (
             ("at least", self.at_least, lambda bound: value >= bound),
             ("above", self.above, lambda bound: value > bound),
@@ -167,9 +175,9 @@ def ruled(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
     return dataclasses.field(default=default, metadata={"rule": rule})
 
 
-def count(default: Any = dataclasses.MISSING, *, at_least: int = 1) -> Any:
-    """Declare an integer field, from `at_least` to the largest int32."""
-    return ruled(Number(integral=True, at_least=at_least, at_most=LARGEST), default)
+def count(default: Any = dataclasses.MISSING, *, at_least: int = 1, at_most: int = LARGEST) -> Any:
+    """Declare an integer field, from `at_least` to `at_most`, by default the largest int32."""
+    return ruled(Number(integral=True, at_least=at_least, at_most=at_most), default)
 
 
 def number(default: Any = dataclasses.MISSING, **bounds: float) -> Any:

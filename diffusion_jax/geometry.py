@@ -47,7 +47,8 @@ class _Geometry(fields.Checked):
 def _check_divides(patch: int, **sides: int) -> None:
     for name, side in sides.items():
         if side % patch:
-            fits = [p for p in range(1, side + 1) if side % p == 0]
+            small = [p for p in range(1, math.isqrt(side) + 1) if side % p == 0]
+            fits = sorted({*small, *(side // p for p in small)})
             raise UserError(
                 f"patch_size {patch} does not divide {name} {side}: choose one of {fits}"
             )

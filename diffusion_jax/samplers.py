@@ -16,7 +16,7 @@ from diffusion_jax.fields import Checked, choice, count, number, rate
 from diffusion_jax.guidance import NO_GUIDANCE, Denoise, Guidance, guide
 from diffusion_jax.process import Transition, learned_log_variance
 from diffusion_jax.schedules import Schedule
-from diffusion_jax.spacings import SPACINGS, spaced_times, spacing_for
+from diffusion_jax.spacings import MOST_STEPS, SPACINGS, spaced_times, spacing_for
 from diffusion_jax.tables import Table
 
 DDPM = ("ddpm", "ddpm_small", "ddpm_learned")
@@ -49,7 +49,7 @@ class Sampling(Checked):
 
     schedule: Schedule
     sampler: str = choice(SAMPLERS, "ddpm")
-    steps: int = count(1000)
+    steps: int = count(1000, at_most=MOST_STEPS)
     guidance: Guidance = NO_GUIDANCE
     time_shift: float = number(0.0, above=-1)
     carry_decay: float = rate(0.0)

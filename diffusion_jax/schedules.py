@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.denoiser import NoiseLevel
-from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.fields import Number
+from diffusion_jax.spacings import MOST_STEPS
 from diffusion_jax.tables import Table, cosine_betas, linear_betas
 
 Schedule = Callable[[jax.Array], jax.Array] | Table
@@ -108,8 +110,8 @@ def make_schedule(name: str, **parameters: float) -> Schedule:
     """
     check_choice("schedule", name, {**SCHEDULES, **TABLES})
     if name in TABLES:
-        check_at_least(f"steps of schedule {name}", parameters["steps"], 21)
-        return TABLES[name](parameters["steps"])
+        rule = Number(integral=True, at_least=21, at_most=MOST_STEPS)
+        return TABLES[name](rule(f"steps of schedule {name}", parameters["steps"]))
     function, names = SCHEDULES[name]
     chosen = {key: float(parameters[key]) for key in names}
     _check_parameters(name, chosen)

@@ -2,7 +2,7 @@
 
 even       equal distances in time
 ddim       an integer stride from the first step of a table, as in the reference code of DiT
-quadratic  equal distances in the square root of time: finer where there is little noise
+power      the k-th step from the end at a time proportional to (k - 1/2)^p: finer near the data
 log_snr    equal distances in log(alpha / sigma) (arXiv 2206.00927, section 3.3)
 karras     equal distances in (sigma / alpha)^(1 / 7) (arXiv 2206.00364, eq. 5)
 auto       the one of these that suits the sampler
@@ -17,9 +17,15 @@ import numpy as np
 
 from diffusion_jax.errors import UserError
 
-SPACINGS = ("auto", "even", "ddim", "quadratic", "log_snr", "karras")
+SPACINGS = ("auto", "even", "ddim", "power", "log_snr", "karras")
+
+MOST_STEPS = 10**6  # of a table or a sampler: all their noise levels are in memory
 
 RHO = 7.0
+# p of 'power', on a table and in continuous time. With these DPM-Solver++(2M) was nearest to the
+# exact maps of mixtures of Gaussians, and never farther than DDIM where a mode is narrow: the last
+# step has to begin where the noise is smaller than that.
+TABLE_POWER, TIME_POWER = 2.5, 1.5
 # Where log_snr and karras begin and end, as sigma / alpha. Beyond the first all that a network can
 # see is noise; the second is about one grey level of 8-bit images in [-1, 1].
 MOST_NOISE, LEAST_NOISE = 160.0, 0.01
@@ -34,7 +40,7 @@ def spacing_for(sampler: str, is_table: bool) -> str:
     last of few even steps, which ends at t = 0, is by far the largest in that variable: the
     extrapolation overshoots, and is worse than DDIM. Elsewhere even steps are as good as any.
     """
-    return "quadratic" if sampler == "dpmpp_2m" and is_table else "even"
+    return "power" if sampler == "dpmpp_2m" and is_table else "even"
 
 
 def kept_steps(gamma: np.ndarray, steps: int, spacing: str) -> np.ndarray:
@@ -60,8 +66,8 @@ def kept_steps(gamma: np.ndarray, steps: int, spacing: str) -> np.ndarray:
         # As the reference: strides are added up, then rounded; the sum's own error counts.
         stride = (total - 1) / (steps - 1)
         return np.rint(np.cumsum([0.0] + [stride] * (steps - 1))).astype(int)
-    if spacing == "quadratic":
-        return _distinct((total - 1) * np.square(np.arange(1, steps + 1) / steps), total)
+    if spacing == "power":
+        return _distinct((total - 1) * _powers(np.arange(1, steps + 1), steps, TABLE_POWER), total)
     log_noise = (np.log1p(-gamma) - np.log(gamma)) / 2
     wanted = _log_noise_levels(np.linspace(0, 1, steps), spacing, log_noise[0], log_noise[-1])
     return _distinct(np.interp(wanted, log_noise, np.arange(total)), total)
@@ -82,8 +88,8 @@ def spaced_times(
     """
     if spacing == "even":
         return positions
-    if spacing == "quadratic":
-        return jnp.square(positions)
+    if spacing == "power":
+        return _powers(jnp.maximum(positions * steps, 0.5), steps, TIME_POWER)
 
     def log_noise(t):
         power = gamma(t)
@@ -104,6 +110,11 @@ def spaced_times(
     _, times = jax.lax.fori_loop(0, 24, halve, bounds)
     times = jnp.where(positions * steps < 0.5, 0, times)
     return jnp.where(positions >= 1, 1, times)
+
+
+def _powers(count, steps: int, power: float):
+    """((k - 1/2) / (steps - 1/2))^power of the k-th steps from the end: 1 for the first step."""
+    return ((count - 0.5) / (steps - 0.5)) ** power
 
 
 def _strided(gamma: np.ndarray, steps: int) -> np.ndarray:

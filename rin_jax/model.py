@@ -88,7 +88,7 @@ class RIN(nn.Module):
     interface_positions: str = choice(POSITIONS, "learned")
     self_conditioning: str = choice(SELF_CONDITIONING, "latent")
     normalize_source: bool = False
-    time_scaling: float = number(1000.0, above=0)
+    time_scaling: float = number(1000.0, above=0, at_most=1e9)
     dropout: float = rate(0.0)
     drop_path: float = rate(0.0)
     attention_dropout: float = rate(0.0)

@@ -15,6 +15,7 @@ from diffusion_jax.fields import (
     ruled,
 )
 from diffusion_jax.schedules import SCHEDULES, TABLES
+from diffusion_jax.spacings import MOST_STEPS
 from diffusion_jax.training.power_ema import WIDEST
 
 AUTOENCODERS = ("none", "stable_diffusion")
@@ -122,7 +123,7 @@ class ScheduleConfig(Checked):
     start: float = number(0.0)
     end: float = number(1.0)
     tau: float = number(1.0)
-    steps: int = count(1000)
+    steps: int = count(1000, at_most=MOST_STEPS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,6 +85,16 @@ def test_numbers_that_are_not_finite_are_refused_by_name(field, value):
         build(tiny.config(**{field.replace(".", "__"): value}))
 
 
+@pytest.mark.parametrize("value", [1e300, -1e39, 1e-320, 5e-324, 1e-50])
+@pytest.mark.parametrize(
+    "field", ["objective.input_scale", "sampling.guidance", "optimizer.clip_norm", "ema_decay"]
+)
+def test_numbers_that_float32_does_not_hold_are_refused_by_name(field, value):
+    name = "guidance" if field == "sampling.guidance" else field
+    with pytest.raises(UserError, match=rf"{name}.* is .*: it must be 0, or of a size from 1e-37"):
+        build(tiny.config(**{field.replace(".", "__"): value}))
+
+
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -100,6 +110,16 @@ def test_numbers_that_are_not_finite_are_refused_by_name(field, value):
         (dict(seed=2**64), "config.seed is 18446744073709551616: it must be at most 4294967295"),
         (dict(train__batch_size=2**31), "train.batch_size is 2147483648: .* at most 2147483647"),
         (dict(optimizer__b2=1.0), "optimizer.b2 is 1.0: it must be below 1"),
+        (dict(sampling__steps=2**31 - 1), "sampling.steps is 2147483647: .* at most 1000000"),
+        (
+            dict(objective__schedule__name="linear_betas", objective__schedule__steps=10**9),
+            "objective.schedule.steps is 1000000000: it must be at most 1000000",
+        ),
+        (
+            dict(model__geometry__height=2**31 - 1),
+            r"patch_size 4 does not divide height 2147483647: choose one of \[1, 2147483647\]",
+        ),
+        (dict(optimizer__eps=0.0), "optimizer.eps is 0.0: it must be above 0"),
         (dict(evaluation__inception="s3://x/y"), "evaluation.inception is .*: only local paths"),
     ],
     ids=lambda value: str(value)[:40],

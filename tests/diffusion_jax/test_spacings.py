@@ -69,10 +69,17 @@ def test_log_snr_and_karras_are_even_in_their_variable(schedule):
         assert noise[-1] == pytest.approx(0.01, rel=0.01)
 
 
+def test_power_steps_are_finer_next_to_the_data():
+    kept = TABLES[0].respaced(4, "power").timesteps
+    np.testing.assert_array_equal(kept, np.rint(999 * (np.array([1, 3, 5, 7]) / 7) ** 2.5))
+    times = Sampling(SCHEDULES[0], "ddim", 4, spacing="power").times()
+    np.testing.assert_allclose(times, (np.array([7, 5, 3, 1]) / 7) ** 1.5, rtol=1e-6)
+
+
 def test_auto_is_the_spacing_of_the_sampler():
     for sampler in SAMPLERS:
         sampling = Sampling(TABLES[0], sampler, 10)
-        best = "quadratic" if sampler == "dpmpp_2m" else "even"
+        best = "power" if sampler == "dpmpp_2m" else "even"
         assert sampling.chosen_spacing == best
         assert dataclasses.replace(sampling, spacing="even").chosen_spacing == "even"
     for sampler in ("ddpm", "ddim", "dpmpp_2m", "heun"):
