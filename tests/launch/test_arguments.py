@@ -35,6 +35,7 @@ def check_refused(result: commands.Result, message: str) -> None:
         (["sample", "--show=sweeep"], "--show is 'sweeep': did you mean sweep"),
         (["export", "--out=s3://bucket/x"], "--out is 's3://bucket/x': only local paths can be"),
         (["prepare", "--size=-4"], "--size is -4: it must be at least 0"),
+        (["encode_latents", "--batch_size=0"], "--batch_size is 0: it must be at least 1"),
         (["prepare", f"--out={__file__}"], "--out is '.*', which is a file: give a folder"),
         (["reference", f"--out={ROOT}"], "--out is '.*', which is a folder: give a file"),
         (["posthoc_ema", "--sigma_rel=0.1,2"], r"--sigma_rel is \[0.1, 2\]: an element is 2: it"),
