@@ -9,6 +9,7 @@ index.
 """
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -67,7 +68,7 @@ def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
 
 def check_new(out: Path) -> None:
     """Raises `UserError` if there is something at `out` already."""
-    if out.exists():
+    if os.path.lexists(out):  # a link to nothing, too
         raise UserError(f"--out {out} is there already: choose another, or remove it")
 
 

@@ -17,6 +17,7 @@ from diffusion_jax.json_files import read_json, write_json
 from diffusion_jax.reporting.animation import can_write_mp4, save_gif, save_mp4
 from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.schemas import REQUEST
+from diffusion_jax.untrusted import check_regular
 
 PLAYED = 16  # videos side by side
 SAMPLES = "samples"  # the folder in a run that holds those of requests
@@ -42,12 +43,14 @@ def is_done(out: Path, record: dict) -> bool:
     """Whether the request is answered already.
 
     Raises:
-      UserError: for a folder of another request, or one whose request.json is damaged.
+      UserError: for a folder of another request, or one whose request.json is damaged or missing.
     """
     if (out / "request.json").exists():
         found = read_request(out)
         if found != json.loads(json.dumps(record)):  # with lists for tuples
             raise UserError(f"{out} holds samples of another request: choose another --out")
+    elif (out / "samples.npz").exists():
+        raise UserError(f"{out} holds a samples.npz of unknown origin: choose another --out")
     return (out / "samples.npz").exists()
 
 
@@ -90,6 +93,7 @@ def drawn_parts(out: Path) -> list[np.ndarray]:
     arrays, done = [], 0
     for part in sorted((out / "parts").glob("*.npy")):
         try:
+            check_regular(part)
             array = np.load(part, mmap_mode="r")
         except (ValueError, EOFError):
             break

@@ -1,6 +1,7 @@
 """A run or an export whose JSON is damaged is refused in one line, and left as it is."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from launch import train
 from launch.export import export, of_run
 from launch.report import write_report
 from launch.sample import sample
+from launch.sample_files import drawn_parts
 from launch.start import find_start
 from launch.weights import opened_folder
 from launch.workdir import read_workdir
@@ -178,3 +180,24 @@ def test_the_report_leaves_out_what_is_not_of_the_run(copy, file, data):
     (copy / file).write_bytes(data)
     (copy / "report.html").unlink()
     assert write_report(copy).stat().st_size > 1000
+
+
+def test_samples_of_unknown_origin_are_not_taken_for_those_asked_for(copy):
+    (copy / "samples" / "request.json").unlink()
+    before = content(copy)
+    with pytest.raises(UserError, match=r"samples holds a samples\.npz of unknown origin: choose"):
+        draw(copy)
+    assert content(copy) == before
+
+
+def test_a_part_of_samples_that_is_no_file_is_not_waited_for(tmp_path):
+    (tmp_path / "parts").mkdir()
+    os.mkfifo(tmp_path / "parts" / "000000000.npy")
+    assert drawn_parts(tmp_path) == []
+
+
+def test_nothing_is_exported_to_where_a_link_leads(run, tmp_path):
+    (tmp_path / "out").symlink_to("gone")
+    with pytest.raises(UserError, match="out is there already: choose another, or remove it"):
+        export(of_run(run), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
