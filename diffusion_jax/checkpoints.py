@@ -25,6 +25,7 @@ from diffusion_jax import orbax_noise
 from diffusion_jax.checksums import checksums
 from diffusion_jax.errors import UserError, warn
 from diffusion_jax.training.state import TrainState
+from diffusion_jax.untrusted import check_utf8
 
 orbax_noise.silence()
 
@@ -44,6 +45,7 @@ class Checkpoints:
     def __init__(self, directory: Path, keep: int = 1, keep_every: int = 0):
         policies = [LatestN(keep), *([EveryNSteps(keep_every)] if keep_every else [])]
         self._directory = directory.absolute()
+        check_place(directory)
         with self._writing():
             self._directory.mkdir(parents=True, exist_ok=True)
             self._manager = _manager(
@@ -140,7 +142,21 @@ def restore_newest(
 
 def kept_steps(directory: Path) -> list[int]:
     """Returns the steps of which a directory has checkpoints, in order; none if it is not there."""
-    return sorted(ocp.utils.checkpoint_steps(directory)) if directory.exists() else []
+    return sorted(ocp.utils.checkpoint_steps(directory)) if directory.is_dir() else []
+
+
+def check_place(directory: Path) -> None:
+    """Raises `UserError` for a path of which Orbax and TensorStore make another one.
+
+    Orbax takes its wildcards as such when it merges what the hosts wrote, and TensorStore a
+    backslash as a slash.
+    """
+    path = str(directory.absolute())
+    check_utf8(path, "the path")
+    if misread := [character for character in "*?[\\" if character in path]:
+        raise UserError(
+            f"{path} has {misread[0]} in it, and checkpoints cannot lie there: rename the folder"
+        )
 
 
 def check_kept(directory: Path, step: int) -> None:
@@ -179,6 +195,7 @@ def _newest_whole(
     directory: Path, template: TrainState, only: int | None = None
 ) -> tuple[TrainState | None, list[int]]:
     """The newest whole state, and the damaged steps that are newer; or of `only` one step."""
+    check_place(directory)
     process = jax.process_index()
     # Of this host alone: one that finds damage does not leave the others waiting in Orbax.
     alone = ocp.options.MultiprocessingOptions(process, {process}, f"host{process}")

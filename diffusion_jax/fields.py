@@ -109,7 +109,7 @@ class Location:
         if not isinstance(value, str | os.PathLike):
             raise UserError(f"{name} is {shown(value)}: it must be a path")
         text = os.fspath(value)
-        if not text and not self.may_be_empty:
+        if not text.strip() and (text or not self.may_be_empty):
             raise UserError(f"{name} is empty: give a path")
         if any(ord(character) < 32 for character in text):
             raise UserError(f"{name} is {shown(text)}: give a path without control characters")
@@ -121,6 +121,8 @@ class Location:
                 "what you need"
             )
         path = os.path.expanduser(text)
+        if path.startswith("~"):
+            raise UserError(f"{name} is {shown(text)}: there is no such user; write ./{text}")
         if self.kind == "folder" and os.path.exists(path) and not os.path.isdir(path):
             raise UserError(f"{name} is {shown(text)}, which is a file: give a folder")
         if self.kind == "file" and os.path.isdir(path):

@@ -9,7 +9,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from diffusion_jax.errors import UserError
+from diffusion_jax.errors import UserError, shown
 from diffusion_jax.files import write_atomically
 from diffusion_jax.schemas import Schema, fault
 from diffusion_jax.untrusted import read_regular
@@ -82,6 +82,7 @@ def _parse(text: bytes | str) -> Any:
             object_pairs_hook=_object,
             parse_constant=_finite,
             parse_float=_finite,
+            parse_int=_integer,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -93,6 +94,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = [key for key, _ in pairs]
         raise ValueError(f"{max(keys, key=keys.count)!r} is there twice")
     return found
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20 or abs(int(text)) >= 2**63:  # NumPy's arrays hold no larger ones
+        raise ValueError(f"{shown(text)} has more than 64 bits")
+    return int(text)
 
 
 def _finite(text: str) -> float:

@@ -16,7 +16,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-from diffusion_jax.errors import UserError
+from diffusion_jax.errors import UserError, warn
 from diffusion_jax.files import writing
 
 _HELD_ELSEWHERE = (errno.EACCES, errno.EAGAIN)
@@ -101,17 +101,16 @@ def _acquire(file: Path, path: Path) -> int:
                 ) from error
             if error.errno not in _NO_LOCKS:
                 raise
-            print(
+            warn(
                 f"warning: {path} lies on a disk without locks ({error.strerror}): see to it that "
-                "no other process writes there",
-                file=sys.stderr,
+                "no other process writes there"
             )
             return os.open(file, flags, 0o666)
         # Whoever held the lock until now may have removed the file between the two calls.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), file.stat()):
                 os.ftruncate(descriptor, 0)
-                os.write(descriptor, _describe_self().encode())
+                os.write(descriptor, _describe_self().encode(errors="backslashreplace"))
                 return descriptor
         os.close(descriptor)
 

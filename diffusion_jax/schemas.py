@@ -3,6 +3,7 @@
 A shape is
 - `str`, `int`, `float` or `bool`: a value of that type, where a float may be written as an integer;
 - `COUNT`: an integer that is not negative;
+- `MEASURED`: a number as large as those of float32 at most;
 - a tuple of shapes: any of them, with `None` for null;
 - `[shape]`: a list of such values;
 - `{str: shape}`: an object of any keys with such values;
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 Shape = Any
 COUNT = "an integer that is not negative"
+MEASURED = "a number of float32"
+_LARGEST = 3.4028236e38  # of float32
 
 
 class Schema(NamedTuple):
@@ -59,7 +62,7 @@ RUN = Schema(
     "delete it, and training writes it again",
 )
 RECORD = Schema(
-    {"step": COUNT, str: float}, "put back a copy of it, or delete the damaged lines from it"
+    {"step": COUNT, str: MEASURED}, "put back a copy of it, or delete the damaged lines from it"
 )
 PICTURE = Schema(
     {
@@ -170,6 +173,7 @@ def fault(value: Any, shape: Shape, name: str = "") -> str:
         float: (number, "a number"),
         int: (number and isinstance(value, int), "an integer"),
         COUNT: (number and isinstance(value, int) and value >= 0, COUNT),
+        MEASURED: (number and abs(value) < _LARGEST, MEASURED),
     }[shape]
     return "" if is_right else _not(value, name, words)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import flags
 
+from diffusion_jax.data.images import LARGEST_SIDE
 from diffusion_jax.fields import (
     COUNT,
     LARGEST,
@@ -62,6 +63,12 @@ def define(
 def count(name: str, default: int | None, help: str, *, at_least: int = 1) -> flags.FlagHolder:
     """Define an integer option, from `at_least` to the largest int32."""
     return define(name, default, help, Number(integral=True, at_least=at_least, at_most=LARGEST))
+
+
+def side(name: str, default: int, help: str, *, at_least: int = 1) -> flags.FlagHolder:
+    """Define an option that is the side of square images, in pixels, as large as they are read."""
+    rule = Number(integral=True, at_least=at_least, at_most=LARGEST_SIDE)
+    return define(name, default, help, rule)
 
 
 def number(name: str, default: float | None, help: str, **bounds: float) -> flags.FlagHolder:

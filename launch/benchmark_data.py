@@ -83,6 +83,6 @@ def main(options: flags.FlagValues) -> None:
 
 if __name__ == "__main__":
     arguments.path("path", None, "Folder of images.", required=True)
-    arguments.count("size", 64, "Side of the square that they are cropped to.")
+    arguments.side("size", 64, "Side of the square that they are cropped to.")
     arguments.number("seconds", 5.0, "How long each row is measured.", at_least=0)
     cli.run(lambda: main(flags.FLAGS), __doc__)

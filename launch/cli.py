@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict, FrozenConfigDict, config_flags
+from ml_collections.config_dict import RequiredValueError
 from tqdm import tqdm
 
 from diffusion_jax.errors import UserError, printable
@@ -23,9 +24,11 @@ from launch.interrupts import MESSAGE, STATUS, second_ends_at_once
 
 def define_config() -> flags.FlagHolder:
     """--config=FILE.py and --config.section.field=VALUE."""
-    return config_flags.DEFINE_config_file(
-        "config", help_string="Config file, as configs/rin/digits.py.", lock_config=True
-    )
+    about = "Config file, as configs/rin/digits.py."
+    try:
+        return config_flags.DEFINE_config_file("config", help_string=about, lock_config=True)
+    except (flags.Error, OSError, ValueError) as error:  # of --flagfile, which it reads already
+        _fail(_what_failed(error))
 
 
 def config_name() -> str:
@@ -101,18 +104,20 @@ def progress(total: int, unit: str, initial: int = 0) -> tqdm:
 
 
 def _parse(positional: str, arguments: list[str]) -> list[str]:
-    for argument in arguments:
-        name, _, value = argument.partition("=")
-        path, _, _ = value.partition(":")  # what follows names variants
-        if name == "--config" and not os.path.isfile(path):
+    for given in _config_files(arguments):
+        path, _, _ = given.partition(":")  # what follows names variants
+        if not os.path.isfile(path):
             _fail(f"--config: there is no file {path!r}")
+    logging.set_verbosity(logging.ERROR)  # ml_collections would warn of what is refused below
     try:
         rest = flags.FLAGS(arguments)
         if positional and len(rest) == 2:
             flags.FLAGS[positional].parse(rest.pop())
     except SystemExit:  # after --help, which absl ends with a failure
+        if fault := _config_fault(arguments):
+            _fail(fault)
         sys.exit(0)
-    except Exception as error:  # a config file is a program: it may raise anything
+    except BaseException as error:  # a config file is a program: it may raise anything
         _fail(_config_fault(arguments) or _what_failed(error))
     config = flags.FLAGS.config if "config" in flags.FLAGS else None
     if fault := config is not None and _what_lacks(config):
@@ -122,9 +127,19 @@ def _parse(positional: str, arguments: list[str]) -> list[str]:
     return rest
 
 
+def _config_files(arguments: list[str]) -> list[str]:
+    """The values of --config, which absl also takes with one dash, or as an argument of its own."""
+    found = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name in ("--config", "-config"):
+            found.append(value if equals else following)
+    return found
+
+
 def _config_fault(arguments: list[str]) -> str | None:
     """What is wrong with the config file itself, None if it gives a config."""
-    given = [text.partition("=")[2] for text in arguments if text.startswith("--config=")]
+    given = _config_files(arguments)
     if not given:
         return None
     path, colon, variants = given[-1].partition(":")
@@ -140,24 +155,38 @@ def _config_fault(arguments: list[str]) -> str | None:
         if "get_config() takes 0 positional arguments" in str(error):
             return "--config: this file has no variants, leave out the colon and what follows"
         return _raised(path, error)
-    except Exception as error:
+    except BaseException as error:  # it may also end the process
         return _raised(path, error)
     return _what_lacks(config)
 
 
 def _what_lacks(config: object) -> str | None:
-    """What a config that a file gave has not, None if it is complete."""
-    from diffusion_jax.experiment.schema import FIELDS  # JAX, which config files import anyway
+    """What a config that a file gave lacks or has too much, None if it is complete.
 
-    if not isinstance(config, ConfigDict):
+    Networks have fields of their own, and each schedule uses some of those of a schedule.
+    """
+    from configs.base import base  # JAX, which config files import anyway
+    from launch.workdir import flatten
+
+    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
         kind = type(config).__name__
         return f"--config gives a {kind}: return a ConfigDict, as configs.base.base makes"
-    if missing := [field for field in FIELDS if field not in config]:
+    try:
+        found = flatten(config.to_dict())
+    except RequiredValueError:
+        return "--config leaves a required field open: give it, as --config.SECTION.FIELD=VALUE"
+    every = flatten(base(ConfigDict()).to_dict())
+    needed = (*every, "model.name", "model.geometry.kind")
+    missing = [field for field in needed if field not in found]
+    if missing := [field for field in missing if not re.search(r"schedule\.(?!name)", field)]:
         return f"--config gives a config without {missing[0]}: make it with configs.base.base"
+    unknown = [field for field in found if field not in every and not field.startswith("model.")]
+    if unknown:
+        return f"--config gives a config with {unknown[0]}, which is no field: leave it out"
     return None
 
 
-def _raised(path: str, error: Exception) -> str:
+def _raised(path: str, error: BaseException) -> str:
     """What a config file raised, and in which line of it."""
     if isinstance(error, SyntaxError):
         line, reason = error.lineno, error.msg
@@ -165,10 +194,11 @@ def _raised(path: str, error: Exception) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         line = next((f.lineno for f in reversed(frames) if f.filename == path), None)
         reason = " ".join(str(error).split())
-    return f"--config: {path} failed in line {line}: {type(error).__name__}: {reason}"
+    place = f" in line {line}" if line else ""
+    return f"--config: {path} failed{place}: {type(error).__name__}: {reason}"
 
 
-def _what_failed(error: Exception) -> str:
+def _what_failed(error: BaseException) -> str:
     """What is wrong with a flag, where ml_collections says it at length or not at all."""
     if isinstance(error, KeyError | AttributeError):
         return _unknown_field(error)

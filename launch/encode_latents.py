@@ -131,6 +131,8 @@ def main(options: flags.FlagValues) -> None:
         options.crop,
         on_bad_record=options.on_bad_record,
     )
+    if options.source == "folder":
+        prepare.check_apart(Path(options.out), options.path)
     kind, records = open_records(config)
     if kind != "image":
         raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")
@@ -166,7 +168,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
     arguments.path("weights", None, "Folder or safetensors file of the autoencoder.")
     arguments.folder("out", None, "Directory to write.")
-    arguments.count("size", 256, "Side of the images, pixels.")
+    arguments.side("size", 256, "Side of the images, pixels.")
     arguments.choice("crop", "box_halving", "How they become so.", list(CROPS))
     arguments.count("batch_size", 64, "Images at a time.")
     arguments.choice("on_bad_record", "stop", "skip lists them.", ON_BAD_RECORD)

@@ -35,6 +35,12 @@ from launch import arguments, cli
 SOURCES = ("folder", "npz", "clips", "tfds")
 
 
+def check_apart(out: Path, path: str) -> None:
+    """Raise `UserError` if what is written would lie in the folder of images that is read."""
+    if out.resolve().is_relative_to(Path(path).resolve()):
+        raise UserError(f"--out {out} lies in --path {path}: give a folder outside of it")
+
+
 def open_records(options: flags.FlagValues) -> tuple[Spec, Records, str]:
     """(what is written, its records, the fingerprint of what they are made from)."""
     if options.source == "npz":
@@ -42,6 +48,7 @@ def open_records(options: flags.FlagValues) -> tuple[Spec, Records, str]:
         names = tuple(str(label) for label in range(source.num_classes)) or None
         spec = Spec(source.kind, source.shape, names)
         return spec, PreparedArrays(source), source.fingerprint()
+    check_apart(Path(options.out), options.path)
     size = (options.size, options.size) if options.size else None
     how = (options.channels, size, options.crop)
     shape = (*(size or (None, None)), options.channels)
@@ -132,7 +139,7 @@ if __name__ == "__main__":
     arguments.choice("source", "folder", "What --path is.", SOURCES)
     arguments.path("path", None, "Folder, file, or name of a TFDS data set.")
     arguments.folder("out", None, "Directory to write; of --source=tfds, TFDS's data_dir.")
-    arguments.count(
+    arguments.side(
         "size", 0, "Side of the square to crop to; 0 leaves images as they are.", at_least=0
     )
     arguments.choice("crop", "centre", "How.", list(CROPS))

@@ -87,7 +87,7 @@ if __name__ == "__main__":
     arguments.choice("source", "folder", "What --path is.", SOURCES)
     arguments.path("path", None, "Folder, file, or TFDS directory or name.")
     flags.DEFINE_string("split", "train", "Of a TFDS directory.")
-    arguments.count(
+    arguments.side(
         "size", 0, "Side that images are cropped to; arrays stay as they are.", at_least=0
     )
     arguments.choice("crop", "centre", "How.", list(CROPS))

@@ -21,6 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs.base import base
+from diffusion_jax.checkpoints import kept_steps
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.files import write_atomically
@@ -29,6 +30,7 @@ from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
+from diffusion_jax.untrusted import read_regular
 from launch import arguments, cli
 from launch.start import read_start
 from launch.tables import compare
@@ -61,7 +63,7 @@ def _content(workdir: Path) -> dict[str, Any]:
     config, run = read_workdir(workdir), read_run(workdir)
     records, speeds = read_lines(workdir / METRICS), read_lines(workdir / SPEED)
     total = config.train.steps
-    saved = max(_numbers(workdir / "checkpoints"), default=0)
+    saved = max(kept_steps(workdir / "checkpoints"), default=0)
     done = max([saved, *(record["step"] for record in records)])
     finished = saved >= total
     status = f"{done:,} of {total:,} steps"
@@ -97,19 +99,14 @@ def _content(workdir: Path) -> dict[str, Any]:
     }
 
 
-def _numbers(folder: Path, suffix: str = "") -> dict[int, Path]:
-    """What is in a folder under a number, in order."""
-    named = {path.name.removesuffix(suffix): path for path in folder.glob(f"*{suffix}")}
-    return {int(name): named[name] for name in sorted(filter(str.isdigit, named), key=int)}
-
-
 def _facts(
     workdir: Path, config: ConfigDict, run: dict[str, str], done: int, speeds: list[dict]
 ) -> dict[str, str]:
     facts = {}
     table = workdir / "parameters.txt"
     if table.is_file():
-        total = re.search(r"Total: ([\d,]+)", table.read_text(errors="replace"))
+        text = read_regular(table, 2**26).decode(errors="replace")
+        total = re.search(r"Total: (\d[\d,]{,30})", text)
         if total:
             facts["parameters"] = f"{int(total[1].replace(',', '')) / 1e6:.2f}M"
     if data := read_data(workdir):
@@ -122,9 +119,10 @@ def _facts(
         facts["devices"] = run["devices"]
     if run["code"]:
         facts["code"] = run["code"]
-    if speeds:
-        steps = np.diff([0, *(record["step"] for record in speeds)])
-        facts["time in training"] = _time(steps @ [record["step_seconds"] for record in speeds])
+    timed = [record for record in speeds if "step_seconds" in record]
+    if timed:
+        steps = np.diff([0, *(record["step"] for record in timed)])
+        facts["time in training"] = _time(steps @ [record["step_seconds"] for record in timed])
     return facts
 
 
@@ -147,7 +145,9 @@ def _curve(records: list[dict], field: str, title: str, **how: bool) -> dict[str
 
 def _grids(folder: Path) -> list[tuple[int, Inline]]:
     """Sample grids by step, evenly chosen where there are many."""
-    found = list(_numbers(folder, ".png").items())
+    numbered = {path.stem: path for path in folder.glob("*.png")}
+    steps = sorted((name for name in numbered if re.fullmatch("[0-9]+", name)), key=int)
+    found = [(int(step), numbered[step]) for step in steps]
     chosen = [found[place] for place in evenly(len(found), MOST_GRIDS)]
     return [(step, inline(path)) for step, path in chosen]
 
@@ -198,13 +198,16 @@ def _config(config: ConfigDict, name: str) -> dict[str, Any]:
 
 
 def _config_of_file(name: str, *variants: str) -> ConfigDict | None:
-    """What the file of this name says today, None where there is none, or no such variant."""
+    """What the file of this name says today, None where there is none, or no such variant.
+
+    The name is what a run says: of any module, or of a file that was another then.
+    """
     if not re.fullmatch(r"\w+/\w+", name):
         return None
     try:
         module = importlib.import_module("configs." + name.replace("/", "."))
         return module.get_config(*variants)
-    except (ModuleNotFoundError, UserError):
+    except (ImportError, AttributeError, TypeError, UserError):
         return None
 
 

@@ -248,8 +248,6 @@ if __name__ == "__main__":
 
     def main() -> None:
         distributed.initialize(flags.FLAGS)
-        if not WORKDIR.value.strip():
-            raise UserError("--workdir is empty: give the run directory, as runs/digits")
         steps = None if PROFILE.value is None else parse_profile_steps(PROFILE.value)
         run(
             CONFIG.value,

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from configs.base import base, diffussm, rin
 from diffusion_jax import hosts, schemas
-from diffusion_jax.checkpoints import kept_steps
+from diffusion_jax.checkpoints import check_place, kept_steps
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
 from diffusion_jax.json_files import read_json, write_json
@@ -76,8 +77,9 @@ def open_workdir(
 
 
 def check_is_folder(workdir: Path) -> None:
-    """Raises `UserError` for the address of a bucket."""
-    if ":" in str(workdir).split("/")[0]:
+    """Raises `UserError` for the address of a bucket, or a path that checkpoints cannot have."""
+    check_place(workdir)
+    if re.match(r"[a-z]\w*:/", str(workdir)):  # Path makes one slash of two
         raise UserError(
             f"--workdir {workdir} is no folder: mount the bucket (docs/gotchas.md), or give a "
             "folder that all hosts see"
@@ -151,7 +153,10 @@ def code_version() -> str:
 
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
-    fields = differing(flatten(old), flatten(new), _MAY_CHANGE, _MUST_STAY)
+    # A file may leave out fields of the network or of a schedule, which then have their defaults.
+    defaults = json.loads(default_config(new["model"]).to_json())
+    whole = flatten(defaults) | flatten(new)
+    fields = differing(flatten(old), whole, _MAY_CHANGE, _MUST_STAY)
     if fields:
         raise UserError(
             f"--workdir {workdir} holds a run of another config ({'; '.join(fields[:4])}): "

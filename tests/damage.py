@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from diffusion_jax.schemas import COUNT, Schema
+from diffusion_jax.schemas import COUNT, MEASURED, Schema
 
 # By what each is called in a test; `b""` and the like are no JSON at all.
 BROKEN = {
@@ -34,7 +34,7 @@ def example(shape: Any) -> Any:
     if isinstance(shape, dict):
         named = {key.rstrip("?"): example(v) for key, v in shape.items() if key is not str}
         return named | ({"name": example(shape[str])} if str in shape else {})
-    return {None: None, str: "x", bool: True, float: 0.5, int: -1, COUNT: 3}[shape]
+    return {None: None, str: "x", bool: True, float: 0.5, int: -1, COUNT: 3, MEASURED: 0.5}[shape]
 
 
 def damaged(schema: Schema) -> Iterator[tuple[str, bytes]]:

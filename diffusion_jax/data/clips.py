@@ -150,7 +150,8 @@ def _open_npy(path: Path) -> np.ndarray:
     with decoding():
         check_regular(path)
         clip = np.lib.format.open_memmap(path, mode="r")
-    if clip.dtype != np.uint8 or clip.ndim != 4 or clip.shape[3] not in (1, 3):
+    is_clip = clip.dtype == np.uint8 and clip.ndim == 4 and clip.shape[3] in (1, 3)
+    if not is_clip or 0 in clip.shape[1:]:
         raise BadRecord(
             f"holds {clip.dtype} of shape {clip.shape}: a clip is uint8 (T, H, W, C), C 1 or 3"
         )

@@ -12,8 +12,9 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.untrusted import machine_memory
 
 LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
-# What is larger than Pillow likes is refused below; its warning would be a second line.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+LARGEST_SIDE = math.isqrt(Image.MAX_IMAGE_PIXELS)  # pixels of a square that is read again
+# What cannot be read is refused below; a warning before it would be a second line.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 MODES = {1: "L", 3: "RGB"}
 UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
@@ -75,16 +76,16 @@ def _scale_transparent_colour(image: Image.Image, stored: str) -> None:
         )
 
 
-def open_image(encoded: bytes) -> Image.Image:
+def open_image(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Reads the header; the pixels are not decoded yet. Raises `BadRecord`."""
     if not encoded:
         raise BadRecord("is empty, zero bytes: replace or remove it")
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries turn it on: missing rows would be grey
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        image = Image.open(io.BytesIO(encoded), formats=formats)
     except UnidentifiedImageError as error:
         raise BadRecord(
-            f"is none of {', '.join(FORMATS)} (it starts with {encoded[:8]!r}): remove it"
+            f"is none of {', '.join(formats)} (it starts with {encoded[:8]!r}): remove it"
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadRecord(f"has too many pixels ({error}): make it smaller") from error

@@ -1,7 +1,6 @@
 """Reading a data set that was prepared as ArrayRecord, by us or by TFDS, record by record."""
 
 import bisect
-import contextlib
 import functools
 import hashlib
 import itertools
@@ -153,12 +152,17 @@ class Prepared:
         """
         if self.spec.class_names is not None or not self._has_labels:
             return self.spec.class_names
-        labels = np.zeros(len(self), np.int64)
-        for index in range(len(self)):
-            with contextlib.suppress(BadRecord):  # raised again when this record is wanted
-                labels[index] = _label(self._fields(index)).get("label", 0)
+        # Without the length, which is only announced until the shards are opened.
+        labels = np.fromiter(map(self._integer_label, range(len(self))), np.int64)
         largest = as_labels(labels, len(self), str(self.directory)).max()
         return tuple(str(label) for label in range(largest + 1))
+
+    def _integer_label(self, index: int) -> int:
+        """A record's label, 0 where it has none or is damaged, as is told when it is wanted."""
+        try:
+            return _label(self._fields(index)).get("label", 0)
+        except BadRecord:
+            return 0
 
     def name(self, index: int) -> str:
         """The file of a record and its number there, for messages."""

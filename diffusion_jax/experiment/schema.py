@@ -148,8 +148,3 @@ SECTIONS = {
     "posthoc_ema": PosthocEmaConfig,
     "mesh": MeshConfig,
 }
-FIELDS = (
-    *(field.name for field in dataclasses.fields(RunConfig)),
-    *("model", "data", "objective", "optimizer", "sampling"),
-    *SECTIONS,
-)

@@ -7,8 +7,12 @@ from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
-from PIL import Image
 
+from diffusion_jax.data.images import LARGEST, open_image
+from diffusion_jax.data.records import decoding, naming
+from diffusion_jax.untrusted import read_regular
+
+FORMATS = ("PNG", "GIF")  # of pictures
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 _LARGE = 300_000  # bytes of a PNG that stands in the page as it is
 _WIDEST = 1024  # pixels of a larger one
@@ -31,10 +35,16 @@ class Inline(NamedTuple):
 
 
 def inline(path: Path) -> Inline:
-    """A .png, smaller if it is large, or a .gif as it is."""
-    data, kind = path.read_bytes(), path.suffix[1:]
-    with Image.open(io.BytesIO(data)) as image:
-        width, height = image.size
+    """Return a PNG, smaller if it is large, or a GIF as it is.
+
+    Raises:
+      BadRecord: for anything else, naming the file.
+    """
+    with naming(str(path)), decoding():
+        data = read_regular(path, LARGEST)
+        image = open_image(data, FORMATS)
+        image.load()
+        kind, (width, height) = image.format.lower(), image.size
         if kind == "png" and len(data) > _LARGE:
             image = image.convert("RGB")
             image.thumbnail((_WIDEST, height))

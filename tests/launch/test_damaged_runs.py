@@ -23,6 +23,7 @@ from launch.start import find_start
 from launch.weights import opened_folder
 from launch.workdir import read_workdir
 
+PNG = (Path(__file__).parents[2] / "docs" / "digits.png").read_bytes()
 REQUEST = dict(num=2, labels="", seed=0, batch_size=8)
 
 
@@ -111,7 +112,8 @@ def test_an_exports_provenance_names_nothing_outside_it(run, tmp_path):
     given = SimpleNamespace(workdir=None, init_from=str(folder), best=False, step=None)
     for name in ("../run/x.safetensors", "/tmp/x.safetensors", "x.txt", ""):
         path.write_text(json.dumps(provenance | {"shards": {name: "0"}}))
-        with pytest.raises(UserError, match=r"provenance.json is damaged .* is no shard"):
+        message = r"provenance.json (is damaged .* is no shard|names the file .* not in its folder)"
+        with pytest.raises(UserError, match=message):
             opened_folder(given)
     for words, data in damaged(schemas.PROVENANCE):
         path.write_bytes(data)
@@ -127,3 +129,52 @@ def test_fewer_steps_than_were_taken_are_refused_and_nothing_is_written(copy):
     with pytest.raises(UserError, match=message):
         train.run(tiny.config(train__steps=1), copy)
     assert content(copy) == before
+
+
+@pytest.mark.parametrize(
+    "file, data, message",
+    [
+        ("pictures/x.png", b"damaged", "pictures/x.png: is none of PNG, GIF"),
+        ("pictures/x.png", b"II*\0" + bytes(99), "pictures/x.png: is none of PNG, GIF"),
+        ("grids/00000002.png", b"", "grids/00000002.png: is empty, zero bytes"),
+        ("grids/2.png", PNG[:-30], "grids/2.png: cannot be decoded "),
+        ("grids/2.png", Path("/dev/zero"), "grids/2.png: is a device, not a file"),
+        ("grids/2.png", Path("gone"), "grids/2.png: is a link to gone, which does not exist"),
+        ("metrics.jsonl", b'{"step": 1, "loss": 1e308}\n', "loss is 1e+308, not a number of"),
+        ("metrics.jsonl", b'{"step": 1, "loss": 1' + b"0" * 400 + b"}\n", "has more than 64 bits"),
+        ("metrics.jsonl", b'{"step": 1' + b"0" * 19 + b"}\n", "has more than 64 bits"),
+    ],
+)
+def test_the_report_names_what_it_cannot_show(copy, file, data, message):
+    path = copy / file
+    path.parent.mkdir(exist_ok=True)
+    if isinstance(data, Path):
+        path.symlink_to(data)
+    else:
+        path.write_bytes(data)
+    (copy / "report.html").unlink()
+    with pytest.raises(UserError) as refused:
+        write_report(copy)
+    assert message in str(refused.value)
+    assert not (copy / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "file, data",
+    [
+        ("checkpoints/²", b""),
+        ("grids/².png", b"no grid"),
+        ("speed.jsonl", b'{"step": 1}\n'),
+        ("parameters.txt", b"Total: ,"),
+        ("parameters.txt", b"Total: " + b"9" * 5000),
+        *(
+            ("run.json", f'{{"config": "{name}"}}'.encode())
+            for name in ("rin/digits:2h", "rin/digits:", "rin/__init__", "base/x", "rin/gone")
+        ),
+    ],
+)
+def test_the_report_leaves_out_what_is_not_of_the_run(copy, file, data):
+    (copy / file).parent.mkdir(exist_ok=True)
+    (copy / file).write_bytes(data)
+    (copy / "report.html").unlink()
+    assert write_report(copy).stat().st_size > 1000

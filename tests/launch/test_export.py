@@ -180,7 +180,7 @@ def test_an_export_is_sampled_as_its_run_is(run, tmp_path):
 
 def test_a_result_says_which_weights_it_is_of(exported):
     made = dict(init_from=str(exported), workdir=None, out=None, best=False, step=None, carry=True)
-    made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
+    made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
     out, about = sample_run(Flags(**made, **REQUEST))
     assert out.parent == exported / "samples"
     assert about["weights"] == {"denoiser": fingerprint(read_provenance(exported))}

@@ -113,7 +113,6 @@ def test_a_bad_image_is_left_out_and_its_batch_is_not(photos, encoded, weights, 
     "changes, message",
     [
         (dict(size=15), "--size is 15: it must be a multiple of 2"),
-        (dict(batch_size=0), "--batch_size is 0"),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(photos, weights, tmp_path, changes, message):

@@ -37,7 +37,7 @@ class Flag:
 
 def options(workdir, vary, **changes) -> Flags:
     made = dict(workdir=str(workdir), init_from=None, out=None, best=False)
-    made |= dict.fromkeys(("step", "steps", "sampler", "guidance", "autoencoder"))
+    made |= dict.fromkeys(("step", "steps", "sampler", "spacing", "guidance", "autoencoder"))
     made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
     made |= dict(
         carry=True, num=8, labels="", seed=0, batch_size=8, reference="r.npz", inception="i.npz"

@@ -233,6 +233,7 @@ def test_broken_arrays_frames_and_gifs_are_refused(tmp_path):
     clip = moving(3)
     np.save(tmp_path / "float.npy", clip.astype(np.float32))
     np.save(tmp_path / "alpha.npy", np.zeros((3, 4, 4, 4), np.uint8))
+    np.save(tmp_path / "flat.npy", np.zeros((3, 0, 4, 3), np.uint8))
     np.save(tmp_path / "objects.npy", np.array([{}], object))
     np.save(tmp_path / "cut.npy", clip)
     data = (tmp_path / "cut.npy").read_bytes()
@@ -248,6 +249,7 @@ def test_broken_arrays_frames_and_gifs_are_refused(tmp_path):
     for name, message in {
         "float.npy": r"holds float32 of shape \(3, 32, 48, 3\): a clip is uint8 \(T, H, W, C\)",
         "alpha.npy": r"holds uint8 of shape \(3, 4, 4, 4\)",
+        "flat.npy": r"holds uint8 of shape \(3, 0, 4, 3\)",
         "objects.npy": "cannot be decoded",
         "cut.npy": "cannot be decoded",
         "empty.gif": "is empty, zero bytes",

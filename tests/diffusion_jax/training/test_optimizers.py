@@ -136,7 +136,7 @@ def test_adamw_decays_kernels_alone():
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(name="adam"), "optimizer is 'adam': did you mean adamw"),
+        (dict(name="adam"), "name is 'adam': did you mean adamw"),
         (dict(decay="linear"), "decay is 'linear'"),
         (dict(cosine_part=0.0), "cosine_part is 0.0"),
         (dict(warmup_steps=-1), "warmup_steps is -1"),
