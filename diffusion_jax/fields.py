@@ -104,7 +104,7 @@ class Location:
 
         Raises:
           UserError: for an empty path, one that names a bucket or can name nothing, or one of the
-          other kind.
+            other kind.
         """
         if not isinstance(value, str | os.PathLike):
             raise UserError(f"{name} is {shown(value)}: it must be a path")

@@ -49,7 +49,7 @@ class Objective(Checked):
     prediction: str = choice(process.PREDICTIONS, "eps")
     loss: str = choice(process.PREDICTIONS, "eps")
     variance: str = choice(VARIANCES, "fixed")
-    input_scale: float = number(1.0, at_least=1e-3, at_most=1e3)
+    input_scale: float = number(1.0, above=0, at_most=1e3)
     normalize_input: bool = False
     clip_x0: bool = True
     self_conditioning: str = choice(SELF_CONDITIONING, "mask")

@@ -14,12 +14,25 @@ from flax import traverse_util
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
+from diffusion_jax.fields import COUNT, Number
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.weights import check_tensors
 from rin_jax.model import RIN
 from rin_jax.official_names import official_names, positions_name
 from rin_jax.positions import position_table
 
+_REQUIRED = (
+    *("image_width", "image_channels", "patch_size", "num_layers", "latent_slots", "latent_dim"),
+    *("latent_mlp_ratio", "latent_num_heads", "tape_dim", "tape_mlp_ratio", "rw_num_heads"),
+)
+_COMPUTED_WITH = (
+    "latent_slots",
+    "cond_on_latent_n",
+    "cond_dim",
+    "seq_len",
+    "seq_stride",
+    "seq_cond",
+)
 _SELF_CONDITIONING = {"tape": "interface", "latent+tape": "latent+interface"}
 
 
@@ -42,8 +55,7 @@ def model_from_official(
     Raises:
       UserError: for options that do not go together, or that `RIN` does not have.
     """
-    if "image_height" not in arguments:
-        raise UserError("there is no image_height: only image and video networks can be read")
+    _check_arguments(arguments)
     is_video = "seq_len" in arguments
     interface_positions = arguments.get("tape_pos_encoding", "learned")
     on_latents = arguments.get("cond_on_latent_n", 0)
@@ -62,7 +74,7 @@ def model_from_official(
         **dict(
             geometry=_geometry(arguments),
             num_latents=num_latents,
-            process_layers=tuple(int(k) for k in arguments["num_layers"].split(",")),
+            process_layers=_process_layers(arguments["num_layers"]),
             latent_dim=arguments["latent_dim"],
             latent_heads=arguments["latent_num_heads"],
             latent_mlp_ratio=arguments["latent_mlp_ratio"],
@@ -81,7 +93,7 @@ def model_from_official(
             interface_positions=interface_positions,
             self_conditioning=_SELF_CONDITIONING.get(self_conditioning, self_conditioning),
             normalize_source=arguments.get("xattn_enc_ln", False),
-            time_scaling=float(arguments.get("time_scaling", 1e4)),
+            time_scaling=arguments.get("time_scaling", 1e4),
             dropout=arguments.get("drop_units", 0.1),
             drop_path=arguments.get("drop_path", 0.0),
             attention_dropout=arguments.get("drop_att", 0.0),
@@ -90,6 +102,31 @@ def model_from_official(
         )
         | overrides
     )
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raises `UserError` for arguments that are missing, or no integers where we compute with them.
+
+    `RIN` checks those that it is given as they are.
+    """
+    if "image_height" not in arguments:
+        raise UserError("there is no image_height: only image and video networks can be read")
+    for name in _REQUIRED + (("seq_stride",) if "seq_len" in arguments else ()):
+        if name not in arguments:
+            raise UserError(f"there is no {name}: give all arguments of the official constructor")
+    for name in _COMPUTED_WITH:
+        if name in arguments:
+            Number(integral=True)(name, arguments[name])
+    if "seq_len" in arguments:
+        COUNT("seq_stride", arguments["seq_stride"])  # frames are divided by it
+
+
+def _process_layers(text: Any) -> tuple[int, ...]:
+    """K of every block, of the official '4,4'."""
+    try:
+        return tuple(int(layers) for layers in text.split(","))
+    except (AttributeError, ValueError):
+        raise UserError(f"num_layers is {text!r}: give K of every block, as '4,4'") from None
 
 
 def _geometry(arguments: Mapping[str, Any]) -> Images | Video:

@@ -48,8 +48,32 @@ def decode_image(encoded: bytes, channels: int, background: str = "white") -> Im
     """
     with decoding():
         image = open_image(encoded)
+        stored = _stored_mode(image)
         image.load()  # a PNG's EXIF may follow its pixels
+        _scale_transparent_colour(image, stored)
         return to_mode(_upright(image), channels, background)
+
+
+def _stored_mode(image: Image.Image) -> str:
+    """How a PNG holds its pixels in the file, as Pillow writes it: 'L;4'; '' for other formats."""
+    return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+
+
+def _scale_transparent_colour(image: Image.Image, stored: str) -> None:
+    """Bring a PNG's transparent colour to 8 bits, as Pillow does with the pixels alone.
+
+    Raises:
+      BadRecord: for one in 16-bit RGB, whose low bytes the pixels have lost.
+    """
+    key = image.info.get("transparency")
+    if key is None:
+        return
+    if stored in ("L;2", "L;4"):
+        image.info["transparency"] = key * {"L;2": 85, "L;4": 17}[stored]
+    elif stored == "RGB;16B":
+        raise BadRecord(
+            "has a transparent colour of 16 bits: save it with an alpha channel, or with 8 bits"
+        )
 
 
 def open_image(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:

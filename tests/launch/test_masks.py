@@ -1,5 +1,8 @@
 """Masks select what is white and opaque, in every kind of picture, or are refused."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -94,3 +97,37 @@ def test_what_is_no_mask_is_refused(tmp_path):
     (tmp_path / "text.png").write_text("white")
     with pytest.raises(UserError, match=r"text\.png: is none of JPEG, PNG"):
         parse_mask(str(tmp_path / "text.png"), (4, 6))
+
+
+def write_png(path, pixels: np.ndarray, bits: int, key: int) -> str:
+    """Write a PNG of `bits` a channel, grey or RGB, whose colour `key` is transparent."""
+    height, width = pixels.shape[:2]
+    colours = pixels.size // (height * width)
+    places = pixels.reshape(height, -1, 1) >> np.arange(bits - 1, -1, -1) & 1
+    rows = np.packbits(places.reshape(height, -1).astype(np.uint8), axis=1)
+    header = struct.pack(">IIBBBBB", width, height, bits, {1: 0, 3: 2}[colours], 0, 0, 0)
+    parts = {
+        b"IHDR": header,
+        b"tRNS": struct.pack(">H", key) * colours,
+        b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)),
+        b"IEND": b"",
+    }
+    chunks = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in parts.items()
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return str(path)
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8, 16])
+def test_a_transparent_grey_is_one_of_the_bits_of_the_file(tmp_path, bits):
+    path = write_png(tmp_path / "mask.png", nearly(2**bits - 1, int), bits, 2**bits - 2)
+    np.testing.assert_array_equal(parse_mask(path, STROKES.shape), STROKES)
+
+
+def test_a_transparent_colour_that_16_bits_tell_apart_is_refused(tmp_path):
+    picture = np.dstack([nearly(65535, int)] * 3)
+    path = write_png(tmp_path / "mask.png", picture, 16, 65534)
+    with pytest.raises(UserError, match="a transparent colour of 16 bits: save it with an alpha"):
+        parse_mask(path, STROKES.shape)

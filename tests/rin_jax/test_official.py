@@ -143,12 +143,28 @@ def test_official_video_sin_cos_table_keeps_its_order():
         (dict(seq_len=6, seq_cond=2, seq_stride=4), "seq_stride is 4 and 2 frames lack 2"),
         (dict(cond_decoupled_read=True), "decoupled_read is True, and no token is read beside"),
         (dict(time_on_latent=False, cond_dim=12), "condition_dim is 12 and interface_dim 8"),
+        (dict(num_layers="2,x"), "num_layers is '2,x': give K of every block, as '4,4'"),
+        (dict(num_layers=2), "num_layers is 2: give K of every block"),
+        (dict(latent_slots=None), "latent_slots is None: it must be an integer"),
+        (dict(cond_dim="12"), "cond_dim is '12': it must be an integer"),
+        (dict(seq_stride=0), "seq_stride is 0: it must be at least 1"),
+        (dict(time_scaling="1e4"), "time_scaling is '1e4': it must be a number"),
         (dict(conv_kernel_size=3, seq_len=5), "convolution is 3: it needs a square of tokens"),
     ],
 )
 def test_options_that_cannot_be_read_are_refused(changes, message):
     with pytest.raises(UserError, match=message):
         model_from_official(ARGUMENTS | changes, num_classes=3)
+
+
+@pytest.mark.parametrize("name", sorted({*ARGUMENTS} - {"image_height", "seq_len"}))
+def test_an_argument_that_is_missing_is_named_or_has_the_official_default(name):
+    arguments = {key: value for key, value in ARGUMENTS.items() if key != name}
+    if name in ("time_on_latent", "self_cond"):
+        model_from_official(arguments, num_classes=3)
+        return
+    with pytest.raises(UserError, match=f"there is no {name}: give all arguments"):
+        model_from_official(arguments, num_classes=3)
 
 
 def test_networks_of_tokens_are_refused():
