@@ -27,7 +27,8 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import Choice, Each
 from diffusion_jax.files import write_atomically, writing
 from diffusion_jax.sharding import check_batch, make_mesh
 from launch import arguments, cli
@@ -154,8 +155,6 @@ def write_table(out: Path, table: str, content: str) -> None:
 
 def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     """Measures, prints and writes the table."""
-    for phase in options.phases:
-        check_choice("--phases", phase, PHASES)
     configs = variants(config, options.vary)
     title = f"{name}, batch {config.train.batch_size}, {config.model.dtype}, on {device_name()}"
     title += f"; {options.vary}" if options.vary else ""
@@ -182,7 +181,8 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     CONFIG = cli.define_config()
     flags.mark_flag_as_required("config")
-    flags.DEFINE_list("phases", ["train", "forward", "sampler"], f"Of {', '.join(PHASES)}.")
+    phases = Each(Choice(tuple(PHASES)), fewest=1)
+    arguments.define("phases", "train,forward,sampler", f"Of {', '.join(PHASES)}.", phases)
     flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config, in turn.")
     arguments.number(
         "seconds", 10.0, "To go on with each program; five calls at least.", at_least=0

@@ -39,6 +39,11 @@ def check_refused(result: commands.Result, message: str) -> None:
         (["prepare", f"--out={__file__}"], "--out is '.*', which is a file: give a folder"),
         (["reference", f"--out={ROOT}"], "--out is '.*', which is a folder: give a file"),
         (["posthoc_ema", "--sigma_rel=0.1,2"], r"--sigma_rel is \[0.1, 2\]: an element is 2: it"),
+        (["benchmark", "--phases="], r"--phases is \[\]: give at least 1"),
+        (
+            ["benchmark", "--phases=train,tain"],
+            r"--phases is .*: an element is 'tain': did you mean",
+        ),
         (["compare", "--seeds=0,-1"], r"--seeds is \[0, -1\]: an element is -1: it must be at"),
         (
             [
