@@ -50,7 +50,7 @@ def options(workdir, weights) -> Flags:
         step=None,
         carry=True,
     )
-    made |= dict.fromkeys(("steps", "sampler", "guidance", "autoencoder"))
+    made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
     made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
     return Flags(**made, num=8, labels="", seed=0, batch_size=8)
 
