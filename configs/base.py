@@ -30,7 +30,7 @@ def base(model: ConfigDict) -> ConfigDict:
                 flip=False,
                 on_bad_record="stop",
             ),
-            # diffusion_jax.objectives.Objective
+            # diffusion_jax.diffusion.objectives.Objective
             objective=dict(
                 schedule=schedule("linear"),
                 prediction="eps",
@@ -56,7 +56,7 @@ def base(model: ConfigDict) -> ConfigDict:
                 weight_decay=0.01,
                 clip_norm=0.0,
             ),
-            # diffusion_jax.samplers.Sampling
+            # diffusion_jax.sampling.samplers.Sampling
             sampling=dict(
                 schedule=schedule("cosine_simple"),
                 sampler="ddpm",
@@ -73,7 +73,7 @@ def base(model: ConfigDict) -> ConfigDict:
 
 
 def schedule(name: str, **parameters: float) -> ConfigDict:
-    """A gamma(t) of diffusion_jax.schedules, which ignores the fields that it does not have."""
+    """A schedule of `diffusion_jax.diffusion.schedules`; it ignores the fields it does not have."""
     return ConfigDict(dataclasses.asdict(ScheduleConfig(name, **parameters)))
 
 

@@ -2,27 +2,12 @@
 
 import difflib
 import math
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 
 class UserError(ValueError):
     """A mistake in what the user gave; commands print its one line and exit with status 2."""
-
-
-def printable(text: str) -> str:
-    """Escape every character that does not print, line breaks included.
-
-    Names of files and text from files go to a terminal: none of them may move the cursor, hide
-    what was written, or pass for a line of ours.
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def warn(text: str) -> None:
-    """Print one line on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
 
 
 def shown(value: Any, width: int = 80) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from diffusion_jax.errors import UserError, check_choice, nearest, shown
-from diffusion_jax.untrusted import LONGEST_NAME
+from diffusion_jax.storage.untrusted import LONGEST_NAME
 
 LARGEST = 2**31 - 1  # sizes and steps are int32 on a device
 LARGEST_SEED = 2**32 - 1  # JAX's keys keep 32 bits of a seed: larger ones would repeat smaller ones

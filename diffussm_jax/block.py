@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.errors import UserError, check_at_least, check_choice
-from diffusion_jax.sharding import constrain
+from diffusion_jax.parallel.sharding import constrain
 from diffussm_jax.ssm import BidirectionalSSM
 
 READINGS = ("flops", "parameters")

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from diffusion_jax.sharding import BATCH, shard_map
+from diffusion_jax.parallel.sharding import BATCH, shard_map
 from diffussm_jax.s4d import Modes, kernel, powers, weighted_powers
 
 FORMS = ("auto", "fft", "chunked")

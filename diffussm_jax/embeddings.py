@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from diffusion_jax.sharding import constrain, gathered
+from diffusion_jax.parallel.sharding import constrain, gathered
 
 MAX_PERIOD = 10_000
 

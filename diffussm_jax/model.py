@@ -15,7 +15,7 @@ from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import check, choice, count
 from diffusion_jax.geometry import Geometry
-from diffusion_jax.sharding import constrain
+from diffusion_jax.parallel.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
 from diffussm_jax.block import READINGS, DiffuSSMBlock, glorot, modulation, normalise
 from diffussm_jax.convolution import FORMS

@@ -27,15 +27,16 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from diffusion_jax.benchmarks.phases import PHASES, Phase
+from diffusion_jax.benchmarks.timing import Ceilings, in_turn, measure_ceilings, ratios, spread
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.workdir import flatten
 from diffusion_jax.fields import Choice, Each
-from diffusion_jax.files import write_atomically, writing
-from diffusion_jax.sharding import check_batch, make_mesh
-from launch import arguments, cli
-from launch.benchmark_phases import PHASES, Phase
-from launch.build import build
-from launch.timing import Ceilings, in_turn, measure_ceilings, ratios, spread
-from launch.workdir import flatten
+from diffusion_jax.parallel.sharding import check_batch, make_mesh
+from diffusion_jax.storage.files import write_atomically, writing
+from launch.common import arguments, cli
 
 COLUMNS = (
     *("program", "milliseconds", "times as fast", "images/s", "GFLOP/s"),
@@ -108,7 +109,7 @@ def run(
             if phase is not None:
                 made[value] = phase
         if not made:
-            cli.say(f"{name}: nothing of it in this config")
+            say(f"{name}: nothing of it in this config")
             continue
         taken = in_turn({value: phase.call for value, phase in made.items()}, seconds)
         speed = ratios(taken, next(iter(made)))
@@ -116,7 +117,7 @@ def run(
             found = record(name, value, phase, taken[value], ceilings)
             found["times_as_fast"] = speed[value]._asdict()
             records.append(found)
-            cli.say(row(found))
+            say(row(found))
     return ceilings, records
 
 
@@ -158,13 +159,13 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     configs = variants(config, options.vary)
     title = f"{name}, batch {config.train.batch_size}, {config.model.dtype}, on {device_name()}"
     title += f"; {options.vary}" if options.vary else ""
-    cli.say(title, "", *HEAD.splitlines())
+    say(title, "", *HEAD.splitlines())
     ceilings, records = run(configs, options.phases, options.seconds)
     reached = ", ".join(
         f"{kind} {flops / 1e9:,.0f} GFLOP/s" for kind, flops in ceilings.flops.items()
     )
     foot = f"Large matmul: {reached}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
-    cli.say("", *foot.splitlines())
+    say("", *foot.splitlines())
     if options.out:
         rows = "\n".join(row(found) for found in records)
         table = f"{title}:\n\n{HEAD}\n{rows}\n\n{foot}\n\n    {cli.command()}\n"

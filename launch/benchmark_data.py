@@ -18,6 +18,7 @@ from pathlib import Path
 from absl import flags
 from PIL import Image
 
+from diffusion_jax.console import say
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.preparing import PreparedImages
@@ -25,7 +26,7 @@ from diffusion_jax.data.shards import write_dataset
 from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import Stream
-from launch import arguments, cli
+from launch.common import arguments, cli
 
 BATCH = 64
 
@@ -76,9 +77,9 @@ def main(options: flags.FlagValues) -> None:
             rows[f"Pillow: decode, {name}"] = by_pillow(folder, lambda i, c=crop: c(i, *shape[:2]))
             rows[f"stream: folder, {name}"] = stream("folder", options.path, name)
         rows["stream: shards"] = stream("tfds", out, "centre")
-        cli.say(f"{len(folder):,} images to {options.size} px, {os.cpu_count()} cores: images/s")
+        say(f"{len(folder):,} images to {options.size} px, {os.cpu_count()} cores: images/s")
         for name, batches in rows.items():
-            cli.say(f"{name:32}{per_second(batches, options.seconds):>10,.0f}")
+            say(f"{name:32}{per_second(batches, options.seconds):>10,.0f}")
 
 
 if __name__ == "__main__":

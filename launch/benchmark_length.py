@@ -21,12 +21,13 @@ import jax
 import jax.numpy as jnp
 from absl import flags
 
+from diffusion_jax.benchmarks.timing import in_turn, spread
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import write_atomically
+from diffusion_jax.storage.files import write_atomically
 from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
-from launch import arguments, cli
 from launch.benchmark import device_name, write_table
-from launch.timing import in_turn, spread
+from launch.common import arguments, cli
 from rin_jax.block import ProcessLayer
 
 HEAD = 64
@@ -90,7 +91,7 @@ def run(make: Callable, lengths: list[int], dim: int, seconds: float) -> list[di
             ):
                 found = measure(timed, inputs, seconds)
                 records.append(dict(length=length, mixer=name, run=label, milliseconds=found))
-                cli.say(f"{length:>7} {name:17} {label:9} {_cell(found)}")
+                say(f"{length:>7} {name:17} {label:9} {_cell(found)}")
     return records
 
 
@@ -154,7 +155,7 @@ def main(options: flags.FlagValues) -> None:
     content = json.dumps(dict(title=title, records=records), indent=1)
     write_table(out, table(records, title), content)
     write_atomically(out.with_suffix(".png"), lambda path: plot(records, title, path))
-    cli.say(f"Written: {out}.md, {out}.json, {out}.png")
+    say(f"Written: {out}.md, {out}.json, {out}.png")
 
 
 if __name__ == "__main__":

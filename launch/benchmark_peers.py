@@ -22,21 +22,22 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from diffusion_jax.benchmarks.peers import PACKAGES, Peer, peers
+from diffusion_jax.benchmarks.phases import REVERSE_STEPS, sampler, train
+from diffusion_jax.benchmarks.timing import in_turn, ratios, spread
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import make_mesh
-from launch import arguments, cli
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import make_mesh
 from launch.benchmark import device_name, write_table
-from launch.benchmark_phases import REVERSE_STEPS, sampler, train
-from launch.build import build
+from launch.common import arguments, cli
 from launch.describe import multiply_adds
-from launch.peers import PACKAGES, Peer, peers
-from launch.timing import in_turn, ratios, spread
 
 
 def peer_calls(
     peer: Peer, shape: tuple[int, ...], compiled: bool
 ) -> tuple[dict[str, Callable], float]:
-    """({'train', 'sampler'}: calls like those of launch.benchmark_phases, G multiply-adds).
+    """({'train', 'sampler'}: calls like those of diffusion_jax.benchmarks.phases, G multiply-adds).
 
     Args:
       shape: of a batch, (B, C, H, W).
@@ -89,7 +90,7 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
     head = f"{name}, batch {size}, float32, on {device_name()}, in turn."
     lines = [head, "", "| program | milliseconds | ours is ... times as fast | G multiply-adds |"]
     lines.append("|---" * 4 + "|")
-    cli.say(*lines)
+    say(*lines)
     theirs = {
         f"{peer}, {'compiled' if compiled else 'eager'}": peer_calls(
             make(), (size, channels, height, width), compiled
@@ -111,7 +112,7 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
                 f"{speed.median:.2f} ({speed.lowest:.2f} to {speed.highest:.2f}) | "
                 f"{work if name == 'ours' else theirs[name][1]:.3g} |"
             )
-            cli.say(lines[-1])
+            say(lines[-1])
     if options.out:
         content = dict(device=device_name(), command=cli.command(), seconds=records)
         text = "\n".join(lines) + f"\n\n    {cli.command()}\n"

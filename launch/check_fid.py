@@ -16,14 +16,15 @@ import numpy as np
 from absl import flags
 from PIL import Image, ImageFilter
 
+from diffusion_jax.console import say
 from diffusion_jax.data import arrays
 from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.frechet import Gaussian, frechet_distance
 from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, load_reference
-from diffusion_jax.sharding import make_mesh
-from launch import arguments, cli
-from launch.scoring import OfSource, accumulate
+from diffusion_jax.experiment.scoring import OfSource, accumulate
+from diffusion_jax.parallel.sharding import make_mesh
+from launch.common import arguments, cli
 
 Change = Callable[[np.ndarray, int], np.ndarray]  # (image, index) -> image
 
@@ -114,7 +115,7 @@ def main(options: flags.FlagValues) -> None:
     lines = []
     for name, count, fid in rows(options):
         lines.append(f"| {name} | {count:,} | {fid:.3f} |\n")
-        cli.say(lines[-1].rstrip("\n"))
+        say(lines[-1].rstrip("\n"))
     Path(options.out).write_text(HEAD.format(**names) + "".join(lines))
 
 

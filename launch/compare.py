@@ -16,12 +16,14 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.files import write_atomically
-from diffusion_jax.locks import lock_folder
+from diffusion_jax.console import say
 from diffusion_jax.reporting.figures import smoothed
 from diffusion_jax.reporting.metrics import METRICS, read_lines
-from launch import arguments, cli, train
+from diffusion_jax.storage.files import write_atomically
+from diffusion_jax.storage.locks import lock_folder
+from launch import train
 from launch.benchmark import device_name, variants, write_table
+from launch.common import arguments, cli
 
 LAST = 0.25  # of the steps, whose mean is the loss of a run
 
@@ -35,7 +37,7 @@ def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curv
         for value, config in configs.items():
             config.seed, folder = seed, workdir / f"{value}_{seed}"
             config.train.update(grid_every=0, eval_every=0)
-            cli.say(f"{value}, seed {seed}:")
+            say(f"{value}, seed {seed}:")
             if not train.run(config, folder):
                 return None
             lines = read_lines(folder / METRICS)
@@ -91,7 +93,7 @@ def main(config: ConfigDict, options: flags.FlagValues) -> None:
     steps, batch = config.train.steps, config.train.batch_size
     title = f"{cli.config_name()}, {steps:,} steps of batch {batch}, on {device_name()}"
     found = f"Loss, mean over the last quarter: {title}.\n\n{table(curves)}\n"
-    cli.say("", *found.splitlines())
+    say("", *found.splitlines())
     if options.out:
         out = Path(options.out)
         text = f"{found}\n![Curves]({out.name}.png)\n\n    {cli.command()}\n"

@@ -21,12 +21,20 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.sharding import make_mesh, round_up
-from diffusion_jax.slices import slice_devices
-from launch import arguments, cli
-from launch.build import build
-from launch.programs import Excess, Program, compile_for, for_tpu, trace_sampler, trace_train
-from launch.slice_table import add_rows
+from diffusion_jax.compilation.programs import (
+    Excess,
+    Program,
+    compile_for,
+    for_tpu,
+    trace_sampler,
+    trace_train,
+)
+from diffusion_jax.compilation.slice_table import add_rows
+from diffusion_jax.compilation.slices import slice_devices
+from diffusion_jax.console import say
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import make_mesh, round_up
+from launch.common import arguments, cli
 
 TRIES = 6
 _GIB = 2**30
@@ -65,11 +73,11 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
     config = for_tpu(config)
     experiment = build(config)
     axes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
-    cli.say(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
+    say(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
 
     def attempt(batch_size: int) -> Program | Excess:
         result = compile_for(trace_train(config, experiment, mesh, batch_size), mesh)
-        cli.say(
+        say(
             f"train step, batch {batch_size}, {batch_size / len(devices):g} a chip: "
             f"{describe(result)}",
             flush=True,
@@ -79,12 +87,12 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
     if search:
         smallest = round_up(1, mesh) * config.train.accumulate
         found = largest_batch(attempt, config.train.batch_size, smallest)
-        cli.say(f"largest batch that fits, in {TRIES} tries: {found or 'none'}")
+        say(f"largest batch that fits, in {TRIES} tries: {found or 'none'}")
     else:
         attempt(config.train.batch_size)
     count = round_up(config.train.grid_size, mesh)
     result = compile_for(trace_sampler(config, experiment, mesh, count), mesh)
-    cli.say(f"sampler, {count} samples, {config.sampling.steps} steps: {describe(result)}")
+    say(f"sampler, {count} samples, {config.sampling.steps} steps: {describe(result)}")
 
 
 def largest_batch(

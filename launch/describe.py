@@ -23,9 +23,10 @@ from ml_collections import ConfigDict
 
 from configs.published import COSTS, Cost
 from configs.variants import file_of
+from diffusion_jax.console import say
 from diffusion_jax.denoiser import Condition, NoiseLevel
-from launch import cli
-from launch.build import Experiment, build
+from diffusion_jax.experiment.build import Experiment, build
+from launch.common import cli
 
 
 def parameters(experiment: Experiment) -> dict[str, int]:
@@ -198,7 +199,7 @@ def describe_all() -> str:
 
 def main(config: ConfigDict, name: str) -> None:
     """Prints the table of the config of this name, as 'rin/cifar10'."""
-    cli.say(*describe(costs(build(config)), COSTS.get(file_of(name))).splitlines())
+    say(*describe(costs(build(config)), COSTS.get(file_of(name))).splitlines())
 
 
 if __name__ == "__main__":
@@ -211,7 +212,7 @@ if __name__ == "__main__":
     )
     cli.run(
         lambda: (
-            cli.say(*describe_all().splitlines())
+            say(*describe_all().splitlines())
             if ALL.value
             else main(CONFIG.value, cli.config_name())
         ),

@@ -20,25 +20,26 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from diffusion_jax import hosts
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.stream import Batch, Stream
+from diffusion_jax.diffusion.schedules import noise_level
 from diffusion_jax.errors import check_at_least
-from diffusion_jax.json_files import write_json
+from diffusion_jax.experiment.build import Experiment, build, build_source
+from diffusion_jax.experiment.drawing import parse_labels
+from diffusion_jax.experiment.grid import make_condition
+from diffusion_jax.experiment.inside import Drawn
+from diffusion_jax.experiment.weights import chosen_checkpoint, define_checkpoint, restore_state
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up
 from diffusion_jax.reporting import inside
 from diffusion_jax.reporting.pictures import Picture, save_picture
-from diffusion_jax.schedules import noise_level
-from diffusion_jax.sharding import Mesh, make_mesh, round_up
+from diffusion_jax.storage.json_files import write_json
 from diffusion_jax.training.diagnostics import make_gradient, make_level_losses, module_norms
 from diffusion_jax.training.state import TrainState
-from launch import arguments, cli
-from launch.build import Experiment, build, build_source
-from launch.drawing import parse_labels
-from launch.grid import make_condition
-from launch.inside import Drawn
-from launch.inside_rin import STEP, WatchedRIN
-from launch.weights import chosen_checkpoint, define_checkpoint, restore_state
-from launch.workdir import read_workdir
+from launch.common import arguments, cli
 from rin_jax import RIN
+from rin_jax.figures import STEP, WatchedRIN
 from rin_jax.inspection import statistics
 
 FILE = "diagnostics.json"
@@ -147,7 +148,7 @@ def diagnose(workdir: Path, options: flags.FlagValues, command: str) -> list[Pat
     ]
     subject = Subject(experiment, state, mesh, batches, options.seed)
     times = (np.arange(LEVELS, dtype=np.float32) + np.float32(0.5)) / np.float32(LEVELS)
-    with cli.progress(len(batches) * (5 if subject.carries else 3), "batches") as bar:
+    with progress(len(batches) * (5 if subject.carries else 3), "batches") as bar:
         losses = level_losses(subject, times, bar)
         gradient = gradient_norms(subject, bar)
     parameters = module_norms(state.params)
@@ -271,7 +272,7 @@ def draw_latents(latents: dict[str, dict[str, np.ndarray]]) -> Drawn:
 def main(options: flags.FlagValues) -> None:
     """Measures as the flags say."""
     paths = diagnose(Path(options.workdir), options, cli.command())
-    cli.say("Written:", *map(str, paths))
+    say("Written:", *map(str, paths))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION
 from diffusion_jax.autoencoder.weights import Pretrained
@@ -29,10 +28,13 @@ from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
 from diffusion_jax.data.sources import DataConfig, FittedSource, Source, open_records
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import THREADS
+from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import Mesh, by_example, make_mesh, replicated, round_up
-from launch import arguments, cli, prepare
-from launch.latents import load_autoencoder
+from diffusion_jax.experiment.latents import load_autoencoder
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, by_example, make_mesh, replicated, round_up
+from launch import prepare
+from launch.common import arguments, cli
 
 
 class Moments:

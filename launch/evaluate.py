@@ -14,17 +14,19 @@ from pathlib import Path
 
 from absl import flags
 
-from diffusion_jax import hosts
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
 from diffusion_jax.evaluation.results import FILE, Result, write_result
-from diffusion_jax.locks import lock_folder
-from diffusion_jax.sharding import make_mesh
-from launch import arguments, cli, distributed, sample
-from launch.judge import Judge, define_judge, load_judge
-from launch.scoring import accumulate, open_images, sample_run
+from diffusion_jax.experiment.judge import Judge, define_judge, load_judge
+from diffusion_jax.experiment.scoring import accumulate, open_images, sample_run
+from diffusion_jax.experiment.workdir import code_version
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import make_mesh
+from diffusion_jax.storage.locks import lock_folder
+from launch import sample
+from launch.common import arguments, cli, distributed
 from launch.tables import beside_published
-from launch.workdir import code_version
 
 
 def score(images: Path, out: Path, judge: Judge, about: dict) -> Result:
@@ -65,7 +67,7 @@ def main(options: flags.FlagValues) -> None:
         out, about = sample_run(options)
         images = out / "samples.npz"
     result = score(images, out, judge, about | {"command": command})
-    cli.say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
+    say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import flags
 
-from diffusion_jax import hosts
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.archives import ArrayOnDisk
@@ -20,14 +20,16 @@ from diffusion_jax.evaluation.frechet import Moments, frechet_distance
 from diffusion_jax.evaluation.fvd import WINDOW, make_video_extractor
 from diffusion_jax.evaluation.i3d_weights import load_i3d
 from diffusion_jax.evaluation.results import FILE, Result, write_result
-from diffusion_jax.locks import lock_folder
-from diffusion_jax.sharding import make_mesh
-from launch import arguments, cli, distributed, sample
-from launch.build import build, build_source
-from launch.scoring import sample_run
+from diffusion_jax.experiment.build import build, build_source
+from diffusion_jax.experiment.scoring import sample_run
+from diffusion_jax.experiment.weights import opened_folder
+from diffusion_jax.experiment.workdir import code_version, read_workdir
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import make_mesh
+from diffusion_jax.storage.locks import lock_folder
+from launch import sample
+from launch.common import arguments, cli, distributed
 from launch.tables import beside_published
-from launch.weights import opened_folder
-from launch.workdir import code_version, read_workdir
 
 BATCH = 64
 FEATURES = 400
@@ -39,7 +41,7 @@ def distance(
     """FVD of samples (N, T - given, H, W, C), each after the frames given of its example."""
     real, fake = Moments(FEATURES), Moments(FEATURES)
     pairs = zip(_examples(source, len(samples)), samples.batches(BATCH), strict=True)
-    with cli.progress(len(samples), "videos") as bar:
+    with progress(len(samples), "videos") as bar:
         for videos, drawn in pairs:
             given = videos[:, : videos.shape[1] - drawn.shape[1]]
             real.update(extract(videos))
@@ -83,7 +85,7 @@ def main(options: flags.FlagValues) -> None:
         )
         if hosts.is_main():
             write_result(out / FILE, result)
-    cli.say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
+    say(*beside_published(result).splitlines(), f"Written: {out / FILE}")
 
 
 if __name__ == "__main__":

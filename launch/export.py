@@ -27,16 +27,12 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict
 
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.exports import DTYPES, check_new, write_export
-from diffusion_jax.files import sha256
-from diffusion_jax.locks import lock_path
-from diffusion_jax.sharding import make_mesh
-from diffusion_jax.weights import read_tensors
-from launch import arguments, cli
-from launch.build import build
-from launch.start import read_start
-from launch.weights import (
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exports import DTYPES, check_new, write_export
+from diffusion_jax.experiment.start import read_start
+from diffusion_jax.experiment.weights import (
     LAYOUTS,
     NEWEST,
     Checkpoint,
@@ -46,7 +42,12 @@ from launch.weights import (
     restore_state,
     tensors_of,
 )
-from launch.workdir import code_version, read_data, read_run, read_workdir
+from diffusion_jax.experiment.workdir import code_version, read_data, read_run, read_workdir
+from diffusion_jax.parallel.sharding import make_mesh
+from diffusion_jax.storage.files import sha256
+from diffusion_jax.storage.locks import lock_path
+from diffusion_jax.storage.tensors import read_tensors
+from launch.common import arguments, cli
 from rin_jax.official import params_from_official
 
 WEIGHTS = ("ema", "params")
@@ -163,7 +164,7 @@ def main(options: flags.FlagValues) -> None:
         export(found, out, options.layout, options.dtype, shard_size, cli.command())
     files = sorted(out.glob("*.safetensors"))
     size = sum(file.stat().st_size for file in files)
-    cli.say(f"Written: {out}, {size / 2**20:,.1f} MiB in {len(files)} shard(s)")
+    say(f"Written: {out}, {size / 2**20:,.1f} MiB in {len(files)} shard(s)")
 
 
 def _found(options: flags.FlagValues) -> Found:

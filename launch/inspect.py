@@ -14,20 +14,26 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from diffusion_jax.console import progress, say
 from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.drawing import parse_labels
+from diffusion_jax.experiment.grid import make_condition
+from diffusion_jax.experiment.weights import (
+    chosen_checkpoint,
+    define_checkpoint,
+    load_weights,
+    opened_folder,
+)
+from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.geometry import Images
+from diffusion_jax.parallel.sharding import make_mesh, round_up
 from diffusion_jax.reporting.pictures import Picture, save_picture
-from diffusion_jax.sharding import make_mesh, round_up
 from diffussm_jax import DiffuSSM
-from launch import arguments, cli
-from launch.build import build
-from launch.drawing import parse_labels
-from launch.grid import make_condition
-from launch.inside_diffussm import WatchedDiffuSSM
-from launch.inside_rin import WatchedRIN
-from launch.weights import chosen_checkpoint, define_checkpoint, load_weights, opened_folder
-from launch.workdir import read_workdir
+from diffussm_jax.figures import WatchedDiffuSSM
+from launch.common import arguments, cli
 from rin_jax import RIN
+from rin_jax.figures import WatchedRIN
 
 WATCHED = {RIN: WatchedRIN, DiffuSSM: WatchedDiffuSSM}
 
@@ -58,7 +64,7 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
         experiment, params, mesh, indices, condition, options.seed
     )
     paths = []
-    with cli.progress(len(watched.pictures), "pictures") as bar:
+    with progress(len(watched.pictures), "pictures") as bar:
         for make in watched.pictures:
             file, title, caption, draw = make()
             picture = Picture(file, "inside", title, caption, step, command)
@@ -70,7 +76,7 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
 def main(options: flags.FlagValues) -> None:
     """Draws as the flags say."""
     paths = inspect(opened_folder(options), options, cli.command())
-    cli.say("Written:", *map(str, paths))
+    say("Written:", *map(str, paths))
 
 
 if __name__ == "__main__":

@@ -18,20 +18,21 @@ import jax
 import numpy as np
 from absl import flags
 
-from diffusion_jax import hosts
-from diffusion_jax.checkpoints import abstract_like, restore_newest, save_once
+from diffusion_jax.console import progress, say
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exports import is_export
 from diffusion_jax.experiment.schema import SIGMA_REL
-from diffusion_jax.exports import is_export
+from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.fields import Each
-from diffusion_jax.locks import lock_path
-from diffusion_jax.sharding import make_mesh, of_state
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import make_mesh, of_state
+from diffusion_jax.storage.locks import lock_path
+from diffusion_jax.training.checkpoints import abstract_like, restore_newest, save_once
 from diffusion_jax.training.power_ema import Profile, gamma_of, weights
 from diffusion_jax.training.state import TrackedState
-from launch import arguments, cli
-from launch.build import build
+from launch.common import arguments, cli
 from launch.export import Found, about_run, export
-from launch.workdir import read_workdir
 
 FOLDER = "posthoc_ema"  # of a run directory: the stored averages, a folder for each step
 
@@ -96,7 +97,7 @@ def write(
 
     for width, folder in folders.items():
         factors, missed = wanted[width]
-        cli.say(f"sigma_rel {width:g}: {missed:.1%} of its profile missed, {folder}")
+        say(f"sigma_rel {width:g}: {missed:.1%} of its profile missed, {folder}")
         with hosts.held_by_main(lock_path(folder)):
             is_done = is_export(folder)
             hosts.wait_for_all("looked")
@@ -119,7 +120,7 @@ def _summed(folder: Path, parts: list[tuple[int, np.ndarray]], template: Any) ->
       parts: (step, a factor for each of its averages).
     """
     total = jax.tree.map(lambda leaf: np.zeros(leaf.shape), template["power_emas"][0])
-    with cli.progress(len(parts), "steps") as bar:
+    with progress(len(parts), "steps") as bar:
         for step, factors in parts:
             stored = restore_newest(folder, template, step)["power_emas"]
             for factor, average in zip(factors, hosts.to_host(stored), strict=True):
@@ -138,7 +139,7 @@ def main(options: flags.FlagValues) -> None:
     """Writes as the flags say."""
     out = Path(options.out) if options.out else None
     folders = write(Path(options.workdir), options.sigma_rel, cli.command(), options.step, out)
-    cli.say("Written:", *map(str, folders.values()))
+    say("Written:", *map(str, folders.values()))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.arrays import npz
 from diffusion_jax.data.clips import ClipFolder
 from diffusion_jax.data.crops import CROPS
@@ -30,7 +31,7 @@ from diffusion_jax.data.shards import dataset_name, write_dataset
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.writer import Records
 from diffusion_jax.errors import UserError, check_choice
-from launch import arguments, cli
+from launch.common import arguments, cli
 
 SOURCES = ("folder", "npz", "clips", "tfds")
 
@@ -85,13 +86,13 @@ def main(options: flags.FlagValues) -> None:
     """Prepares or verifies as the flags say."""
     out = Path(options.out)
     if options.verify:
-        cli.say(f"{out}: all {verify(out)} files are as they were written")
+        say(f"{out}: all {verify(out)} files are as they were written")
         return
     if options.path is None:
         raise UserError("--path is missing: give what is to be prepared")
     check_choice("--channels", str(options.channels), map(str, MODES))
     if options.source == "tfds":
-        cli.say(f"Prepared: {prepare_by_name(options.path, out)}")
+        say(f"Prepared: {prepare_by_name(options.path, out)}")
         return
     spec, records, fingerprint = open_records(options)
     how = {name: options[name].value for name in ("size", "crop", "channels")}
@@ -109,7 +110,7 @@ def write(
     on_bad_record: str,
 ) -> None:
     """Writes one split with a bar, and prints what was written; see `write_dataset`."""
-    with cli.progress(len(records), "records") as bar:
+    with progress(len(records), "records") as bar:
         manifest = write_dataset(
             out,
             spec,
@@ -120,7 +121,7 @@ def write(
             on_bad_record=on_bad_record,
             progress=lambda done, total: bar.update(done - bar.n),
         )
-    cli.say(*_summary(out, manifest["splits"][split], spec))
+    say(*_summary(out, manifest["splits"][split], spec))
 
 
 def _summary(out: Path, split: dict, spec: Spec) -> list[str]:

@@ -16,11 +16,12 @@ from ml_collections import ConfigDict
 from sklearn.metrics import pairwise_distances
 from sklearn.svm import SVC
 
+from diffusion_jax.console import say
 from diffusion_jax.data.arrays import Arrays, digits
 from diffusion_jax.errors import UserError
-from launch import arguments, cli
+from diffusion_jax.experiment.workdir import read_workdir
+from launch.common import arguments, cli
 from launch.sample import sample
-from launch.workdir import read_workdir
 
 COUNT = 500
 GUIDANCE = 1.0
@@ -83,11 +84,11 @@ def main(workdir: Path) -> None:
         with np.load(out / "samples.npz") as archive:
             rows.append((name, archive["arr_0"], archive["labels"]))
         grids.append(out / "grid.png")
-    cli.say(f"{'':30}{'classifier agrees':>19}{'Frechet distance':>18}{'nearest real':>14}")
+    say(f"{'':30}{'classifier agrees':>19}{'Frechet distance':>18}{'nearest real':>14}")
     for name, images, labels in rows:
         agreement, frechet, nearest = score(images, labels, train)
-        cli.say(f"{name:30}{agreement:>19.1%}{frechet:>18.3f}{nearest:>14.2f}")
-    cli.say(f"Look at {grids[0]}: a column for each digit.")
+        say(f"{name:30}{agreement:>19.1%}{frechet:>18.3f}{nearest:>14.2f}")
+    say(f"Look at {grids[0]}: a column for each digit.")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.sources import DataConfig, open_records, open_source
 from diffusion_jax.errors import UserError, check_at_least
@@ -23,10 +24,10 @@ from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.references import Extraction, Reference, import_guided_diffusion
 from diffusion_jax.evaluation.resize import RESIZES
-from diffusion_jax.locks import lock_path
-from diffusion_jax.sharding import make_mesh
-from launch import arguments, cli
-from launch.scoring import BATCH, OfSource, accumulate
+from diffusion_jax.experiment.scoring import BATCH, OfSource, accumulate
+from diffusion_jax.parallel.sharding import make_mesh
+from diffusion_jax.storage.locks import lock_path
+from launch.common import arguments, cli
 
 SOURCES = ("folder", "npz", "tfds", "guided_diffusion")
 
@@ -65,7 +66,7 @@ def of_guided_diffusion(options: flags.FlagValues) -> Reference:
         return reference
     extract = make_extractor(load_inception(options.inception), make_mesh(), options.resize)
     pools = []
-    with cli.progress(len(images), "images") as bar:
+    with progress(len(images), "images") as bar:
         for batch in images.batches(BATCH):
             pools.append(extract(batch).pool)
             bar.update(len(batch))
@@ -80,7 +81,7 @@ def main(options: flags.FlagValues) -> None:
         reference.save(Path(options.out))
     height, width = reference.extraction.resolution or ("?", "?")
     count = "an unknown number of" if reference.count is None else f"{reference.count:,}"
-    cli.say(f"{count} images of {height} x {width}, {options.resize}: {options.out}")
+    say(f"{count} images of {height} x {width}, {options.resize}: {options.out}")
 
 
 if __name__ == "__main__":

@@ -21,20 +21,21 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs.base import base
-from diffusion_jax.checkpoints import kept_steps
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
-from diffusion_jax.files import write_atomically
+from diffusion_jax.experiment.start import read_start
+from diffusion_jax.experiment.workdir import DEFAULTS, flatten, read_data, read_run, read_workdir
 from diffusion_jax.reporting.figures import draw_curve
 from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
-from diffusion_jax.untrusted import read_regular
-from launch import arguments, cli
-from launch.start import read_start
+from diffusion_jax.storage.files import write_atomically
+from diffusion_jax.storage.untrusted import read_regular
+from diffusion_jax.training.checkpoints import kept_steps
+from launch.common import arguments, cli
 from launch.tables import compare
-from launch.workdir import DEFAULTS, flatten, read_data, read_run, read_workdir
 
 FILE = "report.html"
 MOST_GRIDS = 24
@@ -259,5 +260,7 @@ def _commands(workdir: Path, config: ConfigDict, train: str, finished: bool) -> 
 if __name__ == "__main__":
     arguments.folder("workdir", ".", "Run directory of launch.train.")
     cli.run(
-        lambda: cli.say(f"Written: {write_report(Path(flags.FLAGS.workdir))}"), __doc__, "workdir"
+        lambda: say(f"Written: {write_report(Path(flags.FLAGS.workdir))}"),
+        __doc__,
+        "workdir",
     )

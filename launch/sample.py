@@ -35,28 +35,31 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax import hosts, process
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.arrays import Arrays
-from diffusion_jax.editing import NOTHING
+from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.locks import lock_folder
-from diffusion_jax.sharding import Mesh, round_up
-from diffusion_jax.spacings import SPACINGS
-from launch import arguments, cli, distributed, given, sample_files
-from launch.drawing import Run, open_run, parse_labels
-from launch.given import Edit, read_edit, read_frames
-from launch.grid import grid_columns, make_condition
-from launch.pretrained import unpack_pretrained
-from launch.sample_files import read_request
-from launch.show import KINDS, show, show_edit
-from launch.weights import (
+from diffusion_jax.experiment import given, sample_files
+from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
+from diffusion_jax.experiment.given import Edit, read_edit, read_frames
+from diffusion_jax.experiment.grid import grid_columns, make_condition
+from diffusion_jax.experiment.sample_files import read_request
+from diffusion_jax.experiment.show import KINDS, show, show_edit
+from diffusion_jax.experiment.weights import (
     NEWEST,
     Checkpoint,
     chosen_checkpoint,
     define_checkpoint,
     opened_folder,
 )
-from launch.workdir import read_workdir
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, round_up
+from diffusion_jax.sampling.editing import NOTHING
+from diffusion_jax.sampling.spacings import SPACINGS
+from diffusion_jax.storage.locks import lock_folder
+from launch.common import arguments, cli, distributed
+from launch.pretrained import unpack_pretrained
 
 NUM = 64
 
@@ -126,7 +129,7 @@ def _draw(
     batch = round_up(min(run.batch_size, num), run.mesh)
     done = sum(len(part) for part in sample_files.drawn_parts(out))
     try:
-        with cli.progress(num, "images", initial=done) as bar:
+        with progress(num, "images", initial=done) as bar:
             for start in range(done, num, batch):
                 indices = np.arange(start, start + batch, dtype=np.int32)
                 wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
@@ -211,7 +214,7 @@ def main(options: flags.FlagValues) -> None:
     config = override(read_workdir(workdir), options)
     if options.show:
         path = show(config, workdir, options)
-        cli.say(f"Written: {path}")
+        say(f"Written: {path}")
         return
     given.check_windows(options.extend, config)
     edit = read_edit(config, options.num, options)
@@ -222,7 +225,7 @@ def main(options: flags.FlagValues) -> None:
     written = [str(out / name) for name in files if (out / name).exists()]
     if edit:
         written.append(str(show_edit(edit, workdir, out, read_request(out)["step"])))
-    cli.say(f"{options.num} samples: {', '.join(written)}")
+    say(f"{options.num} samples: {', '.join(written)}")
 
 
 if __name__ == "__main__":

@@ -19,20 +19,22 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from diffusion_jax import hosts
-from diffusion_jax.checkpoints import check_kept
+from diffusion_jax.console import say
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.evaluation.results import FILE, Result, read_result
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.judge import define_judge, load_judge
+from diffusion_jax.experiment.scoring import sample_run
+from diffusion_jax.experiment.weights import chosen_checkpoint
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import Picture, save_picture
-from diffusion_jax.sharding import make_mesh
-from launch import cli, distributed, posthoc_ema, sample
-from launch.build import build
+from diffusion_jax.training.checkpoints import check_kept
+from launch import posthoc_ema, sample
+from launch.common import cli, distributed
 from launch.evaluate import score
-from launch.judge import define_judge, load_judge
-from launch.scoring import sample_run
 from launch.tables import compare, markdown
-from launch.weights import chosen_checkpoint
-from launch.workdir import read_workdir
 
 FIELDS = {"steps": int, "step": int, "guidance": float, "sigma_rel": float}
 NAMES = {
@@ -85,7 +87,7 @@ def sweep(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Res
         if result is None or (result.reference, result.weights["inception"]) != by:
             result = score(out / "samples.npz", out, judge, about | {"command": command})
         found[value] = result
-        cli.say(f"{field} {value:g}: FID {result.metrics['fid']:.3f}, {out / FILE}")
+        say(f"{field} {value:g}: FID {result.metrics['fid']:.3f}, {out / FILE}")
     return field, found
 
 
@@ -153,7 +155,7 @@ def main(options: flags.FlagValues) -> None:
     table = compare(lowest.config, {f"{field} {value:g}": each for value, each in results.items()})
     if hosts.is_main():
         path = save_picture(workdir, picture, functools.partial(plot, field, results))
-        cli.say(*markdown(table).splitlines(), f"Written: {path}")
+        say(*markdown(table).splitlines(), f"Written: {path}")
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from absl import flags
 
 from configs.published import RESULTS, Row
 from configs.variants import file_of
-from diffusion_jax.errors import printable
+from diffusion_jax.console import printable, say
 from diffusion_jax.evaluation.results import Result, find_results
-from launch import arguments, cli
+from launch.common import arguments, cli
 
 # By metric: title, and decimals of ours.
 _METRICS = {
@@ -130,7 +130,7 @@ def main(path: Path) -> None:
     """Prints the tables of what is found under `path`."""
     found = find_results(path)
     results = {str(file.parent.relative_to(path)): found[file] for file in found}
-    cli.say(*tables(results).splitlines())
+    say(*tables(results).splitlines())
 
 
 if __name__ == "__main__":

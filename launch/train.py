@@ -23,31 +23,32 @@ from absl import flags
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from diffusion_jax import hosts
-from diffusion_jax.checkpoints import Checkpoints, abstract_like
-from diffusion_jax.chips import CHIPS
+from diffusion_jax.compilation.chips import CHIPS
+from diffusion_jax.console import say
 from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import write_atomically
-from diffusion_jax.locks import lock_folder
+from diffusion_jax.experiment.build import Experiment, build, build_source
+from diffusion_jax.experiment.eval_in_training import make_evaluator
+from diffusion_jax.experiment.grid import make_grid_drawer
+from diffusion_jax.experiment.latents import scaled_as_data
+from diffusion_jax.experiment.start import Start, find_start, starting_params
+from diffusion_jax.experiment.workdir import check_is_folder, code_version, open_workdir
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, check_batch, make_mesh, of_state
 from diffusion_jax.reporting.metrics import MetricWriter, read_lines
-from diffusion_jax.sharding import Mesh, check_batch, make_mesh, of_state
+from diffusion_jax.storage.files import write_atomically
+from diffusion_jax.storage.locks import lock_folder
+from diffusion_jax.training.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.training.loop import train
 from diffusion_jax.training.optimizers import learning_rate
 from diffusion_jax.training.preemption import listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
-from launch import arguments, cli, distributed
-from launch.build import Experiment, build, build_source
+from launch.common import arguments, cli, distributed
 from launch.describe import step_flops
-from launch.eval_in_training import make_evaluator
-from launch.grid import make_grid_drawer
-from launch.latents import scaled_as_data
 from launch.posthoc_ema import make_storer
 from launch.report import write_report
-from launch.start import Start, find_start, starting_params
-from launch.workdir import check_is_folder, code_version, open_workdir
 
 
 def run(
@@ -127,7 +128,7 @@ def _run(
         if experiment.ema_powers and first and (first % every == 0 or first == total):
             store(first, state)  # which a run that was stopped there has not done
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        cli.say(
+        say(
             f"{count / 1e6:.2f}M parameters, {len(source):,} examples, "
             f"batch {config.train.batch_size} on {mesh.size} device(s), step {first} of {total}"
         )
@@ -164,11 +165,11 @@ def _run(
                 must_stop=must_stop,
             )
     if (stopped := int(state.step)) < total:
-        cli.say(f"Stopped by {must_stop} after step {stopped}, saved: the same command continues.")
+        say(f"Stopped by {must_stop} after step {stopped}, saved: the same command continues.")
         return False
     if hosts.is_main():
         skipped = source.skipped if isinstance(source, Skipping) else {}
-        cli.say(*_summary(workdir, total, len(skipped)))
+        say(*_summary(workdir, total, len(skipped)))
         write_report(workdir)
     return True
 

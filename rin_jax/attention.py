@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.sharding import constrain
+from diffusion_jax.parallel.sharding import constrain
 
 Dtype = jnp.dtype
 FORMS = ("einsum", "xla", "cudnn")

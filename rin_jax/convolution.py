@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from diffusion_jax.sharding import constrain, gathered
+from diffusion_jax.parallel.sharding import constrain, gathered
 from rin_jax.attention import Dropout, Dtype, glorot
 
 

@@ -19,7 +19,7 @@ from flax import linen as nn
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.fields import COUNT_OR_ZERO, Each, choice, count, number, rate, ruled
 from diffusion_jax.geometry import Geometry
-from diffusion_jax.sharding import constrain
+from diffusion_jax.parallel.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
 from rin_jax.attention import FORMS, Dense, Dtype, LayerNorm, glorot
 from rin_jax.block import RINBlock

@@ -16,7 +16,7 @@ from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import COUNT, Number
 from diffusion_jax.geometry import Images, Video
-from diffusion_jax.weights import check_tensors
+from diffusion_jax.storage.tensors import check_tensors
 from rin_jax.model import RIN
 from rin_jax.official_names import official_names, positions_name
 from rin_jax.positions import position_table

@@ -42,7 +42,9 @@ class Commands:
         timeout: float = 60,
         constants: dict[str, int] | None = None,
     ) -> Result:
-        """Run `python -m` of the arguments, with other `constants`, as {'launch.scoring.BATCH': 4}.
+        """Run `python -m` of the arguments, with other `constants`.
+
+        Constants are given by their full names: {"diffusion_jax.experiment.scoring.BATCH": 4}.
 
         A command that takes longer than `timeout` seconds is killed: status -9.
         """
@@ -72,7 +74,6 @@ def serving() -> Iterator[Commands]:
 def _serve() -> None:
     sys.path.insert(0, str(ROOT))
     # What the commands import; they themselves are imported by each child.
-    import launch.build
     import launch.evaluate
     import launch.export
     import launch.inspect

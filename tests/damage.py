@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from diffusion_jax.schemas import COUNT, MEASURED, Schema
+from diffusion_jax.storage.schemas import COUNT, MEASURED, Schema
 
 # By what each is called in a test; `b""` and the like are no JSON at all.
 BROKEN = {

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
-from diffusion_jax.schedules import make_schedule
+from diffusion_jax.diffusion.schedules import make_schedule
 from rin_jax.official import model_from_official, params_from_official
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -21,7 +21,7 @@ WITH_CODE = [page for page in PAGES if BLOCK.search((ROOT / page).read_text())]
 
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
-    from launch import build
+    from diffusion_jax.experiment import build
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(build, "MODELS", dict(build.MODELS))

@@ -11,8 +11,8 @@ from configs.diffussm import cifar10 as diffussm
 from configs.rin import cifar10 as rin
 from configs.variants import file_of
 from diffusion_jax.errors import UserError
-from launch.build import build
-from launch.workdir import flatten
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.workdir import flatten
 
 SCHEDULE = [f"objective.schedule.{field}" for field in ("name", "start", "end", "tau")]
 SCALE = ["objective.input_scale", "objective.normalize_input"]

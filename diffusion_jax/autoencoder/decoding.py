@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax import hosts, process
 from diffusion_jax.autoencoder.moments import from_latents
 from diffusion_jax.autoencoder.weights import Pretrained
-from diffusion_jax.sharding import Mesh, by_example, replicated, round_up
+from diffusion_jax.diffusion import process
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, round_up
 
 AT_ONCE = 8
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from diffusion_jax import schemas
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, check_scaling
 from diffusion_jax.errors import UserError
-from diffusion_jax.json_files import read_json
+from diffusion_jax.storage import schemas
+from diffusion_jax.storage.json_files import read_json
 
 CONFIG = "config.json"
 CLASS = "AutoencoderKL"

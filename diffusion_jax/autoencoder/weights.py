@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from diffusion_jax import schemas
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.settings import CONFIG, check_sizes, read_settings
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import sha256
-from diffusion_jax.json_files import read_json
-from diffusion_jax.untrusted import inside
-from diffusion_jax.weights import check_dtypes, check_tensors, read_safetensors
+from diffusion_jax.storage import schemas
+from diffusion_jax.storage.files import sha256
+from diffusion_jax.storage.json_files import read_json
+from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_safetensors
+from diffusion_jax.storage.untrusted import inside
 
 PLAIN = "diffusion_pytorch_model.safetensors"  # of save_pretrained without a variant
 _SHARD = re.compile(r"-\d+-of-\d+[.]")

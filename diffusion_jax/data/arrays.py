@@ -7,7 +7,7 @@ import numpy as np
 
 from diffusion_jax.data.labels import as_labels
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.npz import array_names, read_arrays
+from diffusion_jax.storage.npz import array_names, read_arrays
 
 DIGITS_TRAIN = 1500  # of 1,797; the rest is held out
 SPLITS = ("train", "held_out")

@@ -12,7 +12,7 @@ from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, refuse_
 from diffusion_jax.data.images import LARGEST, check_frames, decode_image, open_image, to_mode
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.untrusted import check_regular, read_regular
+from diffusion_jax.storage.untrusted import check_regular, read_regular
 
 CLIPS = (".mp4", ".mov", ".avi", ".webm", ".gif", ".npy")
 LARGEST_GIF = 2**28  # bytes; as many as 15 million frames, which are counted in 40 s

@@ -12,7 +12,7 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.untrusted import read_regular
+from diffusion_jax.storage.untrusted import read_regular
 
 FEATURES = "features.json"
 LARGEST = 2**26  # bytes of a file of metadata

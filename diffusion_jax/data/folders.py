@@ -11,7 +11,7 @@ import numpy as np
 from diffusion_jax.data.images import LARGEST
 from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.errors import UserError
-from diffusion_jax.untrusted import Unreadable, check_regular, read_regular
+from diffusion_jax.storage.untrusted import Unreadable, check_regular, read_regular
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 

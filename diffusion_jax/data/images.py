@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from diffusion_jax.data.records import BadRecord, decoding
 from diffusion_jax.errors import UserError
-from diffusion_jax.untrusted import machine_memory
+from diffusion_jax.storage.untrusted import machine_memory
 
 LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
 LARGEST_SIDE = math.isqrt(Image.MAX_IMAGE_PIXELS)  # pixels of a square that is read again

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from diffusion_jax import schemas
 from diffusion_jax.autoencoder.scaling import Scaling, check_scaling
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import sha256
-from diffusion_jax.json_files import read_json
-from diffusion_jax.untrusted import inside
+from diffusion_jax.storage import schemas
+from diffusion_jax.storage.files import sha256
+from diffusion_jax.storage.json_files import read_json
+from diffusion_jax.storage.untrusted import inside
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished"  # the folder of a preparation that goes on, or was stopped

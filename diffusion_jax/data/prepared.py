@@ -29,7 +29,7 @@ from diffusion_jax.data.manifest import (
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.data.spec import MOMENTS, Spec, has_labels
 from diffusion_jax.errors import UserError
-from diffusion_jax.untrusted import check_utf8, inside, read_regular
+from diffusion_jax.storage.untrusted import check_utf8, inside, read_regular
 
 INFO = "dataset_info.json"
 FORMAT = "array_record"

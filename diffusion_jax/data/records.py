@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.untrusted import Unreadable
+from diffusion_jax.storage.untrusted import Unreadable
 
 ON_BAD_RECORD = ("stop", "skip")
 

@@ -39,11 +39,11 @@ from diffusion_jax.data.writer import (
     writing,
 )
 from diffusion_jax.errors import UserError, check_at_least, check_choice
-from diffusion_jax.files import WriteError, sha256
-from diffusion_jax.json_files import read_json, write_json
-from diffusion_jax.locks import lock_folder
-from diffusion_jax.schemas import PREPARATION
-from diffusion_jax.untrusted import check_before_writing, check_utf8
+from diffusion_jax.storage.files import WriteError, sha256
+from diffusion_jax.storage.json_files import read_json, write_json
+from diffusion_jax.storage.locks import lock_folder
+from diffusion_jax.storage.schemas import PREPARATION
+from diffusion_jax.storage.untrusted import check_before_writing, check_utf8
 
 REQUEST = "request.json"
 FORMAT = "array_record"

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from diffusion_jax.console import warn
 from diffusion_jax.data.records import BadRecord
-from diffusion_jax.errors import UserError, warn
+from diffusion_jax.errors import UserError
 
 if TYPE_CHECKING:
     from diffusion_jax.data.sources import FittedSource

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.untrusted import check_utf8
+from diffusion_jax.storage.untrusted import check_utf8
 
 KINDS = ("image", "video", "latent")
 MOMENTS = ("moments", "moments_flipped")

@@ -9,7 +9,7 @@ from PIL import Image
 from diffusion_jax.data.images import check_frames
 from diffusion_jax.data.records import BadRecord, decoding
 from diffusion_jax.errors import UserError
-from diffusion_jax.untrusted import open_regular
+from diffusion_jax.storage.untrusted import open_regular
 
 FORMATS = ("mov", "mp4", "avi", "matroska", "webm")  # of the files that `ClipFolder` takes
 UPRIGHT = {  # the display matrix, in degrees counterclockwise

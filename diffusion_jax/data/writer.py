@@ -13,9 +13,9 @@ from diffusion_jax.data.manifest import UNFINISHED
 from diffusion_jax.data.records import BadRecord
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import WriteError, sha256
-from diffusion_jax.json_files import read_json, write_json
-from diffusion_jax.schemas import SHARD
+from diffusion_jax.storage.files import WriteError, sha256
+from diffusion_jax.storage.json_files import read_json, write_json
+from diffusion_jax.storage.schemas import SHARD
 
 # A record to a chunk, for random access; images are compressed already and latents are noise.
 OPTIONS = "group_size:1,uncompressed,max_parallelism:1"

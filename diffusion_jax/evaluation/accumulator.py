@@ -16,7 +16,7 @@ from diffusion_jax.evaluation.kid import SUBSET_SIZE, kid
 from diffusion_jax.evaluation.precision_recall import precision_recall
 from diffusion_jax.evaluation.references import Extraction, Reference, check_comparable
 from diffusion_jax.evaluation.subset import Subset
-from diffusion_jax.schemas import ACCUMULATOR
+from diffusion_jax.storage.schemas import ACCUMULATOR
 
 if TYPE_CHECKING:
     from diffusion_jax.evaluation.inception import Features

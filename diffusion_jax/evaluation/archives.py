@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import write_atomically, writing
-from diffusion_jax.json_files import parse_json
-from diffusion_jax.npz import open_array, read_arrays
-from diffusion_jax.schemas import Schema
-from diffusion_jax.untrusted import check_memory
+from diffusion_jax.storage.files import write_atomically, writing
+from diffusion_jax.storage.json_files import parse_json
+from diffusion_jax.storage.npz import open_array, read_arrays
+from diffusion_jax.storage.schemas import Schema
+from diffusion_jax.storage.untrusted import check_memory
 
 
 def save_archive(path: Path, kind: str, about: dict[str, Any], arrays: dict) -> None:

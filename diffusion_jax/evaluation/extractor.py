@@ -6,12 +6,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from diffusion_jax import hosts
 from diffusion_jax.errors import UserError, check_at_least, check_choice
 from diffusion_jax.evaluation.inception import Features
 from diffusion_jax.evaluation.inception_weights import Pretrained
 from diffusion_jax.evaluation.resize import RESIZES
-from diffusion_jax.sharding import Mesh, by_example, replicated, round_up
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, round_up
 
 AT_ONCE = 32
 

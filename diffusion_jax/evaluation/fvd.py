@@ -10,12 +10,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from diffusion_jax import hosts, process
+from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.i3d import I3D
 from diffusion_jax.evaluation.i3d_weights import Pretrained
 from diffusion_jax.evaluation.resize import bilinear
-from diffusion_jax.sharding import Mesh, by_example, replicated, round_up
+from diffusion_jax.parallel import hosts
+from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, round_up
 
 WINDOW = 16
 SIDE = 224

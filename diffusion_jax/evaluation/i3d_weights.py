@@ -16,8 +16,8 @@ import numpy as np
 from flax import traverse_util
 
 from diffusion_jax.evaluation.i3d import FEWEST_FRAMES, I3D
-from diffusion_jax.files import sha256
-from diffusion_jax.weights import check_dtypes, check_tensors, read_tensors
+from diffusion_jax.storage.files import sha256
+from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_tensors
 
 EPSILON = 1e-3  # of batch norm in the reference, which is of Sonnet 1; VideoGPT computes with 1e-5
 _NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")

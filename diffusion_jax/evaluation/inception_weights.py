@@ -15,8 +15,8 @@ import numpy as np
 from flax import traverse_util
 
 from diffusion_jax.evaluation.inception import CLASSES, SIDE, Inception
-from diffusion_jax.files import sha256
-from diffusion_jax.weights import check_dtypes, check_tensors, read_tensors
+from diffusion_jax.storage.files import sha256
+from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_tensors
 
 BN_EPSILON = 1e-3
 

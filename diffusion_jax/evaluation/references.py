@@ -9,9 +9,9 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive, save_archive
 from diffusion_jax.evaluation.checks import check_features
 from diffusion_jax.evaluation.frechet import Gaussian
-from diffusion_jax.files import sha256
-from diffusion_jax.npz import array_names, read_arrays
-from diffusion_jax.schemas import REFERENCE
+from diffusion_jax.storage.files import sha256
+from diffusion_jax.storage.npz import array_names, read_arrays
+from diffusion_jax.storage.schemas import REFERENCE
 
 KIND = "reference statistics"
 # guided-diffusion's names, so that its tools read our files.

@@ -4,8 +4,8 @@ import dataclasses
 from pathlib import Path
 
 from diffusion_jax.errors import UserError, check_choice
-from diffusion_jax.json_files import read_json, write_json
-from diffusion_jax.schemas import RESULT
+from diffusion_jax.storage.json_files import read_json, write_json
+from diffusion_jax.storage.schemas import RESULT
 
 FILE = "results.json"
 METRICS = ("fid", "sfid", "inception_score", "precision", "recall", "kid", "kid_std", "fvd")

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from diffusion_jax.diffusion.schedules import SCHEDULES, TABLES
 from diffusion_jax.fields import (
     SEED,
     Checked,
@@ -14,8 +15,7 @@ from diffusion_jax.fields import (
     rate,
     ruled,
 )
-from diffusion_jax.schedules import SCHEDULES, TABLES
-from diffusion_jax.spacings import MOST_STEPS
+from diffusion_jax.sampling.spacings import MOST_STEPS
 from diffusion_jax.training.power_ema import WIDEST
 
 AUTOENCODERS = ("none", "stable_diffusion")
@@ -114,7 +114,7 @@ class ScheduleConfig(Checked):
     """A `schedule` section: the fields of all schedules; each uses some of them.
 
     Attributes:
-      name: see `diffusion_jax.schedules`.
+      name: see `diffusion_jax.diffusion.schedules`.
       start, end, tau: of a continuous schedule.
       steps: of a discrete schedule.
     """

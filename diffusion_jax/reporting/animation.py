@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from diffusion_jax.files import write_atomically
 from diffusion_jax.reporting.grids import image_grid
+from diffusion_jax.storage.files import write_atomically
 
 RATE = 8  # frames per second
 BT709, SRGB, LIMITED = 1, 13, 1  # matrix and primaries, transfer and range in ITU-T H.273

@@ -14,7 +14,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import masked_crc32c
 
-from diffusion_jax.files import Appender, writing
+from diffusion_jax.storage.files import Appender, writing
 
 
 class EventFile:

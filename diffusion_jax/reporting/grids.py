@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from diffusion_jax.files import write_atomically, writing
+from diffusion_jax.storage.files import write_atomically, writing
 
 LETTER = 13  # pixels
 SHORTEST_SIDE = 32  # pixels, to be seen at all

@@ -11,11 +11,11 @@ import numpy as np
 from tensorboardX import summary
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import Appender, write_atomically
-from diffusion_jax.hosts import is_main
-from diffusion_jax.json_files import read_json_lines
+from diffusion_jax.parallel.hosts import is_main
 from diffusion_jax.reporting.events import EventFile
-from diffusion_jax.schemas import RECORD
+from diffusion_jax.storage.files import Appender, write_atomically
+from diffusion_jax.storage.json_files import read_json_lines
+from diffusion_jax.storage.schemas import RECORD
 
 METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
 

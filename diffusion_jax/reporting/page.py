@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 
 from diffusion_jax.data.images import LARGEST, open_image
 from diffusion_jax.data.records import decoding, naming
-from diffusion_jax.untrusted import read_regular
+from diffusion_jax.storage.untrusted import read_regular
 
 FORMATS = ("PNG", "GIF")  # of pictures
 _TEMPLATE = Path(__file__).with_name("report.html.j2")

@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-from diffusion_jax.files import write_atomically, writing
-from diffusion_jax.json_files import read_json, write_json
-from diffusion_jax.schemas import PICTURE
+from diffusion_jax.storage.files import write_atomically, writing
+from diffusion_jax.storage.json_files import read_json, write_json
+from diffusion_jax.storage.schemas import PICTURE
 
 FOLDER = "pictures"  # of a run directory
 SECTIONS = ("samples", "inside")  # of the report: what was drawn, and what the network does

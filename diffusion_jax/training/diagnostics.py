@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax import objectives
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
-from diffusion_jax.sampling import sample_keys
-from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.diffusion import objectives
+from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.sampling.scan import sample_keys
 from diffusion_jax.stack import layer_axes, names
 from diffusion_jax.training.step import Batch, split_batch
 

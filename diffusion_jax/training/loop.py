@@ -9,10 +9,10 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
-from diffusion_jax.checkpoints import Checkpoints
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.metrics import MetricWriter
+from diffusion_jax.training.checkpoints import Checkpoints
 from diffusion_jax.training.speed import Speedometer
 from diffusion_jax.training.state import TrainState
 

@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffusion_jax import objectives, process
 from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.denoiser import Condition
-from diffusion_jax.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.diffusion import objectives, process
+from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.training import power_ema
 from diffusion_jax.training.state import TrainState
 

@@ -4,9 +4,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from diffusion_jax import hosts
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import writing
+from diffusion_jax.parallel import hosts
+from diffusion_jax.storage.files import writing
 
 DIGITS = Path(__file__).parent / "digits"
 CARD = "README.md"

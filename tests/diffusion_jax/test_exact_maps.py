@@ -16,8 +16,8 @@ from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
 from diffusion_jax.denoiser import Condition, Prediction
-from diffusion_jax.samplers import Sampling, generate, transitions
-from diffusion_jax.schedules import make_schedule
+from diffusion_jax.diffusion.schedules import make_schedule
+from diffusion_jax.sampling.samplers import Sampling, generate, transitions
 
 
 class Mixture(NamedTuple):

@@ -8,8 +8,10 @@ import jax
 import pytest
 import tiny
 
+from diffusion_jax.console import printable
 from diffusion_jax.data.sources import DataConfig
-from diffusion_jax.errors import UserError, printable
+from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.schema import SECTIONS, RunConfig, TrainConfig
 from diffusion_jax.fields import (
     COUNT,
@@ -25,7 +27,6 @@ from diffusion_jax.fields import (
     rule_of,
 )
 from diffussm_jax import DiffuSSM
-from launch.build import build
 from rin_jax import RIN
 
 

@@ -8,10 +8,10 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.diffussm import digits
-from diffusion_jax.collectives import Collective, collectives
-from diffusion_jax.sharding import make_mesh
-from launch.build import build
-from launch.programs import trace_train
+from diffusion_jax.compilation.collectives import Collective, collectives
+from diffusion_jax.compilation.programs import trace_train
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import make_mesh
 
 # Sizes that tell arrays apart: of activations alone is some dimension a multiple of 11 or 13.
 POSITIONS, BATCH = 11, 8 * 13

@@ -5,11 +5,12 @@ import math
 import pytest
 import tiny
 
+from diffusion_jax.benchmarks import timing
+from diffusion_jax.benchmarks.phases import PHASES, REVERSE_STEPS
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import make_mesh
-from launch import benchmark, timing
-from launch.benchmark_phases import PHASES, REVERSE_STEPS
-from launch.build import build
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import make_mesh
+from launch import benchmark
 from launch.describe import step_flops
 
 

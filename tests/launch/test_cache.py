@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from launch.cache import cached_in, keep_programs
+from diffusion_jax.compilation.cache import cached_in, keep_programs
 
 OPTIONS = (
     "jax_enable_compilation_cache",

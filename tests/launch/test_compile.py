@@ -10,14 +10,22 @@ import tiny
 
 from configs.diffussm import imagenet256 as diffussm
 from configs.rin import imagenet256 as rin
-from diffusion_jax.chips import CHIPS
+from diffusion_jax.compilation import slice_table
+from diffusion_jax.compilation.chips import CHIPS
+from diffusion_jax.compilation.programs import (
+    Excess,
+    Program,
+    compile_for,
+    for_tpu,
+    parse_excess,
+    trace_train,
+)
+from diffusion_jax.compilation.slices import SLICES, larger, slice_devices
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import by_example, make_mesh
-from diffusion_jax.slices import SLICES, larger, slice_devices
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import by_example, make_mesh
 from launch import compile as command
-from launch import describe, slice_table
-from launch.build import build
-from launch.programs import Excess, Program, compile_for, for_tpu, parse_excess, trace_train
+from launch import describe
 
 with_libtpu = pytest.mark.skipif(
     importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed: the extra `tpu`"

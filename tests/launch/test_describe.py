@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import tiny
 
 from configs.diffussm import imagenet256
+from diffusion_jax.experiment.build import build
 from launch import describe
-from launch.build import build
 
 
 def test_multiply_adds_are_the_papers_formula():

@@ -9,12 +9,13 @@ import tiny
 from inception_recipe import inception_tensors
 from PIL import Image
 
-from diffusion_jax.checkpoints import Checkpoints
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.references import load_reference
-from diffusion_jax.sharding import make_mesh
-from launch import eval_in_training, evaluate, judge, reference, scoring, tables, train
+from diffusion_jax.experiment import eval_in_training, judge, scoring
+from diffusion_jax.parallel.sharding import make_mesh
+from diffusion_jax.training.checkpoints import Checkpoints
+from launch import evaluate, reference, tables, train
 
 COUNT = 12
 

@@ -10,18 +10,18 @@ import pytest
 import tiny
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.exports import fingerprint, read_export, read_provenance, to_tensors
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exports import fingerprint, read_export, read_provenance, to_tensors
+from diffusion_jax.experiment.scoring import sample_run
+from diffusion_jax.experiment.start import REWARM_STEPS, find_start, read_start
+from diffusion_jax.experiment.weights import Checkpoint, load_weights, opened_folder, params_of
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
-from diffusion_jax.sharding import make_mesh
 from launch import train
-from launch.build import build
 from launch.export import Found, export, of_official, of_run, parse_size
 from launch.report import write_report
 from launch.sample import read_request, sample
-from launch.scoring import sample_run
-from launch.start import REWARM_STEPS, find_start, read_start
-from launch.weights import Checkpoint, load_weights, opened_folder, params_of
-from launch.workdir import read_workdir
 from rin_jax.official import official_shapes, params_to_official
 
 CONFIGS = {"rin": tiny.config(), "diffussm": tiny.diffussm()}

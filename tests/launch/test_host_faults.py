@@ -7,7 +7,7 @@ import pytest
 import tiny
 from processes import await_records, finish, start, training
 
-from diffusion_jax.sharding import make_mesh
+from diffusion_jax.parallel.sharding import make_mesh
 from launch import train
 
 

@@ -9,17 +9,17 @@ import pytest
 import tiny
 from PIL import Image
 
-from diffusion_jax import process
+from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.grid import make_condition
+from diffusion_jax.experiment.weights import load_weights
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import read_pictures
-from diffusion_jax.sharding import make_mesh
 from launch import train
-from launch.build import build
-from launch.grid import make_condition
-from launch.inside_rin import WatchedRIN
 from launch.inspect import inspect
-from launch.weights import load_weights
-from launch.workdir import read_workdir
+from rin_jax.figures import WatchedRIN
 from rin_jax.inspection import drift
 
 

@@ -21,7 +21,10 @@ from launch import train
 from launch.pretrained import DIGITS
 
 KILLS = 10
-SAVES = {"launch.scoring.BATCH": 4, "launch.scoring.SAVE_EVERY": 0}
+SAVES = {
+    "diffusion_jax.experiment.scoring.BATCH": 4,
+    "diffusion_jax.experiment.scoring.SAVE_EVERY": 0,
+}
 VOLATILE = {"seconds", "written", "time"}  # fields that tell when something was done
 
 pytestmark = pytest.mark.slow

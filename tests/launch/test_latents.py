@@ -19,13 +19,13 @@ from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.autoencoder.weights import PLAIN, diffusers_shapes, load_safetensors
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import make_mesh
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.given import Edit
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.step import split_batch
 from launch import encode_latents, train
-from launch.build import build
-from launch.given import Edit
 from launch.sample import sample
-from launch.workdir import read_workdir
 
 MODEL = Autoencoder(block_channels=(32, 32), layers_per_block=1)  # f = 2
 COUNT, SIDE = 11, 16

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from diffusion_jax.errors import UserError
-from launch.given import parse_mask
+from diffusion_jax.experiment.given import parse_mask
 
 STROKES = np.zeros((4, 6), bool)
 STROKES[1, 1:5] = STROKES[2, 2] = True

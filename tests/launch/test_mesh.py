@@ -11,12 +11,12 @@ import jax
 import pytest
 import tiny
 
+from diffusion_jax.compilation.cache import cached_in
+from diffusion_jax.compilation.programs import for_tpu, trace_train
+from diffusion_jax.compilation.slices import slice_devices
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import arrange, make_mesh, of_state
-from diffusion_jax.slices import slice_devices
-from launch.build import build
-from launch.cache import cached_in
-from launch.programs import for_tpu, trace_train
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import arrange, make_mesh, of_state
 
 EIGHTH = 1.05 / 8
 

@@ -8,13 +8,13 @@ import pytest
 import tiny
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.exports import read_export, to_tensors
-from diffusion_jax.sharding import make_mesh, of_state
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exports import read_export, to_tensors
+from diffusion_jax.experiment.weights import Checkpoint, restore_state
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.parallel.sharding import make_mesh, of_state
 from diffusion_jax.training.power_ema import gamma_of
 from launch import posthoc_ema, train
-from launch.build import build
-from launch.weights import Checkpoint, restore_state
-from launch.workdir import read_workdir
 
 WIDTHS = (0.1, 0.25)
 

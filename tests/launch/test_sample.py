@@ -11,13 +11,14 @@ import pytest
 import tiny
 from PIL import Image
 
-from diffusion_jax.checkpoints import save_once
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import make_mesh
-from launch import sample_files, train
-from launch.build import build
+from diffusion_jax.experiment import sample_files
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.weights import restore_state
+from diffusion_jax.parallel.sharding import make_mesh
+from diffusion_jax.training.checkpoints import save_once
+from launch import train
 from launch.sample import read_request, sample
-from launch.weights import restore_state
 
 REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
 

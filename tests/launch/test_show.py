@@ -8,14 +8,15 @@ import tiny
 from PIL import Image
 
 from diffusion_jax.data.arrays import digits
-from diffusion_jax.editing import Given
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment import quality, show
+from diffusion_jax.experiment.drawing import open_run
+from diffusion_jax.experiment.given import Edit, parse_mask
+from diffusion_jax.experiment.show import KINDS
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import quality, show, train
-from launch.drawing import open_run
-from launch.given import Edit, parse_mask
+from diffusion_jax.sampling.editing import Given
+from launch import train
 from launch.sample import sample
-from launch.show import KINDS
 
 INDICES, LABELS = np.arange(8), np.arange(8, dtype=np.int32)
 CONFIG = dict(train__steps=2, sampling__sampler="ddim")

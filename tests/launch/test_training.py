@@ -14,7 +14,7 @@ from processes import check_kills
 from tensorboardX.proto.event_pb2 import Event
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import make_mesh
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.loop import Diverged
 from launch import train
 

@@ -7,12 +7,12 @@ import pytest
 import tiny
 from PIL import Image
 
-from diffusion_jax import process
 from diffusion_jax.denoiser import Condition
+from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.drawing import NEXT_WINDOW, open_run
+from diffusion_jax.experiment.given import check_windows, read_edit, read_frames
 from launch import train
-from launch.drawing import NEXT_WINDOW, open_run
-from launch.given import check_windows, read_edit, read_frames
 from launch.sample import sample
 
 REQUEST = dict(num=3, labels="", seed=0, batch_size=3)

@@ -5,10 +5,10 @@ import re
 import pytest
 import tiny
 
-from diffusion_jax.collectives import collectives
-from diffusion_jax.sharding import make_mesh
-from launch.build import build
-from launch.programs import trace_train
+from diffusion_jax.compilation.collectives import collectives
+from diffusion_jax.compilation.programs import trace_train
+from diffusion_jax.experiment.build import build
+from diffusion_jax.parallel.sharding import make_mesh
 
 BATCH = 8 * 13  # of activations alone is some dimension a multiple of 13
 

@@ -13,7 +13,7 @@ from diffusion_jax.autoencoder.moments import Moments, from_latents, to_latents,
 from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.autoencoder.weights import model_from_diffusers, params_from_diffusers
 from diffusion_jax.errors import UserError
-from diffusion_jax.sharding import by_example, make_mesh, replicated
+from diffusion_jax.parallel.sharding import by_example, make_mesh, replicated
 
 TOLERANCE = 1e-4
 TINY = Autoencoder(block_channels=(4, 8), layers_per_block=1, latent_channels=2, groups=2)

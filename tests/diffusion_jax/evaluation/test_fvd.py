@@ -10,7 +10,7 @@ from numpy_i3d import Network, random_tensors
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation import fvd
 from diffusion_jax.evaluation.i3d_weights import Pretrained, params_from_pytorch
-from diffusion_jax.sharding import make_mesh
+from diffusion_jax.parallel.sharding import make_mesh
 
 SMALL = 16  # 224 takes seconds a video on a CPU
 VIDEOS = np.random.default_rng(2).integers(0, 256, (2, 37, 20, 28, 3), np.uint8)

@@ -13,7 +13,7 @@ from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.inception import SIDE, Inception
 from diffusion_jax.evaluation.inception_weights import load_inception
 from diffusion_jax.evaluation.resize import RESIZES, half_pixel, tf1
-from diffusion_jax.sharding import make_mesh
+from diffusion_jax.parallel.sharding import make_mesh
 
 TOLERANCE = 1e-4
 EACH = 2  # images of each case, of two sizes

@@ -9,7 +9,7 @@ import pytest
 
 from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.inception_weights import load_inception
-from diffusion_jax.sharding import make_mesh
+from diffusion_jax.parallel.sharding import make_mesh
 
 ROOT = Path(__file__).parents[3]
 DATA = ROOT.parent / "shared" / "data"

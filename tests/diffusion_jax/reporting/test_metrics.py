@@ -10,8 +10,8 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.record_writer import masked_crc32c
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.files import WriteError
 from diffusion_jax.reporting.metrics import MetricWriter, read_lines
+from diffusion_jax.storage.files import WriteError
 
 
 def events(workdir: Path) -> list[Event]:

@@ -1,0 +1,143 @@
+"""Quality of a run's samples by sampler and number of steps.
+
+The measure is one that every run on images has: the Frechet distance of FID, of the pixels instead
+of Inception's features, averaged over boxes down to 8 x 8. It sees layout and colour, not texture:
+for numbers to compare with others' use launch.evaluate.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict
+
+from diffusion_jax.console import progress
+from diffusion_jax.data.sources import Source
+from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.evaluation.frechet import Gaussian, Moments, frechet_distance
+from diffusion_jax.experiment.build import build, build_source
+from diffusion_jax.experiment.drawing import Run, parse_labels
+from diffusion_jax.sampling.samplers import DDPM
+
+NUM = 500  # samples for each point
+MOST_REAL = 10_000  # examples that they are compared with
+SIDE = 8  # pixels
+PASSES = (5, 10, 20, 50, 100)  # of the network, for one sample
+TITLE = "Quality by sampler and steps"
+
+
+class Quality(NamedTuple):
+    """What was measured.
+
+    Attributes:
+      curves: {sampler: [(passes of the network for a sample, distance), ...]}.
+      real: distance of as many real images.
+      num: samples for each point.
+    """
+
+    curves: dict[str, list[tuple[int, float]]]
+    real: float
+    num: int
+
+    def caption(self) -> str:
+        """In words."""
+        best = {
+            sampler: min(points, key=lambda point: point[1])
+            for sampler, points in self.curves.items()
+        }
+        found = ", ".join(f"{name} {distance:.3g} ({n})" for name, (n, distance) in best.items())
+        return (
+            f"Frechet distance between the pixels of {self.num} samples and of the training data, "
+            f"averaged down to {SIDE} x {SIDE} at most; lower is better. It sees layout and "
+            "colour, not texture. Dashed: as many real images. The lowest of each sampler (passes "
+            f"of the network for a sample): {found}."
+        )
+
+
+def check(config: ConfigDict, options: flags.FlagValues) -> None:
+    """Raises `UserError` where quality cannot be measured so."""
+    if options.sampler or options.steps is not None:
+        raise UserError("--show=steps compares samplers and steps: leave out --sampler and --steps")
+    if options["spacing"].present:
+        raise UserError("--show=steps spaces each sampler as suits it: leave out --spacing")
+    if options["num"].present:
+        check_at_least("--num", options.num, 2)
+    experiment = build(config)
+    if experiment.autoencoder is not None or len(experiment.sample_shape) != 3:
+        raise UserError(
+            "--show=steps compares the pixels of images with the training data, and these are "
+            "latents or videos: score them by launch.evaluate or launch.evaluate_videos"
+        )
+
+
+def measure(run: Run, num: int) -> Quality:
+    """Draws `num` samples, the same noise and labels, for every sampler and number of steps."""
+    real, as_many = _of_data(build_source(run.config, run.experiment), num, run.seed)
+    indices = np.arange(num)
+    labels = parse_labels("", run.seed, num, run.experiment.num_classes)
+    sampling = run.experiment.sampling
+    stochastic = sampling.sampler if sampling.sampler in DDPM else "ddpm"
+    curves = {name: [] for name in (stochastic, "ddim", "dpmpp_2m", "heun")}
+    with progress(len(curves) * len(PASSES), "points") as bar:
+        for passes in PASSES:
+            for sampler, points in curves.items():
+                steps = (passes + 1) // 2 if sampler == "heun" else passes
+                changed = dataclasses.replace(
+                    sampling, sampler=sampler, steps=steps, spacing="auto"
+                )
+                experiment = dataclasses.replace(run.experiment, sampling=changed)
+                images = dataclasses.replace(run, experiment=experiment).draw(indices, labels)
+                taken = 2 * steps - 1 if sampler == "heun" else steps
+                taken *= 2 if sampling.guidance.weight else 1
+                points.append((taken, frechet_distance(real, _gaussian(images))))
+                bar.update()
+    return Quality(curves, as_many, num)
+
+
+def features(images: np.ndarray) -> np.ndarray:
+    """(N, H, W, C) uint8 -> (N, d) float64 in [0, 1], averaged over boxes to `SIDE` at most."""
+    features = images / 255
+    for axis in (1, 2):
+        boxes = np.array_split(features, min(SIDE, images.shape[axis]), axis)
+        features = np.stack([box.mean(axis) for box in boxes], axis)
+    return features.reshape(len(images), -1)
+
+
+def _gaussian(images: np.ndarray) -> Gaussian:
+    vectors = features(images)
+    moments = Moments(vectors.shape[1])
+    moments.update(vectors)
+    return moments.gaussian()
+
+
+def _of_data(source: Source, num: int, seed: int) -> tuple[Gaussian, float]:
+    """Of all the data, and the distance of `num` of them from the rest."""
+    order = np.random.default_rng(seed).permutation(len(source))[:MOST_REAL]
+    images = np.stack([source.read(int(index))["images"] for index in order])
+    part = min(num, len(images) // 2)
+    as_many = frechet_distance(_gaussian(images[:part]), _gaussian(images[part:]))
+    return _gaussian(images), as_many
+
+
+def plot(quality: Quality, path: Path) -> None:
+    """A line for each sampler, on logarithmic axes."""
+    from matplotlib.figure import Figure  # imported here: it takes a second
+
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for sampler, points in quality.curves.items():
+        axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=sampler)
+    axes.axhline(quality.real, color="black", ls="--", lw=1, label="real images")
+    axes.set(xscale="log", yscale="log")
+    axes.set(xlabel="passes of the network for a sample", ylabel="Frechet distance of pixels")
+    ticks = sorted({passes for points in quality.curves.values() for passes, _ in points})
+    axes.set_xticks([tick for tick in ticks if tick % 5 == 0])
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda *_: "")
+    for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        set_formatter("{x:.3g}")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    figure.savefig(path, dpi=130, format="png")

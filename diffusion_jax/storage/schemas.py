@@ -1,0 +1,202 @@
+"""What every JSON file that the commands read must hold, and what to do about a damaged one.
+
+A shape is
+- `str`, `int`, `float` or `bool`: a value of that type, where a float may be written as an integer;
+- `COUNT`: an integer that is not negative;
+- `MEASURED`: a number as large as those of float32 at most;
+- a tuple of shapes: any of them, with `None` for null;
+- `[shape]`: a list of such values;
+- `{str: shape}`: an object of any keys with such values;
+- `{"key": shape, ...}`: an object with these keys at least. A key that ends in '?' may be missing.
+"""
+
+import reprlib
+from typing import Any, NamedTuple
+
+Shape = Any
+COUNT = "an integer that is not negative"
+MEASURED = "a number of float32"
+_LARGEST = 3.4028236e38  # of float32
+
+
+class Schema(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+      shape: see above.
+      advice: what to do where a file holds something else.
+    """
+
+    shape: Shape
+    advice: str
+
+
+_RUN = "put back a copy of it, or choose another run directory"
+_EXPORT = "copy the folder anew, or give a folder that launch.export wrote"
+_PREPARED = "copy it again, or delete it and give the launch.prepare command again"
+_SAMPLES = "remove the folder, and the same command draws the samples again"
+
+# Fields that have been in every config since the first version, so that a file without them is
+# damaged. What came later is filled in, see `diffusion_jax.experiment.workdir.read_config`.
+CONFIG = Schema(
+    {
+        "seed": int,
+        "model": {
+            "name": str,
+            "geometry": {"kind": str, "channels": COUNT, str: COUNT},
+            "num_classes?": COUNT,
+        },
+        "data": {"name": str, "path": str, "flip": bool},
+        "objective": {"schedule": {"name": str}, "prediction": str, "loss": str},
+        "optimizer": {"name": str, "learning_rate": float, "warmup_steps": COUNT},
+        "ema_decay": float,
+        "train": {"steps": COUNT, "batch_size": COUNT, "accumulate": COUNT},
+        "sampling": {"schedule": {"name": str}, "sampler": str, "steps": COUNT, "guidance": float},
+    },
+    _RUN,
+)
+DATA = Schema({"path": str, "examples": COUNT, "fingerprint": str}, _RUN)
+START = Schema({"path": str, "sha256": str, "step": COUNT, "rewarm_steps": COUNT}, _RUN)
+RUN = Schema(
+    {f"{key}?": str for key in ("config", "command", "code", "devices")},
+    "delete it, and training writes it again",
+)
+RECORD = Schema(
+    {"step": COUNT, str: MEASURED}, "put back a copy of it, or delete the damaged lines from it"
+)
+PICTURE = Schema(
+    {
+        **{key: str for key in ("file", "section", "title", "caption", "command")},
+        "step": COUNT,
+    },
+    "delete it, and draw the picture again",
+)
+PROVENANCE = Schema(
+    {
+        "config": str,
+        "weights": str,
+        "step": (COUNT, None),
+        "images_seen": (COUNT, None),
+        "layout": str,
+        "shards": {str: str},
+    },
+    _EXPORT,
+)
+REQUEST = Schema(
+    {"num": COUNT, "labels": str, "seed": int, "step": COUNT, "sampling": {}}, _SAMPLES
+)
+RESULT = Schema(
+    {
+        "config": str,
+        "metrics": {str: float},
+        "counts": {str: COUNT},
+        "weights": {str: str},
+        "reference": {},
+        "command": str,
+        **{f"{key}?": (int, None) for key in ("seed", "step", "images_seen", "steps")},
+        "sampler?": (str, None),
+        "guidance?": (float, None),
+        "code?": str,
+    },
+    "remove it, or score again",
+)
+_SHARD = {
+    "file": str,
+    "records": COUNT,
+    "bytes": COUNT,
+    "sha256": str,
+    "skipped": [{"reason": str}],
+}
+SHARD = Schema(_SHARD, _PREPARED)
+MANIFEST = Schema(
+    {
+        "name": str,
+        "kind": str,
+        "shape": [(COUNT, None)],
+        "class_names": ([str], None),
+        "splits": {str: {"records": COUNT, "skipped": COUNT, "shards": [_SHARD]}},
+        "request": {},
+        "metadata": {str: str},
+        "fingerprint": str,
+    },
+    _PREPARED,
+)
+PREPARATION = Schema({}, _PREPARED)
+REFERENCE = Schema(
+    {
+        "resolution": ([COUNT], None),
+        **{key: (str, None) for key in ("resize", "weights", "crop")},
+        "count": (COUNT, None),
+        "fingerprint": str,
+    },
+    "give the file of launch.reference, or make it again",
+)
+ACCUMULATOR = Schema(
+    {"extraction": [([COUNT], str, None)], "keep": COUNT, "count": COUNT},
+    "delete it, and scoring begins anew",
+)
+_DIFFUSERS = "copy it again from where the weights are from"
+AUTOENCODER = Schema({}, _DIFFUSERS)  # `autoencoder.settings` checks what it holds
+SHARD_INDEX = Schema({"weight_map": {str: str}}, _DIFFUSERS)
+
+
+def shape_like(example: Any) -> Shape:
+    """Returns the shape of values like an example, of which every key may be missing."""
+    if isinstance(example, dict):
+        return {f"{key}?": shape_like(value) for key, value in example.items()}
+    if isinstance(example, list):
+        return [shape_like(example[0]) if example else float]
+    return type(example)
+
+
+def fault(value: Any, shape: Shape, name: str = "") -> str:
+    """What is wrong with a value of JSON, as 'train.steps is "10", not an integer'; '' if nothing.
+
+    Args:
+      name: of the value, for the message.
+    """
+    if isinstance(shape, tuple):
+        faults = [fault(value, each, name) for each in shape]
+        return "" if "" in faults else faults[0]
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            return _not(value, name, "a list")
+        items = enumerate(value)
+        return next(filter(None, (fault(v, shape[0], f"{name}[{i}]") for i, v in items)), "")
+    if isinstance(shape, dict):
+        return _fault_of_object(value, shape, name)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_right, words = {
+        None: (value is None, "null"),
+        str: (isinstance(value, str), "text"),
+        bool: (isinstance(value, bool), "true or false"),
+        float: (number, "a number"),
+        int: (number and isinstance(value, int), "an integer"),
+        COUNT: (number and isinstance(value, int) and value >= 0, COUNT),
+        MEASURED: (number and abs(value) < _LARGEST, MEASURED),
+    }[shape]
+    return "" if is_right else _not(value, name, words)
+
+
+def _fault_of_object(value: Any, shape: dict, name: str) -> str:
+    if not isinstance(value, dict):
+        return _not(value, name, "an object")
+    place = f"{name}." if name else ""
+    for key, inner in shape.items():
+        if key is str:
+            continue
+        key, optional = (key[:-1], True) if key.endswith("?") else (key, False)
+        if key in value:
+            if found := fault(value[key], inner, place + key):
+                return found
+        elif not optional:
+            return f"it lacks {place + key}"
+    if str in shape:
+        for key in value:
+            if key not in shape and (found := fault(value[key], shape[str], place + key)):
+                return found
+    return ""
+
+
+def _not(value: Any, name: str, words: str) -> str:
+    return f"{name or 'its content'} is {reprlib.repr(value)}, not {words}"
