@@ -1,4 +1,4 @@
-"""Pictures of a DiffuSSM: its kernels, their time scales, and how far a whole pass sees."""
+"""Figures of a DiffuSSM: its kernels, their time scales, and how far a whole pass sees."""
 
 import functools
 from collections.abc import Callable
@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from diffusion_jax.diffusion import objectives
-from diffusion_jax.experiment.inside import Drawn, Watched, level_of
+from diffusion_jax.experiment.inside import Drawn, Watched
 from diffusion_jax.reporting import inside
 from diffusion_jax.reporting.grids import evenly
-from diffusion_jax.sampling.tracing import Passes
+from diffusion_jax.sampling.scan import Pass
 from diffussm_jax.inspection import kernels, receptive_field, time_scales
 from diffussm_jax.ssm import DT
 
@@ -19,8 +19,8 @@ SHOWN_CHANNELS = 4
 SHOWN_GAMMAS = (0.1, 0.4, 0.7, 1.0)
 
 
-class WatchedDiffuSSM(Watched):
-    """See `Watched`."""
+class Figures(Watched):
+    """The figures of a DiffuSSM."""
 
     @property
     def pictures(self) -> tuple[Callable[[], Drawn], ...]:
@@ -28,7 +28,7 @@ class WatchedDiffuSSM(Watched):
         return (self.kernels, self.time_scales, self.receptive_field)
 
     def kernels(self) -> Drawn:
-        """Some channels of some layers."""
+        """Draw the kernels of some channels of some layers."""
         model = self.experiment.denoiser
         layers = evenly(model.layers, SHOWN_LAYERS)
         order = np.argsort(self.params["blocks"]["ssm"]["forward_log_dt"], axis=1)
@@ -58,7 +58,7 @@ class WatchedDiffuSSM(Watched):
         )
 
     def time_scales(self) -> Drawn:
-        """Quantiles of each layer."""
+        """Draw quantiles of the time scales in each layer."""
         scales = np.asarray(time_scales(self.params))
         tokens = self.geometry.num_tokens
         fresh = (2 / DT[1], 2 / DT[0])
@@ -82,15 +82,14 @@ class WatchedDiffuSSM(Watched):
         )
 
     def receptive_field(self) -> Drawn:
-        """Of the middle token of the output, at several noise levels."""
+        """Draw what the middle token of the output depends on, at several noise levels."""
         side = self.geometry.patch_size
         top, left = (count // 2 * side for count in self.geometry.grid)
         place = slice(top, top + side), slice(left, left + side)
 
-        def reach(params, condition, one: Passes) -> jax.Array:
+        def reach(params, condition, one: Pass) -> jax.Array:
             def output(x):
-                made = self.experiment
-                arguments = (x, level_of(one), condition, one.carry)
+                made, arguments = self.experiment, (x, one.noise, condition, one.carry)
                 found = objectives.denoise(made.denoiser, params, made.objective, *arguments)
                 return found.output[..., : x.shape[-1]]  # without variances
 

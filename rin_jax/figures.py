@@ -1,4 +1,4 @@
-"""Pictures of a RIN: what its latents read, whether that follows the image, how they move."""
+"""Figures of a RIN: what its latents read, whether that follows the image, how they move."""
 
 import functools
 from collections.abc import Callable
@@ -6,14 +6,24 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.diffusion import process
-from diffusion_jax.experiment.inside import Drawn, Watched, level_of
+from diffusion_jax.experiment.inside import Drawn, Watched
 from diffusion_jax.reporting import inside
 from diffusion_jax.reporting.grids import evenly
-from diffusion_jax.sampling.tracing import Passes
-from rin_jax.inspection import Inside, correlation, detail, drift, look_inside, read_maps, spread
+from diffusion_jax.sampling.scan import Pass
+from rin_jax.inspection import (
+    Inside,
+    correlation,
+    detail,
+    drift,
+    look_inside,
+    read_maps,
+    spread,
+    statistics,
+)
 
 SHOWN_STEPS = 6
 SHOWN_MAPS = 10  # to a row, images among them
@@ -22,8 +32,8 @@ EVEN_SHARE = "read attention, in multiples of an even share"
 STEP = "reverse step, from noise to image"
 
 
-class WatchedRIN(Watched):
-    """See `Watched`."""
+class Figures(Watched):
+    """The figures of a RIN."""
 
     @property
     def pictures(self) -> tuple[Callable[[], Drawn], ...]:
@@ -32,12 +42,12 @@ class WatchedRIN(Watched):
 
     @functools.cached_property
     def seen(self) -> Any:
-        """`watch` of all passes."""
+        """What `watch` returns for all passes."""
         return self.watch(self.passes)
 
     @functools.cached_property
     def to_images(self) -> Callable[..., np.ndarray]:
-        """x0 (B, ...) -> uint8 images; see `Experiment.to_images`."""
+        """The function x0 (B, ...) -> uint8 images; see `Experiment.to_images`."""
         return self.experiment.to_images(self.mesh)
 
     @functools.cached_property
@@ -46,9 +56,12 @@ class WatchedRIN(Watched):
         return [f"block {i + 1}" for i in range(len(self.experiment.denoiser.process_layers))]
 
     @functools.cached_property
-    def watch(self) -> Callable[[Passes], Any]:
-        """passes -> maps (T, blocks, B, N), spread of single latents (T, blocks, B), and latents
-        before and after, (T, B, M, D)."""
+    def watch(self) -> Callable[[Pass], Any]:
+        """The function that looks into passes.
+
+        It returns maps (T, blocks, B, N), spread of single latents (T, blocks, B), and latents
+        before and after the blocks, (T, B, M, D).
+        """
 
         def one(*arguments):
             found = self.look(*arguments)
@@ -58,20 +71,20 @@ class WatchedRIN(Watched):
 
         return self.over_passes(one)
 
-    def look(self, params: Any, condition: Condition, one: Passes) -> Inside:
-        """`look_inside` of one pass, with what the network was given in it."""
+    def look(self, params: Any, condition: Condition, one: Pass) -> Inside:
+        """Run one pass again, and return what it computes on its way."""
         made = self.experiment
         x_t = process.unit_variance(one.x) if made.objective.normalize_input else one.x
-        return look_inside(made.denoiser, params, x_t, level_of(one), condition, one.carry)
+        return look_inside(made.denoiser, params, x_t, one.noise, condition, one.carry)
 
     def attention(self) -> Drawn:
-        """Maps of the blocks over the x0 estimates, at several steps, for some samples."""
+        """Draw maps of the blocks over the x0 estimates, at several steps, for some samples."""
         to_images = self.to_images  # refused, if it is, before any compilation
         steps = self.spaced(SHOWN_STEPS)
         samples = min(len(self.indices), max(1, SHOWN_MAPS // (1 + len(self.blocks))))
         x0 = np.asarray(self.passes.x0)[steps][:, :samples]
-        images = to_images(x0.reshape(-1, *x0.shape[2:]))
-        maps = np.moveaxis(self.seen[0][steps][:, :, :samples], 1, 2)
+        images = to_images(rearrange(x0, "t b ... -> (t b) ..."))
+        maps = self.seen[0][steps][:, :, :samples]
         caption = (
             f"{samples} samples. Downwards the reverse process: at each step the x0 estimate, and "
             "over it what each block's latents read from the interface: softmax weights, mean over "
@@ -84,8 +97,8 @@ class WatchedRIN(Watched):
             caption,
             functools.partial(
                 inside.draw_maps,
-                images=images.reshape(*x0.shape[:2], *images.shape[1:]),
-                maps=maps.reshape(*maps.shape[:3], *self.geometry.grid),
+                images=rearrange(images, "(t b) ... -> t b ...", b=samples),
+                maps=rearrange(maps, "t k b (h w) -> t b k h w", h=self.geometry.grid[0]),
                 row_names=[self.name(step) for step in steps],
                 column_names=self.blocks,
                 bar=EVEN_SHARE,
@@ -93,7 +106,7 @@ class WatchedRIN(Watched):
         )
 
     def single_latents(self) -> Drawn:
-        """Maps of single latents over one x0 estimate, a row for each block."""
+        """Draw maps of single latents over one x0 estimate, a row for each block."""
         (step,) = self.near(0.5)
         model = self.experiment.denoiser
         read = self.over_passes(self.look)(self.at(np.array([step]))).read[0]
@@ -115,7 +128,7 @@ class WatchedRIN(Watched):
             functools.partial(
                 inside.draw_maps,
                 images=np.broadcast_to(image[None], (count, *image.shape)),
-                maps=maps.reshape(*maps.shape[:3], *self.geometry.grid),
+                maps=rearrange(maps, "k b m (h w) -> k b m h w", h=self.geometry.grid[0]),
                 row_names=self.blocks,
                 column_names=[self.latent_name(row) for row in rows],
                 bar=EVEN_SHARE,
@@ -123,7 +136,7 @@ class WatchedRIN(Watched):
         )
 
     def latent_name(self, row: int) -> str:
-        """Learned rows come first, then the time, then the class."""
+        """Return the name of a latent: learned rows come first, then the time, then the class."""
         model = self.experiment.denoiser
         beyond = row - model.learned_latents
         if beyond < 0:
@@ -131,7 +144,7 @@ class WatchedRIN(Watched):
         return "time" if beyond == 0 and model.time_on == "latents" else "class"
 
     def adaptive(self) -> Drawn:
-        """Correlation of reading with detail, of the own and of other images, and its spread."""
+        """Draw how reading correlates with detail, of the own and of other images."""
         maps, narrow, _, _ = self.seen
         count = maps.shape[2]
         details = detail(jnp.asarray(self.passes.x0)[-1], self.geometry.patch_size)
@@ -172,7 +185,7 @@ class WatchedRIN(Watched):
         )
 
     def drift(self) -> Drawn:
-        """How far the latents move from step to step, and in a pass, carried and not."""
+        """Draw how far the latents move from step to step, and in a pass, carried and not."""
         runs = {"carried": self.seen, "not carried": self.watch(self.trace(carry_decay=1.0))}
         between, angle, within = {}, {}, {}
         for name, (_, _, *latents) in runs.items():
@@ -207,3 +220,42 @@ class WatchedRIN(Watched):
                 x_name=STEP,
             ),
         )
+
+    def diagnostics(self) -> tuple[dict[str, Any], list[Drawn]]:
+        """Measure the size of the latents along the reverse process, carried and not."""
+        measure = self.over_passes(lambda *one: statistics(self.look(*one).latents_after))
+        runs = {"carried": {}, "not carried": {"carry_decay": 1.0}}
+        found = {way: measure(self.trace(**changes)) for way, changes in runs.items()}
+        means = {
+            way: {name: values.mean(axis=2).tolist() for name, values in each.items()}
+            for way, each in found.items()
+        }
+        return {"latents": means}, [latent_size(found)]
+
+
+def latent_size(latents: dict[str, dict[str, np.ndarray]]) -> Drawn:
+    """Draw statistics of the latents over the reverse steps, a colour for each block.
+
+    Args:
+      latents: 'carried' and 'not carried' -> `statistics`, each (T, blocks, samples).
+    """
+    steps, blocks, samples = latents["carried"]["mean"].shape
+    panels = {
+        name: {
+            f"block {block + 1}, {way}": each[name][:, block]
+            for block in range(blocks)
+            for way, each in latents.items()
+        }
+        for name in ("mean", "std", "norm", "max")
+    }
+    ends = "; ".join(f"{way} {each['norm'][-1, -1].mean():.3g}" for way, each in latents.items())
+    caption = (
+        "All numbers of all latents after each block, along the reverse process, carried as the "
+        "run samples and (dashed) not: their mean, standard deviation, Euclidean norm and largest "
+        f"absolute value. Mean and standard error over {samples} samples of the EMA. The norm "
+        f"after the last block of the last step: {ends}."
+    )
+    draw = functools.partial(
+        inside.draw_curves, panels=panels, x=np.arange(1, steps + 1), x_name=STEP
+    )
+    return Drawn("inside_latent_size.png", "How large the latents are", caption, draw)

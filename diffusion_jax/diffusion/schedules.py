@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.diffusion.discrete import DiscreteSchedule, cosine_betas, linear_betas
+from diffusion_jax.diffusion.spacings import MOST_STEPS
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.fields import Number
-from diffusion_jax.sampling.spacings import MOST_STEPS
 
 Schedule = Callable[[jax.Array], jax.Array] | DiscreteSchedule
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES, SCHEDULES
+from diffusion_jax.diffusion.spacings import MOST_STEPS
 from diffusion_jax.fields import (
     SEED,
     Checked,
@@ -15,7 +16,6 @@ from diffusion_jax.fields import (
     rate,
     ruled,
 )
-from diffusion_jax.sampling.spacings import MOST_STEPS
 from diffusion_jax.training.power_ema import WIDEST
 
 AUTOENCODERS = ("none", "stable_diffusion")

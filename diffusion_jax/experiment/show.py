@@ -1,25 +1,24 @@
-"""Pictures of what a run draws: by class, noise, guidance and step."""
+"""Pictures of what a run draws: by class, noise, guidance and reverse step."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
+from einops import rearrange
 from ml_collections import ConfigDict
 from PIL import Image
 
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from diffusion_jax.experiment import quality
 from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
-from diffusion_jax.experiment.weights import chosen_checkpoint
+from diffusion_jax.experiment.weights import NEWEST, Checkpoint
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.grids import evenly, headed_grid
 from diffusion_jax.reporting.pictures import FOLDER, Picture, save_picture
 from diffusion_jax.sampling.editing import NOTHING, Given
-from diffusion_jax.sampling.samplers import DDPM
-from launch.common import cli
+from diffusion_jax.sampling.samplers import SAMPLERS
 
 ROWS = 8
 MOST_CLASSES = 10
@@ -30,7 +29,13 @@ NEED_CLASSES = ("classes", "sweep", "guidance")
 
 
 class Shown(NamedTuple):
-    """Rows of images (R, columns, H, W, C) uint8 and their words."""
+    """A picture of samples, and its words.
+
+    Attributes:
+      rows: (R, columns, H, W, C) uint8 images.
+      heads: the names of the columns.
+      names: the names of the rows.
+    """
 
     title: str
     caption: str
@@ -39,54 +44,69 @@ class Shown(NamedTuple):
     names: Sequence[str] = ()
 
 
-def show(config: ConfigDict, workdir: Path, options: flags.FlagValues) -> Path:
-    """Draws the picture that --show names; returns its file.
+def show(
+    config: ConfigDict,
+    workdir: Path,
+    kind: str,
+    *,
+    changes: Mapping[str, Any],
+    num: int | None = None,
+    labels: str = "",
+    seed: int = 0,
+    batch_size: int = 64,
+    out: Path | None = None,
+    checkpoint: Checkpoint = NEWEST,
+    command: str,
+) -> Path:
+    """Draw a picture; return its file.
+
+    Args:
+      config: of the run or export in `workdir`, with the sampling section to use.
+      kind: one of `KINDS`.
+      changes: the fields of sampling that the user chose; `config` has them already.
+      num: rows of the picture, or samples for each point of 'steps'.
+      labels: see `parse_labels`.
+      batch_size: samples at a time.
+      out: the folder for pictures/, if not `workdir`.
+      command: what was called.
 
     Raises:
       UserError: for a picture that this run cannot give.
     """
-    kind, num = options.show, None
-    if options["num"].present:
-        num = options.num
-        check_at_least("--num", num, 1)
-    config = checked(kind, config, options)
-    checkpoint = chosen_checkpoint(options)
-    run = open_run(config, workdir, options.seed, options.batch_size, checkpoint=checkpoint)
-    folder = Path(options.out) if options.out else workdir
+    config = checked(kind, config, changes)
+    run = open_run(config, workdir, seed, batch_size, checkpoint=checkpoint)
     if kind == "steps":
         found = quality.measure(run, num or quality.NUM)
-        picture = _picture(kind, quality.TITLE, found.caption(), run.step)
-        return _save(folder, picture, lambda path: quality.plot(found, path))
-    shown = GRIDS[kind](run, options.labels, num or ROWS)
-    picture = _picture(kind, shown.title, shown.caption, run.step)
-    return _save(folder, picture, _writer(shown))
+        picture = _picture(kind, quality.TITLE, found.caption(), run.step, command)
+        return _save(out or workdir, picture, lambda path: quality.plot(found, path))
+    shown = GRIDS[kind](run, labels, num or ROWS)
+    picture = _picture(kind, shown.title, shown.caption, run.step, command)
+    return _save(out or workdir, picture, _writer(shown))
 
 
-def checked(kind: str, config: ConfigDict, options: flags.FlagValues) -> ConfigDict:
-    """The config to draw a picture with. Raises `UserError` where there is none."""
-    for name in ("images", "mask", "noise_level", "frames", "extend"):
-        if options[name].present:
-            raise UserError(f"--show draws from noise alone: leave out --{name}")
+def checked(kind: str, config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """Return the config to draw a picture with. Raises `UserError` where there is none."""
     if kind in NEED_CLASSES and not config.model.num_classes:
         raise UserError(f"--show={kind} compares classes, and this run's model has none")
     if kind == "guidance" and not config.objective.label_dropout:
         raise UserError(
             "--show=guidance needs a run with label dropout (--config.objective.label_dropout=0.1)"
         )
-    if kind == "interpolate" and config.sampling.sampler in DDPM:
-        if options.sampler:
+    if kind == "interpolate" and SAMPLERS[config.sampling.sampler].adds_noise:
+        if "sampler" in changes:
+            others = ", ".join(name for name, each in SAMPLERS.items() if not each.adds_noise)
             raise UserError(
-                f"--sampler is {options.sampler}, which adds noise at every step: --show="
-                "interpolate takes ddim, dpmpp_2m or heun, where the start decides the sample"
+                f"--sampler is {config.sampling.sampler}, which adds noise at every step: "
+                f"--show=interpolate takes {others}, where the initial noise decides the sample"
             )
         config.sampling.sampler = "ddim"
     if kind == "steps":
-        quality.check(config, options)
+        quality.check(config, changes)
     return config
 
 
 def classes(run: Run, text: str, num: int) -> Shown:
-    """A column for each class."""
+    """Draw a column for each class."""
     columns = _columns(run, text)
     indices = np.arange(num * len(columns))
     rows = _table(run, indices, np.tile(columns, num), num)
@@ -95,7 +115,7 @@ def classes(run: Run, text: str, num: int) -> Shown:
 
 
 def sweep(run: Run, text: str, num: int) -> Shown:
-    """A column for each class, each row of one noise."""
+    """Draw a column for each class, each row from one noise."""
     columns = _columns(run, text)
     indices = np.repeat(np.arange(num), len(columns))
     rows = _table(run, indices, np.tile(columns, num), num)
@@ -107,14 +127,14 @@ def sweep(run: Run, text: str, num: int) -> Shown:
 
 
 def interpolate(run: Run, text: str, num: int) -> Shown:
-    """From the start noise of sample 2r, on the left of row r, to that of sample 2r + 1."""
+    """Go from the initial noise of sample 2r, on the left of row r, to that of sample 2r + 1."""
     size = len(FRACTIONS)
     first = np.repeat(2 * np.arange(num), size)
     given = Given(other=(first + 1).astype(np.int32), fraction=np.tile(FRACTIONS, num))
     labels = _row_labels(run, text, num, size)
     rows = _table(run, first, labels, num, given)
     caption = (
-        "Each row has one class and goes from one sample, on the left, to another: their start "
+        "Each row has one class and goes from one sample, on the left, to another: their initial "
         f"noises are mixed on the arc between them, and {run.experiment.sampling.sampler} adds no "
         "noise. Smooth rows say that the network has learnt more than single examples."
     )
@@ -122,14 +142,13 @@ def interpolate(run: Run, text: str, num: int) -> Shown:
 
 
 def trajectory(run: Run, text: str, num: int) -> Shown:
-    """x_t over the reverse steps, and below it the estimate of x_0."""
+    """Draw x_t over the reverse steps, and below it the estimate of x_0."""
     sampling = run.experiment.sampling
-    watched = evenly(sampling.steps, MOMENTS)
+    steps = evenly(sampling.steps, MOMENTS)
     labels = _row_labels(run, text, num, 1)
-    images = run.draw(np.arange(num), labels, watched=watched.tolist())
-    rows = _stills(run, images.swapaxes(1, 2))  # (num, 2, columns, ...)
-    rows = rows.reshape(-1, *rows.shape[2:])
-    heads = [f"{time:.2g}" for time in sampling.times()[watched]]
+    images = run.trajectory(np.arange(num), labels, steps)
+    rows = rearrange(_stills(run, images), "n column pair ... -> (n pair) column ...")
+    heads = [f"{time:.2g}" for time in sampling.times()[steps]]
     caption = (
         f"Two rows for a sample: x_t at these times t of the {sampling.steps} steps, and under it "
         "what the network, from that x_t, takes the sample to be. The last estimate is the sample."
@@ -138,7 +157,7 @@ def trajectory(run: Run, text: str, num: int) -> Shown:
 
 
 def guidance(run: Run, text: str, num: int) -> Shown:
-    """A column for each guidance weight, each row of one noise and class."""
+    """Draw a column for each guidance weight, each row from one noise and class."""
     size = len(WEIGHTS)
     indices = np.repeat(np.arange(num), size)
     labels = _row_labels(run, text, num, size)
@@ -154,8 +173,8 @@ GRIDS = {made.__name__: made for made in (classes, sweep, interpolate, trajector
 KINDS = (*GRIDS, "steps")
 
 
-def show_edit(edit: Edit, workdir: Path, out: Path, step: int) -> Path:
-    """A picture of given images and what samples in the folder `out` made of them."""
+def show_edit(edit: Edit, workdir: Path, out: Path, step: int, command: str) -> Path:
+    """Draw given images beside the samples in the folder `out` that were made from them."""
     with np.load(out / "samples.npz") as archive:
         rows, names = edit.rows(archive["arr_0"])
     if edit.is_inpainting:
@@ -167,12 +186,12 @@ def show_edit(edit: Edit, workdir: Path, out: Path, step: int) -> Path:
     else:
         file, title = "vary", "Image to image"
         caption = f"Given images, and draws from noise level {edit.noise_level:g} of them (SDEdit)."
-    picture = _picture(file, title, caption, step)
+    picture = _picture(file, title, caption, step, command)
     return _save(workdir, picture, _writer(Shown(title, caption, rows, [], names)))
 
 
 def _columns(run: Run, text: str) -> np.ndarray:
-    """The classes given, each once, or so many of all, evenly spread."""
+    """Return the classes that the text lists, or a few of all, evenly spread."""
     count = run.experiment.num_classes
     if text:
         return parse_labels(text, 0, text.count(",") + 1, count)
@@ -180,7 +199,7 @@ def _columns(run: Run, text: str) -> np.ndarray:
 
 
 def _row_labels(run: Run, text: str, rows: int, columns: int) -> np.ndarray | None:
-    """(rows * columns,) a class for each row: the given in turn, or all, evenly spread."""
+    """Return a class for each row, (rows * columns,): those of `_columns` in turn."""
     if not run.experiment.num_classes and not text:
         return None
     return np.repeat(np.resize(_columns(run, text), rows), columns)
@@ -190,16 +209,16 @@ def _table(
     run: Run, indices: np.ndarray, labels: np.ndarray | None, rows: int, given: Given = NOTHING
 ) -> np.ndarray:
     images = _stills(run, run.draw(indices, labels, given))
-    return images.reshape(rows, -1, *images.shape[1:])
+    return rearrange(images, "(row column) ... -> row column ...", row=rows)
 
 
 def _stills(run: Run, images: np.ndarray) -> np.ndarray:
-    """The images; of videos, their last frames."""
+    """Return the images, or the last frames of videos."""
     return images[..., -1, :, :, :] if len(run.experiment.sample_shape) == 4 else images
 
 
-def _picture(name: str, title: str, caption: str, step: int) -> Picture:
-    return Picture(f"{name}.png", "samples", title, caption, step, cli.command())
+def _picture(name: str, title: str, caption: str, step: int, command: str) -> Picture:
+    return Picture(f"{name}.png", "samples", title, caption, step, command)
 
 
 def _writer(shown: Shown) -> Callable[[Path], None]:

@@ -7,9 +7,9 @@ import tiny
 from configs.rin import digits as rin_digits
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.parallel.sharding import make_mesh
 from launch import train
-from launch.sample import sample
 
 
 @pytest.fixture(scope="module")

@@ -33,17 +33,6 @@ MOST_NOISE, LEAST_NOISE = 160.0, 0.01
 MOST_SIGNAL = 0.01
 
 
-def spacing_for(sampler: str, is_discrete: bool) -> str:
-    """Return the spacing that 'auto' stands for.
-
-    DPM-Solver++(2M) extrapolates from its last two estimates in log(alpha / sigma). On a discrete
-    schedule the last of few even steps, which ends at t = 0, is by far the largest in that
-    variable: the extrapolation overshoots, and is worse than DDIM. Elsewhere even steps are as good
-    as any.
-    """
-    return "power" if sampler == "dpmpp_2m" and is_discrete else "even"
-
-
 def kept_steps(gamma: np.ndarray, steps: int, spacing: str) -> np.ndarray:
     """Choose steps of a discrete schedule.
 
