@@ -2,17 +2,18 @@
 
 import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from einops import rearrange
+from einops import rearrange, repeat
 
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.diffusion import process
 from diffusion_jax.experiment.inside import Drawn, Watched
-from diffusion_jax.reporting import inside
 from diffusion_jax.reporting.grids import evenly
+from diffusion_jax.reporting.inside import draw_curves, draw_maps
 from diffusion_jax.sampling.scan import Pass
 from rin_jax.inspection import (
     Inside,
@@ -30,6 +31,7 @@ SHOWN_MAPS = 10  # to a row, images among them
 SHOWN_LATENTS = 9  # the time and the class among them
 EVEN_SHARE = "read attention, in multiples of an even share"
 STEP = "reverse step, from noise to image"
+WORDS = Path(__file__).with_suffix(".toml")  # titles and captions
 
 
 class Figures(Watched):
@@ -48,7 +50,7 @@ class Figures(Watched):
     @functools.cached_property
     def to_images(self) -> Callable[..., np.ndarray]:
         """The function x0 (B, ...) -> uint8 images; see `Experiment.to_images`."""
-        return self.experiment.to_images(self.mesh)
+        return self.experiment.to_images(self.run.mesh)
 
     @functools.cached_property
     def blocks(self) -> list[str]:
@@ -85,25 +87,15 @@ class Figures(Watched):
         x0 = np.asarray(self.passes.x0)[steps][:, :samples]
         images = to_images(rearrange(x0, "t b ... -> (t b) ..."))
         maps = self.seen[0][steps][:, :, :samples]
-        caption = (
-            f"{samples} samples. Downwards the reverse process: at each step the x0 estimate, and "
-            "over it what each block's latents read from the interface: softmax weights, mean over "
-            f"heads and latents, of each of the {self.geometry.num_tokens} tokens. The more "
-            "orange, the more is read there; 1 would be an even share."
+        shown = dict(
+            images=rearrange(images, "(t b) ... -> t b ...", b=samples),
+            maps=rearrange(maps, "t k b (h w) -> t b k h w", h=self.geometry.grid[0]),
+            row_names=[self.name(step) for step in steps],
+            column_names=self.blocks,
+            bar=EVEN_SHARE,
         )
-        return Drawn(
-            "inside_attention.png",
-            "What the latents read",
-            caption,
-            functools.partial(
-                inside.draw_maps,
-                images=rearrange(images, "(t b) ... -> t b ...", b=samples),
-                maps=rearrange(maps, "t k b (h w) -> t b k h w", h=self.geometry.grid[0]),
-                row_names=[self.name(step) for step in steps],
-                column_names=self.blocks,
-                bar=EVEN_SHARE,
-            ),
-        )
+        values = dict(samples=samples, tokens=self.geometry.num_tokens)
+        return Drawn("attention", draw_maps, shown, WORDS, values)
 
     def single_latents(self) -> Drawn:
         """Draw maps of single latents over one x0 estimate, a row for each block."""
@@ -114,26 +106,17 @@ class Figures(Watched):
         rows = np.append(evenly(model.learned_latents, SHOWN_LATENTS - 2), told[:2])
         maps = read[:, :1, rows, : self.geometry.num_tokens] * read.shape[-1]
         image = self.to_images(np.asarray(self.passes.x0)[step, :1])
-        count = len(self.blocks)
-        caption = (
-            f"One sample at step {step + 1} of {len(self.passes.x)}: a row for each block, with "
-            f"the x0 estimate and what single latents read, mean over the heads. {len(rows)} of "
-            f"all {model.num_latents} latents; numbered ones begin as learned rows, the others "
-            "as the time and the class."
+        shown = dict(
+            images=repeat(image, "one ... -> k one ...", k=len(self.blocks)),
+            maps=rearrange(maps, "k b m (h w) -> k b m h w", h=self.geometry.grid[0]),
+            row_names=self.blocks,
+            column_names=[self.latent_name(row) for row in rows],
+            bar=EVEN_SHARE,
         )
-        return Drawn(
-            "inside_latents.png",
-            "What single latents read",
-            caption,
-            functools.partial(
-                inside.draw_maps,
-                images=np.broadcast_to(image[None], (count, *image.shape)),
-                maps=rearrange(maps, "k b m (h w) -> k b m h w", h=self.geometry.grid[0]),
-                row_names=self.blocks,
-                column_names=[self.latent_name(row) for row in rows],
-                bar=EVEN_SHARE,
-            ),
+        values = dict(
+            step=step + 1, steps=len(self.passes.x), shown=len(rows), latents=model.num_latents
         )
+        return Drawn("latents", draw_maps, shown, WORDS, values)
 
     def latent_name(self, row: int) -> str:
         """Return the name of a latent: learned rows come first, then the time, then the class."""
@@ -151,75 +134,38 @@ class Figures(Watched):
         pairs = np.asarray(correlation(jnp.asarray(maps), details))  # (T, blocks, map, image)
         own = np.diagonal(pairs, axis1=2, axis2=3)
         others = (pairs.sum(axis=3) - own) / max(count - 1, 1)
-        lines = {}
+        lines, means = {}, []
         for i, block in enumerate(self.blocks):
             lines |= {f"{block}, own image": own[:, i], f"{block}, others'": others[:, i]}
-        means = "; ".join(
-            f"{block} {own[:, i].mean():.2f} against {others[:, i].mean():.2f}"
-            for i, block in enumerate(self.blocks)
-        )
-        caption = (
-            f"Mean and standard error over {count} samples. Above: correlation over the tokens of "
-            "what a block's latents read with the detail of the sample that comes out at the end "
-            "(mean length of the brightness gradient in a token's patch). Dashed: with the detail "
-            "of the other samples. A map that always looks at the same places has both alike; how "
-            f"far they are apart is what depends on the image. Mean over the steps: {means}. "
-            f"Below: of the {self.geometry.num_tokens} tokens the part that a single latent reads, "
-            "exp(entropy) of its weights over their number; 1 is to read all alike."
-        )
-        return Drawn(
-            "inside_adaptive.png",
-            "Does reading follow the image?",
-            caption,
-            functools.partial(
-                inside.draw_curves,
-                panels={
-                    "correlation with detail": lines,
-                    "part of the tokens read": {
-                        block: narrow[:, i] for i, block in enumerate(self.blocks)
-                    },
-                },
-                x=np.arange(1, len(maps) + 1),
-                x_name=STEP,
-            ),
-        )
+            means.append(f"{block} {own[:, i].mean():.2f} against {others[:, i].mean():.2f}")
+        panels = {
+            "correlation with detail": lines,
+            "part of the tokens read": {b: narrow[:, i] for i, b in enumerate(self.blocks)},
+        }
+        shown = dict(panels=panels, x=np.arange(1, len(maps) + 1), x_name=STEP)
+        values = dict(samples=count, tokens=self.geometry.num_tokens, means="; ".join(means))
+        return Drawn("adaptive", draw_curves, shown, WORDS, values)
 
     def drift(self) -> Drawn:
         """Draw how far the latents move from step to step, and in a pass, carried and not."""
         runs = {"carried": self.seen, "not carried": self.watch(self.trace(carry_decay=1.0))}
-        between, angle, within = {}, {}, {}
+        between, angle, within, moved = {}, {}, {}, []
         for name, (_, _, *latents) in runs.items():
             before, after = map(jnp.asarray, latents)
             between[name], angle[name] = map(np.asarray, drift(after[:-1], after[1:]))
             within[name] = np.asarray(drift(before, after)[0])[1:]
-        moved = ", ".join(
-            f"{name} {between[name].mean():.3f} (standard deviation over samples "
-            f"{between[name].mean(axis=0).std():.3f}) and {within[name].mean():.3f}"
-            for name in runs
-        )
-        steps = len(self.passes.x)
-        caption = (
-            "z is all latents after the last block, carried as the run samples, and not carried, "
-            "from the same noise. Above: |z - z of the step before| / |z|; in the middle the "
-            "cosine of the two; below: |z - z before the first block| / |z|, how far the "
-            f"blocks of one pass go. Mean and standard error over {len(self.indices)} samples. The "
-            f"first and the last, mean over the steps: {moved}."
-        )
-        return Drawn(
-            "inside_drift.png",
-            "How far the latents move",
-            caption,
-            functools.partial(
-                inside.draw_curves,
-                panels={
-                    "change since last step": between,
-                    "cosine with last step": angle,
-                    "change in one pass": within,
-                },
-                x=np.arange(2, steps + 1),
-                x_name=STEP,
-            ),
-        )
+            moved.append(
+                f"{name} {between[name].mean():.3f} (standard deviation over samples "
+                f"{between[name].mean(axis=0).std():.3f}) and {within[name].mean():.3f}"
+            )
+        panels = {
+            "change since last step": between,
+            "cosine with last step": angle,
+            "change in one pass": within,
+        }
+        shown = dict(panels=panels, x=np.arange(2, len(self.passes.x) + 1), x_name=STEP)
+        values = dict(samples=len(self.indices), moved=", ".join(moved))
+        return Drawn("drift", draw_curves, shown, WORDS, values)
 
     def diagnostics(self) -> tuple[dict[str, Any], list[Drawn]]:
         """Measure the size of the latents along the reverse process, carried and not."""
@@ -230,32 +176,15 @@ class Figures(Watched):
             way: {name: values.mean(axis=2).tolist() for name, values in each.items()}
             for way, each in found.items()
         }
-        return {"latents": means}, [latent_size(found)]
-
-
-def latent_size(latents: dict[str, dict[str, np.ndarray]]) -> Drawn:
-    """Draw statistics of the latents over the reverse steps, a colour for each block.
-
-    Args:
-      latents: 'carried' and 'not carried' -> `statistics`, each (T, blocks, samples).
-    """
-    steps, blocks, samples = latents["carried"]["mean"].shape
-    panels = {
-        name: {
-            f"block {block + 1}, {way}": each[name][:, block]
-            for block in range(blocks)
-            for way, each in latents.items()
+        panels = {
+            name: {
+                f"{block}, {way}": each[name][:, i]
+                for i, block in enumerate(self.blocks)
+                for way, each in found.items()
+            }
+            for name in ("mean", "std", "norm", "max")
         }
-        for name in ("mean", "std", "norm", "max")
-    }
-    ends = "; ".join(f"{way} {each['norm'][-1, -1].mean():.3g}" for way, each in latents.items())
-    caption = (
-        "All numbers of all latents after each block, along the reverse process, carried as the "
-        "run samples and (dashed) not: their mean, standard deviation, Euclidean norm and largest "
-        f"absolute value. Mean and standard error over {samples} samples of the EMA. The norm "
-        f"after the last block of the last step: {ends}."
-    )
-    draw = functools.partial(
-        inside.draw_curves, panels=panels, x=np.arange(1, steps + 1), x_name=STEP
-    )
-    return Drawn("inside_latent_size.png", "How large the latents are", caption, draw)
+        ends = (f"{way} {each['norm'][-1, -1].mean():.3g}" for way, each in found.items())
+        shown = dict(panels=panels, x=np.arange(1, len(self.passes.x) + 1), x_name=STEP)
+        values = dict(samples=len(self.indices), ends="; ".join(ends))
+        return {"latents": means}, [Drawn("latent_size", draw_curves, shown, WORDS, values)]

@@ -16,13 +16,12 @@ from diffusion_jax.console import progress
 from diffusion_jax.data.stream import Batch, Stream
 from diffusion_jax.diffusion.schedules import noise_level
 from diffusion_jax.errors import check_at_least
-from diffusion_jax.experiment.build import Experiment, build, build_source
-from diffusion_jax.experiment.drawing import parse_labels
-from diffusion_jax.experiment.grid import make_condition
-from diffusion_jax.experiment.inside import Drawn, figures_of
+from diffusion_jax.experiment.build import build, build_source
+from diffusion_jax.experiment.drawing import Run
+from diffusion_jax.experiment.inside import WORDS, Drawn, watch
 from diffusion_jax.experiment.weights import Checkpoint, restore_state
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up
+from diffusion_jax.parallel.sharding import make_mesh, round_up
 from diffusion_jax.reporting import inside
 from diffusion_jax.storage.json_files import write_json
 from diffusion_jax.training.diagnostics import make_gradient, make_level_losses, module_norms
@@ -38,15 +37,14 @@ class Subject:
     """What is measured, and on which examples.
 
     Attributes:
+      run: the run; its seed decides, with an example's index, the example's noise.
+      state: one of its checkpoints.
       batches: (examples, their indices), of one size, put on the mesh.
-      seed: decides, with an example's index, its noise.
     """
 
-    experiment: Experiment
+    run: Run
     state: TrainState
-    mesh: Mesh
     batches: list[tuple[Batch, np.ndarray]]
-    seed: int
 
     @property
     def examples(self) -> int:
@@ -56,16 +54,15 @@ class Subject:
     @property
     def carries(self) -> bool:
         """Whether the network was trained to begin with a carry."""
-        made = self.experiment
+        made = self.run.experiment
         trained = made.objective.self_conditioning != "none"
         return trained and bool(jax.tree.leaves(made.denoiser.initial_carry(1)))
 
     def program(self, make: Callable, **options: Any) -> Callable:
         """Return what `make_level_losses` or `make_gradient` makes for this network."""
-        made = self.experiment
-        data = dict(conditioning_frames=made.conditioning_frames, scaling=made.scaling)
-        where = dict(mesh=self.mesh, seed=self.seed)
-        return make(made.denoiser, made.objective, **where, **data, **options)
+        made = self.run.experiment
+        options |= dict(conditioning_frames=made.conditioning_frames, scaling=made.scaling)
+        return make(made.denoiser, made.objective, self.run.mesh, seed=self.run.seed, **options)
 
 
 def level_losses(subject: Subject, times: np.ndarray, bar: tqdm) -> dict[str, np.ndarray]:
@@ -94,19 +91,6 @@ def gradient_norms(subject: Subject, bar: tqdm) -> dict[str, np.ndarray]:
         bar.update()
     count = len(subject.batches)
     return {module: norm / count for module, norm in module_norms(total).items()}
-
-
-def own_diagnostics(subject: Subject, config: ConfigDict) -> tuple[dict[str, Any], list[Drawn]]:
-    """Return what the network's figures measure of it: its record, and pictures."""
-    made = subject.experiment
-    if (figures := figures_of(made.denoiser)) is None:
-        return {}, []
-    indices = np.arange(round_up(SAMPLES, subject.mesh), dtype=np.int32)
-    labels = parse_labels("", subject.seed, len(indices), made.num_classes)
-    source = build_source(config, made) if made.conditioning_frames else None
-    condition = make_condition(made, source, indices, labels)
-    samples = (indices, condition, subject.seed)
-    return figures(made, subject.state.ema, subject.mesh, *samples).diagnostics()
 
 
 def diagnose(
@@ -144,17 +128,21 @@ def diagnose(
         (hosts.put(stream[i], mesh), np.arange(i * size, (i + 1) * size, dtype=np.int32))
         for i in range(-(-num // size))
     ]
-    subject = Subject(experiment, state, mesh, batches, seed)
+    frames = source if experiment.conditioning_frames else None
+    step = int(state.step)
+    run = Run(config, experiment, state.ema, step, None, mesh, frames, seed, batch_size)
+    subject = Subject(run, state, batches)
     times = (np.arange(LEVELS, dtype=np.float32) + np.float32(0.5)) / np.float32(LEVELS)
     with progress(len(batches) * (5 if subject.carries else 3), "batches") as bar:
         losses = level_losses(subject, times, bar)
         gradient = gradient_norms(subject, bar)
     parameters = module_norms(state.params)
     gamma = np.asarray(noise_level(experiment.objective.schedule, jnp.asarray(times)).gamma)
-    own, drawn = own_diagnostics(subject, config)
+    figures = watch(run, SAMPLES)
+    own, drawn = figures.diagnostics() if figures else ({}, [])
     record = {
         "command": command,
-        "step": int(state.step),
+        "step": step,
         "examples": subject.examples,
         "split": config.data.split,
         "t": times.tolist(),
@@ -174,41 +162,30 @@ def diagnose(
     write_json(path, record)
     drawn.insert(0, draw_losses(subject, times, gamma, losses))
     drawn.insert(1, draw_norms(subject, gradient, parameters))
-    return [path, *(each.save(workdir, int(state.step), command) for each in drawn)]
+    return [path, *(each.save(workdir, step, command) for each in drawn)]
 
 
 def draw_losses(
     subject: Subject, times: np.ndarray, gamma: np.ndarray, losses: dict[str, np.ndarray]
 ) -> Drawn:
     """Draw the loss over t, and what carrying changes in it."""
-    objective = subject.experiment.objective
-    panels = {f"loss ({objective.loss})": losses}
+    panels = {f"loss ({subject.run.experiment.objective.loss})": losses}
     marks = np.linspace(0, LEVELS - 1, 5).round().astype(int)
     levels = ", ".join(f"{gamma[i]:.3g} at {times[i]:.3g}" for i in marks)
-    caption = (
-        f"The training loss at {LEVELS} times t, mean and standard error over {subject.examples} "
-        "examples with the same noise at all t, labels kept and without dropout; of the EMA and "
-        f"the raw weights. gamma, the signal power, is {levels}."
-    )
+    values = dict(times=LEVELS, examples=subject.examples, levels=levels, carried="")
     if subject.carries:
         gain = {
             name: losses[f"{name}, carried"] - losses[f"{name}, not carried"]
             for name in ("EMA", "raw")
         }
         panels["carried - not carried"] = gain
-        caption += (
-            " Carried: the pass begins with the latents of a pass before it, as training with "
+        values["carried"] = (
+            "Carried: the pass begins with the latents of a pass before it, as training with "
             "self-conditioning does. Below: what that changes, example by example; mean over t "
             f"of the EMA {gain['EMA'].mean():.2g}."
         )
-    draw = functools.partial(
-        inside.draw_curves,
-        panels=panels,
-        x=times,
-        x_name="t, from image to noise",
-        logarithmic=tuple(panels)[:1],
-    )
-    return Drawn("inside_loss.png", "Loss by noise level", caption, draw)
+    shown = dict(panels=panels, x=times, x_name="t, from image to noise", logarithmic=[*panels][:1])
+    return Drawn("loss", inside.draw_curves, shown, WORDS, values)
 
 
 def draw_norms(
@@ -219,11 +196,6 @@ def draw_norms(
         ratio = {name: gradient[name] / parameters[name] for name in gradient}
     whole = np.sqrt(sum(np.square(norm).sum() for norm in gradient.values()))
     largest = max(gradient, key=lambda name: gradient[name].max())
-    caption = (
-        f"Euclidean norms of the gradient of the training loss, over {subject.examples} examples, "
-        "of the raw weights, and their ratio; a dot for each layer. "
-        f"The whole gradient has norm {whole:.3g}; the largest part is that of {largest}."
-    )
     panels = {"gradient": gradient, "parameters": parameters, "gradient / parameters": ratio}
-    draw = functools.partial(inside.draw_modules, panels=panels)
-    return Drawn("inside_gradient.png", "Gradient by module", caption, draw)
+    values = dict(examples=subject.examples, whole=whole, largest=largest)
+    return Drawn("gradient", inside.draw_modules, dict(panels=panels), WORDS, values)

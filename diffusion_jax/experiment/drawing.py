@@ -32,38 +32,6 @@ def given(one: Pass) -> Pass:
     return one._replace(x_next=None, carry_next=None)
 
 
-def trace(
-    experiment: Experiment,
-    params: Any,
-    mesh: Mesh,
-    indices: np.ndarray,
-    condition: Condition,
-    seed: int,
-    watch: Watch = given,
-    **changes: Any,
-) -> Any:
-    """Draw the samples of these indices, and return what is watched of each step on the way.
-
-    Args:
-      indices, condition: (B,), a multiple of the parts of the mesh's batch.
-      watch: see `diffusion_jax.sampling.scan.generate`.
-      **changes: fields of `Sampling` to change.
-
-    Returns:
-      What `watch` returns, in arrays (T, B, ...) on the devices.
-    """
-    program = make_sampler(
-        experiment.denoiser,
-        experiment.objective,
-        dataclasses.replace(experiment.sampling, **changes),
-        experiment.sample_shape,
-        mesh,
-        seed=seed,
-        watch=watch,
-    )
-    return program(params, *hosts.put((indices, condition, NOTHING), mesh))
-
-
 class Batch(NamedTuple):
     """Samples that are drawn together; the last batch is filled up with copies of its last sample.
 
@@ -105,6 +73,14 @@ class Run:
     seed: int
     batch_size: int
 
+    def chosen(
+        self, indices: np.ndarray, labels: np.ndarray | None, places: np.ndarray
+    ) -> tuple[np.ndarray, Condition]:
+        """Return the indices (B,) int32 at these places, and what their samples depend on."""
+        classes = None if labels is None else labels[places]
+        indices = indices[places].astype(np.int32)
+        return indices, make_condition(self.experiment, self.source, indices, classes)
+
     def batches(
         self,
         sampler: Callable[..., np.ndarray],
@@ -125,9 +101,7 @@ class Run:
         size = round_up(min(self.batch_size, len(indices)), self.mesh)
         for first in range(start, len(indices), size):
             places = np.minimum(np.arange(first, first + size), len(indices) - 1)
-            chosen = indices[places].astype(np.int32)
-            classes = None if labels is None else labels[places]
-            condition = make_condition(self.experiment, self.source, chosen, classes)
+            chosen, condition = self.chosen(indices, labels, places)
             samples = sampler(self.params, chosen, condition, give(places))
             yield Batch(first, chosen, condition, samples, min(size, len(indices) - first))
 
@@ -146,6 +120,25 @@ class Run:
                 bar.update(batch.count)
         return np.concatenate(drawn)
 
+    def trace(
+        self, indices: np.ndarray, condition: Condition, watch: Watch = given, **changes: Any
+    ) -> Any:
+        """Draw samples, and return what is watched of each reverse step on the way.
+
+        Args:
+          indices, condition: (B,) each, B a multiple of the parts of the mesh's batch.
+          watch: see `diffusion_jax.sampling.scan.generate`.
+          **changes: fields of `Sampling` to change.
+
+        Returns:
+          What `watch` returns, in arrays (T, B, ...) on the devices.
+        """
+        made = self.experiment
+        sampling = dataclasses.replace(made.sampling, **changes)
+        network = (made.denoiser, made.objective, sampling, made.sample_shape, self.mesh)
+        program = make_sampler(*network, seed=self.seed, watch=watch)
+        return program(self.params, *hosts.put((indices, condition, NOTHING), self.mesh))
+
     def trajectory(
         self, indices: np.ndarray, labels: np.ndarray | None, steps: Sequence[int]
     ) -> np.ndarray:
@@ -155,20 +148,10 @@ class Run:
           (N, steps, 2, ...) uint8 images.
         """
         places = np.minimum(np.arange(round_up(len(indices), self.mesh)), len(indices) - 1)
-        chosen = indices[places].astype(np.int32)
-        classes = None if labels is None else labels[places]
-        condition = make_condition(self.experiment, self.source, chosen, classes)
-        passes = trace(
-            self.experiment,
-            self.params,
-            self.mesh,
-            chosen,
-            condition,
-            self.seed,
-            watch=lambda one: jnp.stack([one.x, one.x0], axis=1),
+        pairs = self.trace(
+            *self.chosen(indices, labels, places), lambda one: jnp.stack([one.x, one.x0], axis=1)
         )
-        shown = hosts.to_host(passes[np.asarray(steps)])
-        rows = rearrange(shown, "t n pair ... -> (n t pair) ...")
+        rows = rearrange(hosts.to_host(pairs[np.asarray(steps)]), "t n pair ... -> (n t pair) ...")
         images = self.experiment.to_images(self.mesh)(rows)
         images = rearrange(images, "(n t pair) ... -> n t pair ...", t=len(steps), pair=2)
         return images[: len(indices)]

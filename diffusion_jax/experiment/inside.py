@@ -14,29 +14,40 @@ from ml_collections import ConfigDict
 from diffusion_jax.console import progress
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.experiment.build import Experiment, build
-from diffusion_jax.experiment.drawing import parse_labels, trace
-from diffusion_jax.experiment.grid import make_condition
-from diffusion_jax.experiment.weights import Checkpoint, load_weights
-from diffusion_jax.geometry import Geometry, Images
-from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up, within
+from diffusion_jax.experiment.build import Experiment
+from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
+from diffusion_jax.experiment.weights import Checkpoint
+from diffusion_jax.geometry import Geometry
+from diffusion_jax.parallel.sharding import round_up, within
 from diffusion_jax.reporting.grids import evenly
-from diffusion_jax.reporting.pictures import Picture, save_picture
+from diffusion_jax.reporting.pictures import Picture, read_words, save_picture
 from diffusion_jax.sampling.scan import Pass
+
+WORDS = Path(__file__).with_name("pictures.toml")  # titles and captions
 
 
 class Drawn(NamedTuple):
-    """A picture: its words (see `diffusion_jax.reporting.pictures.Picture`), and what draws it."""
+    """A picture: its words, and what draws it.
 
-    file: str
-    title: str
-    caption: str
-    draw: Callable[[Path], None]
+    Attributes:
+      name: the picture's, and that of its words in the file `words`.
+      draw: (path, **arguments) writes a PNG.
+      arguments: what it draws.
+      words: a TOML file; see `diffusion_jax.reporting.pictures.read_words`.
+      values: what the caption mentions.
+    """
+
+    name: str
+    draw: Callable[..., None]
+    arguments: dict[str, Any]
+    words: Path
+    values: dict[str, Any]
 
     def save(self, workdir: Path, step: int, command: str) -> Path:
         """Write the picture into a run directory, for the report; return its path."""
-        picture = Picture(self.file, "inside", self.title, self.caption, step, command)
-        return save_picture(workdir, picture, self.draw)
+        words = read_words(self.words, self.name, **self.values)
+        picture = Picture(f"inside_{self.name}.png", "inside", *words, step, command)
+        return save_picture(workdir, picture, lambda path: self.draw(path, **self.arguments))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,17 +55,18 @@ class Watched:
     """A network, and the samples at which it is watched. Each network's figures are a subclass.
 
     Attributes:
-      params: the network's parameters.
-      mesh: the devices; the number of samples is a multiple of their parts of a batch.
-      indices, condition, seed: what decides the samples, see `trace`.
+      run: the run or export.
+      indices, condition: of the samples, see `Run.trace`.
     """
 
-    experiment: Experiment
-    params: Any
-    mesh: Mesh
+    run: Run
     indices: np.ndarray
     condition: Condition
-    seed: int
+
+    @property
+    def experiment(self) -> Experiment:
+        """What the run's config describes."""
+        return self.run.experiment
 
     @property
     def pictures(self) -> tuple[Callable[[], Drawn], ...]:
@@ -77,8 +89,7 @@ class Watched:
 
     def trace(self, **changes: Any) -> Pass:
         """Return `passes` with these fields of `Sampling` changed."""
-        samples = (self.indices, self.condition, self.seed)
-        return trace(self.experiment, self.params, self.mesh, *samples, **changes)
+        return self.run.trace(self.indices, self.condition, **changes)
 
     def over_passes(self, function: Callable[[Any, Condition, Pass], Any]) -> Callable:
         """Return a function of passes (T, B, ...) that stacks, on the host, the results for each.
@@ -90,8 +101,8 @@ class Watched:
         def each(params, condition, passes: Pass) -> Any:
             return jax.lax.map(functools.partial(function, params, condition), passes)
 
-        jitted = jax.jit(within(self.mesh, each))
-        return lambda passes: jax.device_get(jitted(self.params, self.condition, passes))
+        jitted = jax.jit(within(self.run.mesh, each))
+        return lambda passes: jax.device_get(jitted(self.run.params, self.condition, passes))
 
     def spaced(self, count: int) -> np.ndarray:
         """Return at most `count` reverse steps, evenly spread, the first and the last included."""
@@ -130,6 +141,22 @@ def figures_of(denoiser: Any) -> type[Watched] | None:
         return None
 
 
+def watch(run: Run, num: int, labels: str = "") -> Watched | None:
+    """Return the figures of a run's network, at `num` samples or more; None if it has none.
+
+    Args:
+      labels: see `parse_labels`.
+
+    Raises:
+      UserError: for labels that are not classes of the model.
+    """
+    if (figures := figures_of(run.experiment.denoiser)) is None:
+        return None
+    places = np.arange(round_up(num, run.mesh))
+    classes = parse_labels(labels, run.seed, len(places), run.experiment.num_classes)
+    return figures(run, *run.chosen(places, classes, places))
+
+
 def inspect(
     config: ConfigDict,
     workdir: Path,
@@ -153,20 +180,14 @@ def inspect(
         weights of its autoencoder.
     """
     check_at_least("sampling.steps", config.sampling.steps, 2)
-    experiment = build(config)
-    if not isinstance(experiment.denoiser.geometry, Images):
+    if config.model.geometry.kind != "images":
         raise UserError(f"--workdir {workdir} is a run of videos: only images can be inspected")
-    if (figures := figures_of(experiment.denoiser)) is None:
+    run = open_run(config, workdir, seed, num, checkpoint=checkpoint)
+    if (watched := watch(run, num, labels)) is None:
         raise UserError(f"--workdir {workdir}: {config.model.name} declares no figures")
-    mesh = make_mesh(**config.mesh)
-    indices = np.arange(round_up(num, mesh), dtype=np.int32)
-    classes = parse_labels(labels, seed, len(indices), experiment.num_classes)
-    params, step, _ = load_weights(workdir, config, experiment, mesh, checkpoint)
-    condition = make_condition(experiment, None, indices, classes)
-    watched = figures(experiment, params, mesh, indices, condition, seed)
     paths = []
     with progress(len(watched.pictures), "pictures") as bar:
         for make in watched.pictures:
-            paths.append(make().save(workdir, step, command))
+            paths.append(make().save(workdir, run.step, command))
             bar.update()
     return paths

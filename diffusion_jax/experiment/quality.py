@@ -26,7 +26,6 @@ NUM = 500  # samples for each point
 MOST_REAL = 10_000  # examples that they are compared with
 SIDE = 8  # pixels
 PASSES = (5, 10, 20, 50, 100)  # of the network, for one sample
-TITLE = "Quality by sampler and steps"
 
 
 class Quality(NamedTuple):
@@ -42,19 +41,14 @@ class Quality(NamedTuple):
     real: float
     num: int
 
-    def caption(self) -> str:
-        """Return the measurement in words."""
+    def values(self) -> dict[str, Any]:
+        """Return what the caption of the picture mentions."""
         best = {
             sampler: min(points, key=lambda point: point[1])
             for sampler, points in self.curves.items()
         }
-        found = ", ".join(f"{name} {distance:.3g} ({n})" for name, (n, distance) in best.items())
-        return (
-            f"Frechet distance between the pixels of {self.num} samples and of the training data, "
-            f"averaged down to {SIDE} x {SIDE} at most; lower is better. It sees layout and "
-            "colour, not texture. Dashed: as many real images. The lowest of each sampler (passes "
-            f"of the network for a sample): {found}."
-        )
+        lowest = ", ".join(f"{name} {distance:.3g} ({n})" for name, (n, distance) in best.items())
+        return dict(num=self.num, side=SIDE, lowest=lowest)
 
 
 def check(config: ConfigDict, changes: Mapping[str, Any]) -> None:

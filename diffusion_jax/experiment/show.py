@@ -1,5 +1,6 @@
 """Pictures of what a run draws: by class, noise, guidance and reverse step."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,10 +14,11 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment import quality
 from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
+from diffusion_jax.experiment.inside import WORDS
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.grids import evenly, headed_grid
-from diffusion_jax.reporting.pictures import FOLDER, Picture, save_picture
+from diffusion_jax.reporting.pictures import FOLDER, Picture, read_words, save_picture
 from diffusion_jax.sampling.editing import NOTHING, Given
 from diffusion_jax.sampling.samplers import SAMPLERS
 
@@ -29,19 +31,19 @@ NEED_CLASSES = ("classes", "sweep", "guidance")
 
 
 class Shown(NamedTuple):
-    """A picture of samples, and its words.
+    """A picture of samples.
 
     Attributes:
       rows: (R, columns, H, W, C) uint8 images.
       heads: the names of the columns.
       names: the names of the rows.
+      values: what the caption mentions.
     """
 
-    title: str
-    caption: str
     rows: np.ndarray
-    heads: Sequence[str]
+    heads: Sequence[str] = ()
     names: Sequence[str] = ()
+    values: Mapping[str, Any] = {}
 
 
 def show(
@@ -77,11 +79,11 @@ def show(
     run = open_run(config, workdir, seed, batch_size, checkpoint=checkpoint)
     if kind == "steps":
         found = quality.measure(run, num or quality.NUM)
-        picture = _picture(kind, quality.TITLE, found.caption(), run.step, command)
-        return _save(out or workdir, picture, lambda path: quality.plot(found, path))
-    shown = GRIDS[kind](run, labels, num or ROWS)
-    picture = _picture(kind, shown.title, shown.caption, run.step, command)
-    return _save(out or workdir, picture, _writer(shown))
+        write, values = functools.partial(quality.plot, found), found.values()
+    else:
+        shown = GRIDS[kind](run, labels, num or ROWS)
+        write, values = _writer(shown), shown.values
+    return _save(out or workdir, kind, write, values, run.step, command)
 
 
 def checked(kind: str, config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
@@ -108,65 +110,42 @@ def checked(kind: str, config: ConfigDict, changes: Mapping[str, Any]) -> Config
 def classes(run: Run, text: str, num: int) -> Shown:
     """Draw a column for each class."""
     columns = _columns(run, text)
-    indices = np.arange(num * len(columns))
-    rows = _table(run, indices, np.tile(columns, num), num)
-    caption = "A column for each class. Every sample has noise of its own."
-    return Shown("Samples by class", caption, rows, columns.astype(str))
+    rows = _table(run, np.arange(num * len(columns)), np.tile(columns, num), num)
+    return Shown(rows, columns.astype(str))
 
 
 def sweep(run: Run, text: str, num: int) -> Shown:
     """Draw a column for each class, each row from one noise."""
     columns = _columns(run, text)
-    indices = np.repeat(np.arange(num), len(columns))
-    rows = _table(run, indices, np.tile(columns, num), num)
-    caption = (
-        "A column for each class. The samples of a row have the same noise, at the start and in "
-        "every step: what they share is not of the class."
-    )
-    return Shown("One noise, every class", caption, rows, columns.astype(str))
+    rows = _table(run, np.repeat(np.arange(num), len(columns)), np.tile(columns, num), num)
+    return Shown(rows, columns.astype(str))
 
 
 def interpolate(run: Run, text: str, num: int) -> Shown:
     """Go from the initial noise of sample 2r, on the left of row r, to that of sample 2r + 1."""
-    size = len(FRACTIONS)
-    first = np.repeat(2 * np.arange(num), size)
+    first = np.repeat(2 * np.arange(num), len(FRACTIONS))
     given = Given(other=(first + 1).astype(np.int32), fraction=np.tile(FRACTIONS, num))
-    labels = _row_labels(run, text, num, size)
-    rows = _table(run, first, labels, num, given)
-    caption = (
-        "Each row has one class and goes from one sample, on the left, to another: their initial "
-        f"noises are mixed on the arc between them, and {run.experiment.sampling.sampler} adds no "
-        "noise. Smooth rows say that the network has learnt more than single examples."
-    )
-    return Shown("From one sample to another", caption, rows, [f"{f:g}" for f in FRACTIONS])
+    rows = _table(run, first, _row_labels(run, text, num, len(FRACTIONS)), num, given)
+    values = dict(sampler=run.experiment.sampling.sampler)
+    return Shown(rows, [f"{f:g}" for f in FRACTIONS], values=values)
 
 
 def trajectory(run: Run, text: str, num: int) -> Shown:
     """Draw x_t over the reverse steps, and below it the estimate of x_0."""
     sampling = run.experiment.sampling
     steps = evenly(sampling.steps, MOMENTS)
-    labels = _row_labels(run, text, num, 1)
-    images = run.trajectory(np.arange(num), labels, steps)
+    images = run.trajectory(np.arange(num), _row_labels(run, text, num, 1), steps)
     rows = rearrange(_stills(run, images), "n column pair ... -> (n pair) column ...")
     heads = [f"{time:.2g}" for time in sampling.times()[steps]]
-    caption = (
-        f"Two rows for a sample: x_t at these times t of the {sampling.steps} steps, and under it "
-        "what the network, from that x_t, takes the sample to be. The last estimate is the sample."
-    )
-    return Shown("From noise to samples", caption, rows, heads, ["x_t", "x_0"] * num)
+    return Shown(rows, heads, ["x_t", "x_0"] * num, dict(steps=sampling.steps))
 
 
 def guidance(run: Run, text: str, num: int) -> Shown:
     """Draw a column for each guidance weight, each row from one noise and class."""
-    size = len(WEIGHTS)
-    indices = np.repeat(np.arange(num), size)
-    labels = _row_labels(run, text, num, size)
-    rows = _table(run, indices, labels, num, Given(guidance=np.tile(WEIGHTS, num)))
-    caption = (
-        "A column for each guidance weight w, 0 for none; a row has one class and one noise. "
-        "Guidance makes samples plainer and less varied; too much of it distorts them."
-    )
-    return Shown("Guidance", caption, rows, [f"w {weight:g}" for weight in WEIGHTS])
+    indices = np.repeat(np.arange(num), len(WEIGHTS))
+    given = Given(guidance=np.tile(WEIGHTS, num))
+    rows = _table(run, indices, _row_labels(run, text, num, len(WEIGHTS)), num, given)
+    return Shown(rows, [f"w {weight:g}" for weight in WEIGHTS])
 
 
 GRIDS = {made.__name__: made for made in (classes, sweep, interpolate, trajectory, guidance)}
@@ -177,17 +156,9 @@ def show_edit(edit: Edit, workdir: Path, out: Path, step: int, command: str) -> 
     """Draw given images beside the samples in the folder `out` that were made from them."""
     with np.load(out / "samples.npz") as archive:
         rows, names = edit.rows(archive["arr_0"])
-    if edit.is_inpainting:
-        file, title = "inpaint", "Inpainting"
-        caption = (
-            "Given images, the part that is kept, and draws of the rest (RePaint, "
-            f"{edit.resample} passes)."
-        )
-    else:
-        file, title = "vary", "Image to image"
-        caption = f"Given images, and draws from noise level {edit.noise_level:g} of them (SDEdit)."
-    picture = _picture(file, title, caption, step, command)
-    return _save(workdir, picture, _writer(Shown(title, caption, rows, [], names)))
+    name = "inpaint" if edit.is_inpainting else "vary"
+    values = dict(resample=edit.resample, noise_level=edit.noise_level)
+    return _save(workdir, name, _writer(Shown(rows, names=names)), values, step, command)
 
 
 def _columns(run: Run, text: str) -> np.ndarray:
@@ -217,18 +188,22 @@ def _stills(run: Run, images: np.ndarray) -> np.ndarray:
     return images[..., -1, :, :, :] if len(run.experiment.sample_shape) == 4 else images
 
 
-def _picture(name: str, title: str, caption: str, step: int, command: str) -> Picture:
-    return Picture(f"{name}.png", "samples", title, caption, step, command)
-
-
 def _writer(shown: Shown) -> Callable[[Path], None]:
     image = Image.fromarray(headed_grid(shown.rows, shown.heads, shown.names))
     return lambda path: image.save(path, format="png")
 
 
-def _save(folder: Path, picture: Picture, write: Callable[[Path], None]) -> Path:
-    path = folder / FOLDER / picture.file
+def _save(
+    folder: Path,
+    name: str,
+    write: Callable[[Path], None],
+    values: Mapping[str, Any],
+    step: int,
+    command: str,
+) -> Path:
+    words = read_words(WORDS, name, **values)
+    picture = Picture(f"{name}.png", "samples", *words, step, command)
     if hosts.is_main():
         save_picture(folder, picture, write)
     hosts.wait_for_all("shown")
-    return path
+    return folder / FOLDER / picture.file

@@ -11,9 +11,9 @@ from PIL import Image
 from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.grid import make_condition
+from diffusion_jax.experiment.drawing import open_run
 from diffusion_jax.experiment.inside import figures_of, inspect
-from diffusion_jax.experiment.weights import NEWEST, load_weights
+from diffusion_jax.experiment.weights import NEWEST
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import read_pictures
@@ -66,13 +66,11 @@ def test_a_diffussm_is_drawn_with_words(tmp_path):
 
 def test_what_is_watched_makes_the_samples(rin):
     """The passes are the sampler's; not carried, each begins from nothing."""
-    config = read_workdir(rin)
-    experiment, mesh = build(config), make_mesh()
-    params, *_ = load_weights(rin, config, experiment, mesh)
-    indices, labels = np.arange(8, dtype=np.int32), np.arange(8)
-    condition = make_condition(experiment, None, indices, labels)
-    watched = Figures(experiment, params, mesh, indices, condition, seed=5)
-    images = experiment.sampler(mesh, seed=5)(params, indices, condition)
+    run = open_run(read_workdir(rin), rin, seed=5, batch_size=8)
+    experiment, params = run.experiment, run.params
+    indices, condition = run.chosen(np.arange(8), np.arange(8), np.arange(8))
+    watched = Figures(run, indices, condition)
+    images = experiment.sampler(run.mesh, seed=5)(params, indices, condition)
     assert np.abs(watched.to_images(watched.passes.x0[-1]).astype(int) - images).max() <= 1
 
     # A pass run again ends with the latents that the next one is handed.

@@ -164,7 +164,9 @@ def test_quality_of_the_data_themselves_is_perfect(run, monkeypatch, tmp_path):
     assert all(distance < 1e-9 for points in found.curves.values() for _, distance in points)
     assert found.real > 0.01
     quality.plot(found._replace(curves={"ddim": [(5, 2.0), (10, 1.0)]}), tmp_path / "steps.png")
-    assert "ddim 1 (10)" in found._replace(curves={"ddim": [(5, 2.0), (10, 1.0)]}).caption()
+    assert (
+        "ddim 1 (10)" in found._replace(curves={"ddim": [(5, 2.0), (10, 1.0)]}).values()["lowest"]
+    )
 
 
 def test_larger_images_are_averaged_over_boxes():
