@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from diffusion_jax.geometry import Tokens as Tokens
     from diffusion_jax.geometry import Video as Video
     from diffusion_jax.parallel.sharding import make_mesh as make_mesh
-    from diffusion_jax.sampling.guidance import Guidance as Guidance
     from diffusion_jax.sampling.samplers import Sampling as Sampling
     from diffusion_jax.sampling.scan import make_sampler as make_sampler
     from diffusion_jax.training.checkpoints import Checkpoints as Checkpoints
@@ -36,7 +35,6 @@ _HOMES = {
     "Checkpoints": "training.checkpoints",
     "Condition": "denoiser",
     "DataConfig": "data.sources",
-    "Guidance": "sampling.guidance",
     "Images": "geometry",
     "NoiseLevel": "denoiser",
     "Objective": "diffusion.objectives",

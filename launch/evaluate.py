@@ -24,8 +24,8 @@ from diffusion_jax.experiment.workdir import code_version
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.locks import lock_folder
-from launch import sample
 from launch.common import arguments, cli, distributed
+from launch.common.options import define_samples
 from launch.tables import beside_published
 
 
@@ -71,9 +71,8 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    sample.define_flags(num=50_000)
+    define_samples(50_000)
     define_judge()
-    for module in (sample, distributed):
-        flags.adopt_module_key_flags(module)  # for --help
+    flags.adopt_module_key_flags(distributed)  # for --help
     arguments.path("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

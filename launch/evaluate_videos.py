@@ -27,8 +27,8 @@ from diffusion_jax.experiment.workdir import code_version, read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.locks import lock_folder
-from launch import sample
 from launch.common import arguments, cli, distributed
+from launch.common.options import define_samples
 from launch.tables import beside_published
 
 BATCH = 64
@@ -89,8 +89,7 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    sample.define_flags(num=50_000)
-    for module in (sample, distributed):
-        flags.adopt_module_key_flags(module)  # for --help
+    define_samples(50_000)
+    flags.adopt_module_key_flags(distributed)  # for --help
     arguments.file("i3d", None, "Weights of I3D.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

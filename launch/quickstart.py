@@ -19,9 +19,9 @@ from sklearn.svm import SVC
 from diffusion_jax.console import say
 from diffusion_jax.data.arrays import Arrays, digits
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.workdir import read_workdir
 from launch.common import arguments, cli
-from launch.sample import sample
 
 COUNT = 500
 GUIDANCE = 1.0

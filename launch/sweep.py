@@ -26,13 +26,13 @@ from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.judge import define_judge, load_judge
 from diffusion_jax.experiment.scoring import sample_run
 from diffusion_jax.experiment.weights import chosen_checkpoint
-from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import Picture, save_picture
 from diffusion_jax.training.checkpoints import check_kept
-from launch import posthoc_ema, sample
+from launch import posthoc_ema
 from launch.common import cli, distributed
+from launch.common.options import define_samples, opened
 from launch.evaluate import score
 from launch.tables import compare, markdown
 
@@ -100,10 +100,10 @@ def at_each(options: flags.FlagValues, field: str, values: list[float]) -> Itera
             options["init_from"].value = str(folder)
             yield value
         return
-    workdir = Path(options.workdir)
     for value in values:
         options[field].value = value
-        build(sample.override(read_workdir(workdir), options))
+        workdir, config = opened(options)
+        build(config)
         if field == "step":
             check_kept(workdir / chosen_checkpoint(options).folder, value)
     for value in values:
@@ -159,10 +159,9 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    sample.define_flags(num=5_000)
+    define_samples(5_000)
     define_judge()
-    for module in (sample, distributed):
-        flags.adopt_module_key_flags(module)  # for --help
+    flags.adopt_module_key_flags(distributed)  # for --help
     flags.DEFINE_string("vary", None, f"FIELD=VALUE,VALUE,...: of {', '.join(FIELDS)}.")
     flags.mark_flags_as_required(["workdir", "vary"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

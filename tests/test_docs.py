@@ -22,8 +22,10 @@ WITH_CODE = [page for page in PAGES if BLOCK.search((ROOT / page).read_text())]
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     from diffusion_jax.experiment import build
+    from diffusion_jax.sampling.samplers import SAMPLERS
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(SAMPLERS, "noisy_ddim", None)  # removed again afterwards
     monkeypatch.setattr(build, "MODELS", dict(build.MODELS))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     text = (ROOT / page).read_text()

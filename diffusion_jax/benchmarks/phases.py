@@ -122,7 +122,7 @@ def sampler(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase:
     indices = jnp.arange(size, dtype=jnp.int32)
     arguments = jax.device_put((indices, condition), by_example(mesh))
     program = compile_program(run.program, params, *arguments, NOTHING)
-    passes = 1 + bool(sampling.guidance.weight)
+    passes = 1 + bool(sampling.guidance)
     flops = 2 * REVERSE_STEPS * passes * sum(multiply_adds(experiment, size).values())
     call = _awaiting(program.call, params, *arguments, NOTHING)
     examples, dtype = REVERSE_STEPS * size, config.model.dtype

@@ -96,8 +96,8 @@ class Transition(NamedTuple):
     Attributes:
       now, next: the noise levels.
       beta: 1 - gamma_now / gamma_next, the power of the noise that the forward step adds.
-      log_posterior: log variance of q(x_next | x_now, x_0); at the last step of a table, where it
-        would be -inf, that of the step before. None in continuous time.
+      log_posterior: log variance of q(x_next | x_now, x_0); at the last step of a discrete
+        schedule, where it would be -inf, that of the step before. None in continuous time.
     """
 
     now: NoiseLevel
@@ -110,6 +110,17 @@ def transition(now: NoiseLevel, next: NoiseLevel) -> Transition:
     """A step between two levels of continuous time."""
     ratio = jnp.exp(jnp.log(now.gamma) - jnp.log(next.gamma))
     return Transition(now, next, 1 - jnp.clip(ratio, 0.0, 1.0))
+
+
+def half_log_snr(noise: NoiseLevel) -> jax.Array:
+    """Return lambda = log(alpha / sigma), finite at gamma = 1; shaped like the noise level."""
+    power = jnp.maximum(noise.sigma_squared, jnp.finfo(noise.gamma.dtype).tiny)
+    return (jnp.log(noise.gamma) - jnp.log(power)) / 2
+
+
+def ends_noise(step: Transition) -> jax.Array:
+    """Return whether a step leads to no noise, up to the rounding of gamma in float32."""
+    return step.next.gamma > 1 - 1e-6
 
 
 def posterior_mean(x0: jax.Array, x_t: jax.Array, step: Transition) -> jax.Array:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,8 +16,9 @@ from diffusion_jax.autoencoder.weights import Pretrained
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.diffusion import process
+from diffusion_jax.diffusion.discrete import DiscreteSchedule
 from diffusion_jax.diffusion.objectives import Objective
-from diffusion_jax.diffusion.schedules import TABLES, Schedule, make_schedule
+from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES, Schedule, make_schedule
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.experiment.latents import check_data, load_decoder, scaling_of
 from diffusion_jax.experiment.schema import SECTIONS, RunConfig, ScheduleConfig
@@ -25,9 +26,7 @@ from diffusion_jax.fields import make
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh
-from diffusion_jax.reporting.tables import Table
 from diffusion_jax.sampling.editing import NOTHING, Given
-from diffusion_jax.sampling.guidance import Guidance
 from diffusion_jax.sampling.samplers import Sampling
 from diffusion_jax.sampling.scan import make_sampler
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
@@ -114,7 +113,6 @@ class Experiment:
         mesh: Mesh,
         seed: int,
         order: np.ndarray | None = None,
-        watched: Sequence[int] = (),
     ) -> Callable[..., np.ndarray]:
         """(params, indices, condition, given) -> uint8 images, latents decoded; see `make_sampler`.
 
@@ -131,7 +129,6 @@ class Experiment:
             seed=seed,
             latents=self.autoencoder is not None,
             order=order,
-            watched=watched,
         )
 
         def drawn(params, indices: np.ndarray, condition, given: Given = NOTHING) -> np.ndarray:
@@ -141,13 +138,7 @@ class Experiment:
             return drawn
         decode = make_decoder(self.pretrained, mesh)
 
-        def decoded(params, indices: np.ndarray, *arguments) -> np.ndarray:
-            latents = drawn(params, indices, *arguments)
-            rows = latents.reshape(-1, *self.sample_shape)
-            images = decode(rows, np.repeat(indices, len(rows) // len(indices)))
-            return images.reshape(*latents.shape[:-3], *images.shape[1:])
-
-        return decoded
+        return lambda params, indices, *given: decode(drawn(params, indices, *given), indices)
 
     def to_images(self, mesh: Mesh) -> Callable[..., np.ndarray]:
         """x0 (B, ...) -> uint8 images, latents decoded. Raises as `sampler`."""
@@ -192,9 +183,9 @@ def build(config: ConfigDict) -> Experiment:
         _check_latents(config, geometry)
         example_shape = (*sample_shape[:-1], 2 * sample_shape[-1])  # mean and log-variance
     sampling = build_sampling(config.sampling)
-    if sampling.guidance.weight and not (denoiser.num_classes and config.objective.label_dropout):
+    if sampling.guidance and not (denoiser.num_classes and config.objective.label_dropout):
         raise UserError(
-            f"sampling.guidance is {sampling.guidance.weight}: it needs a network with classes, "
+            f"sampling.guidance is {sampling.guidance}: it needs a network with classes, "
             "trained with label dropout (config.objective.label_dropout=0.1), and this is none"
         )
     return Experiment(
@@ -213,14 +204,8 @@ def build(config: ConfigDict) -> Experiment:
 
 def build_sampling(section: ConfigDict) -> Sampling:
     """The `sampling` section."""
-    fields = dict(section)
-    weight, interval, channels = (
-        fields.pop(name) for name in ("guidance", "guidance_interval", "guided_channels")
-    )
-    fields["schedule"] = _schedule(fields["schedule"], "sampling.schedule")
-    guidance = {"weight": weight, "interval": interval, "channels": channels}
-    fields["guidance"] = make(Guidance, guidance, "sampling.guidance")
-    return make(Sampling, fields, "sampling")
+    schedule = _schedule(section.schedule, "sampling.schedule")
+    return make(Sampling, {**section, "schedule": schedule}, "sampling")
 
 
 def _schedule(section: ConfigDict, name: str) -> Schedule:
@@ -281,14 +266,16 @@ def _check_fit(config: ConfigDict, denoiser: Any, objective: Objective) -> None:
             "sampling.sampler is 'ddpm_learned': this network has no variance head; choose another"
         )
     training, sampling = config.objective.schedule, config.sampling.schedule
-    is_table = isinstance(objective.schedule, Table)
-    if isinstance(denoiser, DiffuSSM) and not is_table:
+    is_discrete = isinstance(objective.schedule, DiscreteSchedule)
+    if isinstance(denoiser, DiffuSSM) and not is_discrete:
         raise UserError(
-            f"objective.schedule is {training.name!r}: DiffuSSM is told the timesteps of a table; "
-            f"choose one of {', '.join(TABLES)}"
+            f"objective.schedule is {training.name!r}: DiffuSSM needs discrete timesteps; "
+            f"choose one of {', '.join(DISCRETE_SCHEDULES)}"
         )
-    if (is_table or sampling.name in TABLES) and training.to_dict() != sampling.to_dict():
+    if (
+        is_discrete or sampling.name in DISCRETE_SCHEDULES
+    ) and training.to_dict() != sampling.to_dict():
         raise UserError(
             f"sampling.schedule is {sampling.name!r} and objective.schedule {training.name!r}: a "
-            "table must be the same in both, with the same steps; sampling.steps respaces it"
+            "discrete one must be the same in both, with the same steps; sampling.steps respaces it"
         )

@@ -22,11 +22,12 @@ from diffusion_jax.evaluation.archives import ArrayOnDisk
 from diffusion_jax.evaluation.inception import Features
 from diffusion_jax.evaluation.references import Extraction
 from diffusion_jax.experiment.exports import read_provenance
-from diffusion_jax.experiment.weights import opened_folder
-from diffusion_jax.experiment.workdir import read_run, read_workdir
+from diffusion_jax.experiment.sample_files import read_request
+from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.workdir import read_run
 from diffusion_jax.parallel import hosts
 from diffusion_jax.storage.files import sha256
-from launch import sample
+from launch.common.options import opened, request
 
 BATCH = 500
 SAVE_EVERY = 60  # seconds
@@ -147,21 +148,20 @@ def accumulate(
 
 
 def sample_run(options: flags.FlagValues) -> tuple[Path, dict]:
-    """Samples a run, or an export, as the flags of `sample.define_flags` say.
+    """Samples a run, or an export, as the options of `define_samples` say.
 
     Returns:
       The folder of the samples, and the fields of `Result` that tell how they were made.
     """
-    folder = opened_folder(options)
-    config = sample.override(read_workdir(folder), options)
-    out = sample.from_flags(folder, config, options)
-    request = sample.read_request(out)
+    folder, config = opened(options)
+    out = sample(config, folder, **request(options))
+    found = read_request(out)
     if options.init_from:
         provenance = read_provenance(folder)
         made = {name: provenance[name] for name in ("config", "step", "images_seen")}
-        made["weights"] = {"denoiser": request["exported"]}
+        made["weights"] = {"denoiser": found["exported"]}
     else:
-        step = request["step"]
+        step = found["step"]
         seen = step * config.train.batch_size
         made = {"config": read_run(folder)["config"], "step": step, "images_seen": seen}
     return out, made | {

@@ -5,7 +5,7 @@ All write a PNG to a path of any suffix, on a ground that suits a light and a da
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ GROUND = "#f3f3f3"
 DPI = 150
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
-    """(figure, its axes as an array (rows, columns)), in inches."""
+def new_figure(
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> tuple["Figure", np.ndarray]:
+    """Return a figure of this size in inches, and its axes as an array (rows, columns)."""
     from matplotlib.figure import Figure  # imported here: no training waits for it
 
     figure = Figure((width, height), dpi=DPI, facecolor=GROUND, layout="constrained")
@@ -49,7 +51,7 @@ def draw_maps(
 
     rows, samples, columns = maps.shape[:3]
     widths = ([1.0] * (1 + columns) + [0.2]) * samples
-    figure, axes = _figure(
+    figure, axes = new_figure(
         0.85 * sum(widths) + 1, 0.88 * rows + 1.1, rows, len(widths), width_ratios=widths
     )
     opacity = np.linspace(0, 0.9, 256)
@@ -90,7 +92,7 @@ def draw_curves(
         only after a comma have one colour, and dashes from the second on.
       logarithmic: panels of this scale.
     """
-    figure, axes = _figure(6.5, 3.0 * len(panels) + 0.2, len(panels), sharex=True)
+    figure, axes = new_figure(6.5, 3.0 * len(panels) + 0.2, len(panels), sharex=True)
     for ax, (name, lines) in zip(axes[:, 0], panels.items(), strict=True):
         colours = {}
         for line, values in lines.items():
@@ -121,7 +123,7 @@ def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
 
     colour_map, names = colormaps["viridis"], list(next(iter(panels.values())))
     width, height = 1.6 + 3.0 * len(panels), 0.24 * len(names) + 1.4
-    figure, axes = _figure(width, height, 1, len(panels), sharey=True)
+    figure, axes = new_figure(width, height, 1, len(panels), sharey=True)
     for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
         for row, name in enumerate(names):
             found = np.ravel(values[name])
@@ -145,7 +147,7 @@ def draw_kernels(path: Path, kernels: np.ndarray, layer_names: Sequence[str]) ->
       kernels: (layers, channels, 2, L), forward, then backward; each channel is drawn in parts of
         its largest weight.
     """
-    figure, axes = _figure(6.5, 2.2 * len(kernels) + 0.6, len(kernels), sharex=True)
+    figure, axes = new_figure(6.5, 2.2 * len(kernels) + 0.6, len(kernels), sharex=True)
     lags = np.arange(kernels.shape[-1])
     for ax, layer, name in zip(axes[:, 0], kernels, layer_names, strict=True):
         for i, (forward, backward) in enumerate(layer):
@@ -176,7 +178,7 @@ def draw_time_scales(
       fresh: lowest and highest time scale of a new network.
       marks: name -> tokens, drawn as lines.
     """
-    figure, axes = _figure(6.5, 4.2)
+    figure, axes = new_figure(6.5, 4.2)
     ax = axes[0, 0]
     ax.axhspan(*fresh, color="0.85", label="a new network", zorder=0)
     layers = np.arange(1, len(scales) + 1)
@@ -212,7 +214,7 @@ def draw_fields(path: Path, fields: np.ndarray, names: Sequence[str], box: Seque
 
     height, width = fields.shape[1:]
     tall = 2.2 * height / width + 1.3
-    figure, axes = _figure(2.2 * len(fields) + 0.4, tall, 1, len(fields))
+    figure, axes = new_figure(2.2 * len(fields) + 0.4, tall, 1, len(fields))
     top = float(fields.max())
     norm = LogNorm(top * 1e-6, top)
     for ax, field, name in zip(axes[0], fields, names, strict=True):

@@ -15,6 +15,7 @@ from PIL import Image
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.experiment.sample_files import drawn_parts
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.start import find_start
 from diffusion_jax.experiment.weights import opened_folder
 from diffusion_jax.experiment.workdir import read_workdir
@@ -23,7 +24,6 @@ from diffusion_jax.storage import schemas
 from launch import train
 from launch.export import export, of_run
 from launch.report import write_report
-from launch.sample import sample
 
 PNG = (Path(__file__).parents[2] / "docs" / "digits.png").read_bytes()
 REQUEST = dict(num=2, labels="", seed=0, batch_size=8)

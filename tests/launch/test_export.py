@@ -12,6 +12,8 @@ import tiny
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.exports import fingerprint, read_export, read_provenance, to_tensors
+from diffusion_jax.experiment.sample_files import read_request
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.scoring import sample_run
 from diffusion_jax.experiment.start import REWARM_STEPS, find_start, read_start
 from diffusion_jax.experiment.weights import Checkpoint, load_weights, opened_folder, params_of
@@ -21,7 +23,6 @@ from diffusion_jax.reporting.metrics import MetricWriter
 from launch import train
 from launch.export import Found, export, of_official, of_run, parse_size
 from launch.report import write_report
-from launch.sample import read_request, sample
 from rin_jax.official import official_shapes, params_to_official
 
 CONFIGS = {"rin": tiny.config(), "diffussm": tiny.diffussm()}

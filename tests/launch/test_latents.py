@@ -21,11 +21,11 @@ from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.given import Edit
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.step import split_batch
 from launch import encode_latents, train
-from launch.sample import sample
 
 MODEL = Autoencoder(block_channels=(32, 32), layers_per_block=1)  # f = 2
 COUNT, SIDE = 11, 16

@@ -14,13 +14,13 @@ import tiny
 
 from configs.base import base
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.start import find_start
 from diffusion_jax.experiment.workdir import DEFAULTS, read_workdir
 from launch import train
 from launch.export import export, of_run
 from launch.pretrained import unpack_pretrained
 from launch.report import write_report
-from launch.sample import sample
 
 RUNS = Path(__file__).parent / "old_runs"
 REQUEST = dict(num=2, labels="", seed=0, batch_size=8)

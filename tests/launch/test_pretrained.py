@@ -5,10 +5,10 @@ import pytest
 
 from diffusion_jax.data.arrays import digits
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.workdir import read_workdir
 from launch.pretrained import DIGITS, unpack_pretrained
 from launch.quickstart import score
-from launch.sample import sample
 
 
 def test_it_draws_the_digits_that_it_is_asked_for(tmp_path):

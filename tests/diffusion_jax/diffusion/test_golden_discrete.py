@@ -1,4 +1,4 @@
-"""Tables, hybrid losses with gradients, and whole loops agree with the DiT code's."""
+"""Discrete schedules, hybrid losses with gradients, and whole loops agree with the DiT code's."""
 
 from types import SimpleNamespace
 
@@ -11,22 +11,23 @@ from golden import part, relative_error
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.diffusion import objectives, process, variational
+from diffusion_jax.diffusion.discrete import DiscreteSchedule, linear_betas
 from diffusion_jax.diffusion.schedules import make_schedule
 from diffusion_jax.errors import UserError
-from diffusion_jax.reporting.tables import Table, linear_betas
 from diffusion_jax.sampling import samplers
-from diffusion_jax.sampling.guidance import Guidance, guide
+from diffusion_jax.sampling.guidance import guide
+from diffusion_jax.sampling.scan import generate
 
 TOLERANCE = 1e-4
 
 
-def table_of(respacing: str, steps: int = 1000) -> Table:
-    """Our table for the reference's respacing string."""
-    table = make_schedule("linear_betas", steps=steps)
+def discrete_schedule_of(respacing: str, steps: int = 1000) -> DiscreteSchedule:
+    """Our discrete schedule for the reference's respacing string."""
+    discrete = make_schedule("linear_betas", steps=steps)
     if not respacing:
-        return table
+        return discrete
     spacing = "ddim" if respacing.startswith("ddim") else "even"
-    return table.respaced(int(respacing.removeprefix("ddim")), spacing)
+    return discrete.respaced(int(respacing.removeprefix("ddim")), spacing)
 
 
 def last(array):
@@ -38,12 +39,12 @@ def groups(arrays):
     return sorted({name.split("/")[0] for name in arrays})
 
 
-def test_tables_and_respacing():
+def test_discrete_schedules_and_respacing():
     arrays = load("diffusion_schedules.npz")
     respacings = {"T1000": "", "T400": "", "r250": "250", "r50": "50", "ddim25": "ddim25"}
     for case in groups(arrays):
         golden = part(arrays, case + "/")
-        ours = table_of(respacings[case], 400 if case == "T400" else 1000)
+        ours = discrete_schedule_of(respacings[case], 400 if case == "T400" else 1000)
         np.testing.assert_array_equal(ours.timesteps, golden["timestep_map"])
         for name, values in (
             ("betas", ours.beta),
@@ -56,11 +57,11 @@ def test_tables_and_respacing():
 
 def test_cosine_betas():
     """arXiv 2102.09672, eq. 17: gamma(t) / gamma(0), but for the clipped last steps."""
-    table = make_schedule("cosine_betas", steps=1000)
+    discrete = make_schedule("cosine_betas", steps=1000)
     t = (np.arange(1000) + 1) / 1000
     f = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
-    np.testing.assert_allclose(table.gamma[:-1], f[:-1], rtol=1e-9)
-    assert table.beta.max() == pytest.approx(0.999)
+    np.testing.assert_allclose(discrete.gamma[:-1], f[:-1], rtol=1e-9)
+    assert discrete.beta.max() == pytest.approx(0.999)
 
 
 class Fixed:
@@ -75,16 +76,16 @@ class Fixed:
 
 
 def term_case(case: str):
-    """(golden arrays, objective, x0, draws, table step, network output) of a case."""
+    """(golden arrays, objective, x0, draws, step, network output) of a case."""
     given = part(load("diffusion_terms.npz"), case + "/")
-    table = table_of("50" if case == "ls_r50" else "")
+    discrete = discrete_schedule_of("50" if case == "ls_r50" else "")
     variance = "fixed" if case == "fixed_large" else "learned"
-    objective = objectives.Objective(table, variance=variance)
+    objective = objectives.Objective(discrete, variance=variance)
     index = jnp.asarray(given["t"].astype(np.int32))
-    t = (index.astype(jnp.float32) + 0.5) / len(table)
+    t = (index.astype(jnp.float32) + 0.5) / len(discrete)
     unused = jnp.ones((2, len(t)))
     draws = objectives.Draws(t, last(given["noise"]), unused[0], unused)
-    step = table.transition(index, jnp.float32)
+    step = discrete.transition(index, jnp.float32)
     return given, objective, last(given["x_start"]), draws, step, last(given["model_output"])
 
 
@@ -186,12 +187,13 @@ def test_sampling_loops(case):
         linear_betas(1000),
         "ddim" if case == "ddim10" else "ddpm_learned",
         10,
-        Guidance(3.0, channels=3) if case == "cfg_ddpm10" else Guidance(),
+        3.0 if case == "cfg_ddpm10" else 0.0,
+        guided_channels=3,
         spacing="ddim" if case == "ddim10" else "even",
     )
     clip = 1.0 if case == "ddpm10_clip" else None
-    x0, steps = jax.jit(
-        lambda x: samplers.generate(
+    x0, _, steps = jax.jit(
+        lambda x: generate(
             toy(golden),
             x,
             Condition(labels=labels),
@@ -200,10 +202,10 @@ def test_sampling_loops(case):
             sampling,
             "eps",
             clip,
-            trajectory=True,
+            watch=lambda one: one,
         )
     )(x)
-    for ours, name in ((steps.x, "samples"), (steps.x0, "pred_xstart")):
+    for ours, name in ((steps.x_next, "samples"), (steps.x0, "pred_xstart")):
         for mine, theirs in zip(ours, last(golden[name])[:, : len(x)], strict=True):
             assert relative_error(mine, theirs) < TOLERANCE, name
     assert relative_error(x0, last(golden["samples"])[-1, : len(x)]) < TOLERANCE
@@ -223,7 +225,7 @@ def test_guidance_on_chosen_channels(case):
     condition = Condition(labels=jnp.zeros((half,), jnp.int32))
     x = last(golden["x"])[:half]
     for channels, name in ((3, "out_first3"), (0, "out_all")):
-        guided = guide(denoise, Guidance(scale - 1, channels=channels))
+        guided = guide(denoise, scale - 1, channels=channels)
         output, _ = guided(x, NoiseLevel(jnp.ones((half,))), condition, ())
         assert relative_error(output, last(golden[name])[:half]) < 1e-5
 

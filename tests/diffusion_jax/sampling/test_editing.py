@@ -7,10 +7,11 @@ import pytest
 
 from diffusion_jax.denoiser import Condition, Prediction
 from diffusion_jax.diffusion.schedules import make_schedule
+from diffusion_jax.diffusion.spacings import SPACINGS
 from diffusion_jax.errors import UserError
 from diffusion_jax.sampling import samplers
 from diffusion_jax.sampling.editing import Given, make_edit, slerp, visits
-from diffusion_jax.sampling.spacings import SPACINGS
+from diffusion_jax.sampling.scan import generate
 
 COVARIANCE = jnp.array([[1.0, 0.8], [0.8, 1.0]])
 STEPS = 250
@@ -39,7 +40,7 @@ def inpaint(schedule: str, order: np.ndarray, count: int = 4000, known: float = 
 
         steps = samplers.transitions(sampling, jnp.float32)
         edit = make_edit(given, lambda draw: noise(1000 + draw), order, steps)
-        x0, _ = samplers.generate(
+        x0, *_ = generate(
             exact,
             noise(9000),
             Condition(),
@@ -80,14 +81,14 @@ def test_the_order_of_visits():
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_a_noise_level_is_the_same_time_under_every_spacing(spacing):
-    table = make_schedule("linear_betas", steps=1000)
-    sampling = samplers.Sampling(table, "dpmpp_2m", 50, spacing=spacing)
+    discrete = make_schedule("linear_betas", steps=1000)
+    sampling = samplers.Sampling(discrete, "dpmpp_2m", 50, spacing=spacing)
     times = sampling.times()
     for level in (0.2, 0.6, 1.0):
         first = visits(50, level, times=times)[0]
         assert times[first] <= level
         assert first == 0 or times[first - 1] > level
-    one = samplers.Sampling(table, "ddim", 1).times()
+    one = samplers.Sampling(discrete, "ddim", 1).times()
     assert visits(1, 1.0, times=one).tolist() == [0]
     for level in (0.6, float("nan"), 1.5):  # the only step starts from pure noise
         with pytest.raises(UserError, match=r"noise_level is .*: of 1 steps, give 1 to 1"):
@@ -109,7 +110,7 @@ def test_a_multistep_sampler_starts_anew_where_the_order_goes_back():
 
     def run(order, edit=None):
         arguments = (exact, x, Condition(), (), None, sampling, "x0", None)
-        return samplers.generate(*arguments, order=order, edit=edit)[0]
+        return generate(*arguments, order=order, edit=edit)[0]
 
     def restart(now, visit, step):
         return jnp.where(visit == 2, x, now)

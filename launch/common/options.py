@@ -1,0 +1,121 @@
+"""Groups of options that several commands have, each with the function that reads its values."""
+
+import dataclasses
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.schema import ScheduleConfig
+from diffusion_jax.experiment.weights import chosen_checkpoint, define_checkpoint, opened_folder
+from diffusion_jax.experiment.workdir import read_workdir
+from diffusion_jax.fields import Rule, rule_of
+from diffusion_jax.sampling.samplers import Sampling
+from launch.common import arguments, distributed
+
+flags.disclaim_key_flags()  # an option belongs to the command that defines it, in its --help
+
+
+def define_sampling() -> None:
+    """Define an option for every field of `Sampling`, and --nocarry; see `sampling_changes`.
+
+    A field is an option of its name, and those of its schedule are --schedule, for the name, and
+    --schedule_start, --schedule_end and --schedule_tau.
+    """
+    for name, _, rule, about in _sampling_fields():
+        arguments.define(name, None, f"{about} Left out: the config's.", rule)
+    flags.DEFINE_bool("carry", True, "Carry the latents from one reverse step to the next.")
+
+
+def sampling_changes(options: flags.FlagValues) -> dict[str, Any]:
+    """Return the fields of a config's `sampling` section that the options set, with their values.
+
+    Raises:
+      UserError: for --nocarry with a --carry_decay.
+    """
+    changes: dict[str, Any] = {}
+    for name, (*sections, field), _, _ in _sampling_fields():
+        if options[name].value is not None:
+            place = changes
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[field] = options[name].value
+    if not options.carry:
+        if "carry_decay" in changes:
+            raise UserError("--nocarry stands for --carry_decay=1: give one of them")
+        changes["carry_decay"] = 1.0
+    return changes
+
+
+def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule, str]]:
+    """Yield (option, path of the field in the section, rule, meaning) for all fields."""
+    for field in dataclasses.fields(Sampling):
+        if field.name != "schedule":
+            yield field.name, (field.name,), rule_of(field), _meaning(Sampling, field.name)
+    for field in dataclasses.fields(ScheduleConfig):
+        # A discrete schedule must have as many steps as in training: there is nothing to set.
+        if field.name != "steps":
+            name = "schedule" if field.name == "name" else f"schedule_{field.name}"
+            path = ("schedule", field.name)
+            yield name, path, rule_of(field), _meaning(ScheduleConfig, field.name)
+
+
+def _meaning(kind: type, name: str) -> str:
+    """Return what a class's docstring says about one of its attributes, as a sentence."""
+    section = inspect.getdoc(kind).partition("Attributes:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^  (\w+(?:, \w+)*): (.*(?:\n    .*)*)", section, re.MULTILINE)
+    about = next(text for names, text in found if name in names.split(", "))
+    return " ".join(about.split()).rstrip(".") + "."
+
+
+def define_source() -> None:
+    """Define where the weights come from; see `opened`."""
+    arguments.folder("workdir", None, "Run directory of launch.train.")
+    arguments.folder("init_from", None, "Folder of launch.export, instead of a run.")
+    define_checkpoint()
+    arguments.path("autoencoder", None, "Its folder or file of weights, for latents; the config's.")
+
+
+def opened(options: flags.FlagValues) -> tuple[Path, ConfigDict]:
+    """Return the run directory or export that the options name, and its config as they change it.
+
+    It reads the options of `define_source` and `define_sampling`.
+
+    Raises:
+      UserError: unless exactly one of --workdir and --init_from is given, and holds a config.
+    """
+    folder = opened_folder(options)
+    config = read_workdir(folder)
+    config.sampling.update(sampling_changes(options))
+    if options.autoencoder is not None:
+        config.autoencoder.weights = options.autoencoder
+    return folder, config
+
+
+def define_samples(num: int) -> None:
+    """Define all that decides samples and where they go, `num` samples by default.
+
+    See `opened` and `request`.
+    """
+    define_source()
+    define_sampling()
+    arguments.count("num", num, "Number of samples.")
+    flags.DEFINE_string("labels", "", "Classes, as 3,1,4, given to the samples in turn; '' draws.")
+    arguments.seed("seed", 0, "Decides, with its index, a sample's noise and drawn label.")
+    arguments.count("batch_size", 64, "Samples at a time; does not change them.")
+    arguments.folder("out", None, "Folder to write to; one in that of the weights.")
+    distributed.define_flags()
+
+
+def request(options: flags.FlagValues) -> dict[str, Any]:
+    """Return arguments of `diffusion_jax.experiment.samples.sample`: out, request, checkpoint."""
+    return {
+        "out": Path(options.out) if options.out else None,
+        "request": {name: options[name].value for name in ("num", "labels", "seed", "batch_size")},
+        "checkpoint": chosen_checkpoint(options),
+    }
