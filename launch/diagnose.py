@@ -28,7 +28,7 @@ from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.experiment.drawing import parse_labels
 from diffusion_jax.experiment.grid import make_condition
 from diffusion_jax.experiment.inside import Drawn
-from diffusion_jax.experiment.weights import chosen_checkpoint, define_checkpoint, restore_state
+from diffusion_jax.experiment.weights import restore_state
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up
@@ -38,6 +38,7 @@ from diffusion_jax.storage.json_files import write_json
 from diffusion_jax.training.diagnostics import make_gradient, make_level_losses, module_norms
 from diffusion_jax.training.state import TrainState
 from launch.common import arguments, cli
+from launch.common.options import chosen_checkpoint, define_checkpoint
 from rin_jax import RIN
 from rin_jax.figures import STEP, WatchedRIN
 from rin_jax.inspection import statistics

@@ -22,13 +22,13 @@ from diffusion_jax.evaluation.i3d_weights import load_i3d
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.experiment.build import build, build_source
 from diffusion_jax.experiment.scoring import sample_run
-from diffusion_jax.experiment.weights import opened_folder
 from diffusion_jax.experiment.workdir import code_version, read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.locks import lock_folder
 from launch import sample
 from launch.common import arguments, cli, distributed
+from launch.common.options import opened_folder
 from launch.tables import beside_published
 
 BATCH = 64

@@ -19,23 +19,13 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.drawing import parse_labels
 from diffusion_jax.experiment.grid import make_condition
-from diffusion_jax.experiment.weights import (
-    chosen_checkpoint,
-    define_checkpoint,
-    load_weights,
-    opened_folder,
-)
+from diffusion_jax.experiment.weights import load_weights
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.geometry import Images
 from diffusion_jax.parallel.sharding import make_mesh, round_up
 from diffusion_jax.reporting.pictures import Picture, save_picture
-from diffussm_jax import DiffuSSM
-from diffussm_jax.figures import WatchedDiffuSSM
 from launch.common import arguments, cli
-from rin_jax import RIN
-from rin_jax.figures import WatchedRIN
-
-WATCHED = {RIN: WatchedRIN, DiffuSSM: WatchedDiffuSSM}
+from launch.common.options import chosen_checkpoint, define_checkpoint, opened_folder
 
 
 def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path]:
@@ -60,7 +50,7 @@ def inspect(workdir: Path, options: flags.FlagValues, command: str) -> list[Path
     chosen = chosen_checkpoint(options)
     params, step, _ = load_weights(workdir, config, experiment, mesh, chosen)
     condition = make_condition(experiment, None, indices, labels)
-    watched = WATCHED[type(experiment.denoiser)](
+    watched = experiment.network.load_figures()(
         experiment, params, mesh, indices, condition, options.seed
     )
     paths = []

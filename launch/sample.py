@@ -45,13 +45,7 @@ from diffusion_jax.experiment.given import Edit, read_edit, read_frames
 from diffusion_jax.experiment.grid import grid_columns, make_condition
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.show import KINDS, show, show_edit
-from diffusion_jax.experiment.weights import (
-    NEWEST,
-    Checkpoint,
-    chosen_checkpoint,
-    define_checkpoint,
-    opened_folder,
-)
+from diffusion_jax.experiment.weights import NEWEST, Checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, round_up
@@ -59,6 +53,7 @@ from diffusion_jax.sampling.editing import NOTHING
 from diffusion_jax.sampling.spacings import SPACINGS
 from diffusion_jax.storage.locks import lock_folder
 from launch.common import arguments, cli, distributed
+from launch.common.options import chosen_checkpoint, define_checkpoint, opened_folder
 from launch.pretrained import unpack_pretrained
 
 NUM = 64

@@ -22,11 +22,11 @@ from diffusion_jax.evaluation.archives import ArrayOnDisk
 from diffusion_jax.evaluation.inception import Features
 from diffusion_jax.evaluation.references import Extraction
 from diffusion_jax.experiment.exports import read_provenance
-from diffusion_jax.experiment.weights import opened_folder
 from diffusion_jax.experiment.workdir import read_run, read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.storage.files import sha256
 from launch import sample
+from launch.common.options import opened_folder
 
 BATCH = 500
 SAVE_EVERY = 60  # seconds

@@ -13,13 +13,13 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.experiment import quality
 from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
-from diffusion_jax.experiment.weights import chosen_checkpoint
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.grids import evenly, headed_grid
 from diffusion_jax.reporting.pictures import FOLDER, Picture, save_picture
 from diffusion_jax.sampling.editing import NOTHING, Given
 from diffusion_jax.sampling.samplers import DDPM
 from launch.common import cli
+from launch.common.options import chosen_checkpoint
 
 ROWS = 8
 MOST_CLASSES = 10
