@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from diffusion_jax.diffusion.objectives import Objective as Objective
     from diffusion_jax.diffusion.schedules import make_schedule as make_schedule
     from diffusion_jax.errors import UserError as UserError
+    from diffusion_jax.experiment.networks import Network as Network
     from diffusion_jax.geometry import Images as Images
     from diffusion_jax.geometry import Tokens as Tokens
     from diffusion_jax.geometry import Video as Video
@@ -38,6 +39,7 @@ _HOMES = {
     "DataConfig": "data.sources",
     "Guidance": "sampling.guidance",
     "Images": "geometry",
+    "Network": "experiment.networks",
     "NoiseLevel": "denoiser",
     "Objective": "diffusion.objectives",
     "OptimizerConfig": "training.optimizers",

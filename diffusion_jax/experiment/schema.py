@@ -139,15 +139,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def check_kind(config: object) -> None:
-    """Raise `UserError` unless a config file gave a ConfigDict that can be changed."""
-    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
-        raise UserError(
-            f"--config gives a {type(config).__name__}: return a ConfigDict, as configs.base.base "
-            "makes"
-        )
-
-
 def check_complete(config: object) -> None:
     """Check that a config has every section and field that it needs, and no others.
 
@@ -158,7 +149,9 @@ def check_complete(config: object) -> None:
       UserError: for anything that is not a ConfigDict, or naming the first field that is missing,
         left open, or unknown.
     """
-    check_kind(config)
+    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
+        kind = type(config).__name__
+        raise UserError(f"--config gives a {kind}: return a ConfigDict, as configs.base.base makes")
     try:
         found = flatten(config.to_dict())
     except RequiredValueError as error:
@@ -167,8 +160,8 @@ def check_complete(config: object) -> None:
         ) from error
     known = {field.name for field in shared_fields()}
     optional = {name for name in known if ".schedule." in name and not name.endswith(".name")}
-    needed = known - optional | {"model.name", "model.geometry.kind"}
-    if missing := sorted(needed - found.keys()):
+    needed = (*sorted(known - optional), "model.name", "model.geometry.kind")
+    if missing := [name for name in needed if name not in found]:
         raise UserError(
             f"--config gives a config without {missing[0]}: make it with configs.base.base"
         )

@@ -46,7 +46,9 @@ def load_config(given: str) -> ConfigDict:
     Raises:
       UserError: if there is no such file, it fails, or it gives something else.
     """
-    from diffusion_jax.experiment.schema import check_kind  # JAX, which config files import anyway
+    from diffusion_jax.experiment.schema import (
+        check_complete,
+    )  # JAX, which config files import anyway
 
     found = catalogue.find(given)
     if not found.file.is_relative_to(catalogue.FOLDER):
@@ -68,7 +70,7 @@ def load_config(given: str) -> ConfigDict:
                 "--config: this file has no variants, leave out the colon and what follows"
             ) from error
         raise UserError(_failure(shown, found.file, error)) from error
-    check_kind(config)
+    check_complete(config)
     return config
 
 
