@@ -35,8 +35,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     known = commands()
     if name in ("--help", "-help", "-h"):
-        print(__doc__)
-        print("\n".join(f"    {name:18}{about}" for name, about in known.items()))
+        print("\n".join([__doc__, *(f"    {name:18}{about}" for name, about in known.items())]))
         return
     if name not in known:
         print(printable(f"error: no command {name!r}: {nearest(name, known)}"), file=sys.stderr)
