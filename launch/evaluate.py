@@ -18,7 +18,7 @@ from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
 from diffusion_jax.evaluation.results import FILE, Result, write_result
-from diffusion_jax.experiment.judge import Judge, define_judge, load_judge
+from diffusion_jax.experiment.judge import Judge, load_judge
 from diffusion_jax.experiment.scoring import accumulate, open_images, sample_run
 from diffusion_jax.experiment.workdir import code_version
 from diffusion_jax.parallel import hosts
@@ -26,6 +26,7 @@ from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.locks import lock_folder
 from launch.common import arguments, cli, distributed
 from launch.common.options import define_samples
+from launch.common.options import define_judge
 from launch.tables import beside_published
 
 

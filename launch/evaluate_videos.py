@@ -22,7 +22,6 @@ from diffusion_jax.evaluation.i3d_weights import load_i3d
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.experiment.build import build, build_source
 from diffusion_jax.experiment.scoring import sample_run
-from diffusion_jax.experiment.weights import opened_folder
 from diffusion_jax.experiment.workdir import code_version, read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh

@@ -21,8 +21,9 @@ from absl import flags
 from diffusion_jax.console import progress, say
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exporting import Found, about_run, export
 from diffusion_jax.experiment.exports import is_export
-from diffusion_jax.experiment.schema import SIGMA_REL
+from diffusion_jax.experiment.sections import SIGMA_REL
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.fields import Each
 from diffusion_jax.parallel import hosts
@@ -32,7 +33,6 @@ from diffusion_jax.training.checkpoints import abstract_like, restore_newest, sa
 from diffusion_jax.training.power_ema import Profile, gamma_of, weights
 from diffusion_jax.training.state import TrackedState
 from launch.common import arguments, cli
-from launch.export import Found, about_run, export
 
 FOLDER = "posthoc_ema"  # of a run directory: the stored averages, a folder for each step
 

@@ -8,7 +8,6 @@ run has by now. launch.train writes it when it ends. Data and devices are not ne
 """
 
 import datetime
-import importlib
 import json
 import re
 import shlex
@@ -20,12 +19,12 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from configs.base import base
+from configs.catalogue import load, source
 from diffusion_jax.console import say
-from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
+from diffusion_jax.experiment.schema import flatten
 from diffusion_jax.experiment.start import read_start
-from diffusion_jax.experiment.workdir import DEFAULTS, flatten, read_data, read_run, read_workdir
+from diffusion_jax.experiment.workdir import defaults_of, read_data, read_run, read_workdir
 from diffusion_jax.reporting.figures import draw_curve
 from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
@@ -187,28 +186,25 @@ def _speed(records: list[dict]) -> dict[str, str]:
 
 def _config(config: ConfigDict, name: str) -> dict[str, Any]:
     """Fields that are not what the config's file says, and those that are not the defaults."""
-    known = config.model.name in DEFAULTS
-    defaults = base(DEFAULTS[config.model.name]() if known else config.model)
+    of_file = _config_of_file(name)
     file, colon, variants = name.partition(":")
-    of_file = _config_of_file(file, *([variants] if colon else []))
     return {
-        "file": f"configs/{file}.py{colon}{variants}" if of_file else "",
+        "file": f"{source(file)}{colon}{variants}" if of_file else "",
         "changed": _differing(config, of_file) if of_file else [],
-        "unusual": _differing(config, defaults),
+        "unusual": _differing(config, defaults_of(config.model)),
     }
 
 
-def _config_of_file(name: str, *variants: str) -> ConfigDict | None:
+def _config_of_file(name: str) -> ConfigDict | None:
     """What the file of this name says today, None where there is none, or no such variant.
 
     The name is what a run says: of any module, or of a file that was another then.
     """
-    if not re.fullmatch(r"\w+/\w+", name):
+    if not re.fullmatch(r"\w+/\w+(:[\w.,]+)?", name):
         return None
     try:
-        module = importlib.import_module("configs." + name.replace("/", "."))
-        return module.get_config(*variants)
-    except (ImportError, AttributeError, TypeError, UserError):
+        return load(name)
+    except (ImportError, AttributeError, TypeError, ValueError):
         return None
 
 

@@ -23,9 +23,10 @@ from diffusion_jax.console import say
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.evaluation.results import FILE, Result, read_result
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.judge import define_judge, load_judge
+from diffusion_jax.experiment.judge import load_judge
 from diffusion_jax.experiment.scoring import sample_run
 from diffusion_jax.experiment.weights import chosen_checkpoint
+from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import Picture, save_picture
@@ -33,6 +34,7 @@ from diffusion_jax.training.checkpoints import check_kept
 from launch import posthoc_ema
 from launch.common import cli, distributed
 from launch.common.options import define_samples, opened
+from launch.common.options import chosen_checkpoint, define_judge
 from launch.evaluate import score
 from launch.tables import compare, markdown
 

@@ -5,8 +5,8 @@
     python -m launch.train --config=configs/rin/digits.py --init_from=exports/d --workdir=runs/e
 
 The same command continues a run that was stopped. Every field of a config can be set on the command
-line; configs/base.py lists them. On several hosts give the same command on each, with --distributed
-where the cluster tells of them, and a --workdir that all see.
+line; --help with --config lists them. On several hosts give the same command on each, with
+--distributed where the cluster tells of them, and a --workdir that all see.
 
 --init_from starts from exported weights (launch.export): they are the parameters and their EMA, the
 optimizer's moments are fresh, and the learning rate grows from 0 over up to 1,000 steps, whatever

@@ -13,7 +13,7 @@ from configs.rin.imagenet import imagenet, wide_rin
 
 def get_config():
     """2 x 4 x 4 patches, no classes, arXiv 2212.11972."""
-    config = imagenet(64, patch_size=4, input_scale=1.0)
+    config = imagenet(64, patch_size=4)
     config.data.path = "data/kinetics600"
     config.model.geometry = dict(
         kind="video",
@@ -25,7 +25,7 @@ def get_config():
         frames_per_patch=2,
         conditioning_frames=5,
     )
-    wide_rin(config, blocks=6, latents=256)
+    config.update_from_flattened_dict(wide_rin(blocks=6, latents=256))
     config.model.num_classes = 0
     config.train.steps = 500_000
     return config

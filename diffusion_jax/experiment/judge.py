@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from absl import flags
 
 from diffusion_jax.evaluation.extractor import make_extractor
 from diffusion_jax.evaluation.inception import Features
@@ -17,9 +16,6 @@ from diffusion_jax.evaluation.references import (
     load_reference,
 )
 from diffusion_jax.parallel.sharding import Mesh
-from launch.common import arguments
-
-flags.disclaim_key_flags()  # those of `define_judge` are the caller's, in its --help
 
 
 class Judge(NamedTuple):
@@ -51,9 +47,3 @@ def load_judge(reference: Path, inception: Path, mesh: Mesh) -> Judge:
     compared, pretrained = load_reference(reference), load_inception(inception)
     extract = make_extractor(pretrained, mesh, compared.extraction.resize)
     return Judge(compared, pretrained.sha256, extract)
-
-
-def define_judge() -> None:
-    """--reference and --inception, of `load_judge`."""
-    arguments.file("reference", None, "File of launch.reference.", required=True)
-    arguments.file("inception", None, "Weights of FID's Inception.", required=True)

@@ -4,12 +4,15 @@ The rules are those of `diffusion_jax.fields`; a value that breaks one ends the 
 Options that are a switch or one of a few words are defined with absl itself.
 """
 
+import dataclasses
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
 
 from diffusion_jax.data.images import LARGEST_SIDE
+from diffusion_jax.errors import UserError
 from diffusion_jax.fields import (
     COUNT,
     LARGEST,
@@ -22,6 +25,20 @@ from diffusion_jax.fields import (
 )
 
 flags.disclaim_key_flags()  # an option belongs to the module that defines it, in its --help
+
+
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """The rule of a size in bytes: a number and its unit."""
+
+    def __call__(self, name: str, value: str) -> int:
+        """Return the bytes. Raises `UserError` for anything but a number and a unit."""
+        if not (found := re.fullmatch(r"(\d{1,9})(KiB|MiB|GiB)", value)):
+            raise UserError(f"{name} is {value!r}: give a number and KiB, MiB or GiB, as 2GiB")
+        return int(found[1]) * _UNITS[found[2]]
 
 
 class _Parser(flags.ArgumentParser):
@@ -41,7 +58,7 @@ class _Parser(flags.ArgumentParser):
 
 def _read(argument: Any, rule: Rule) -> Any:
     """The number, list or text that an argument stands for; text where it is no number."""
-    if not isinstance(argument, str) or isinstance(rule, Location | Choice):
+    if not isinstance(argument, str) or isinstance(rule, Location | Choice | Size):
         return argument
     if isinstance(rule, Each):
         return [_read(part.strip(), rule.rule) for part in argument.split(",") if part.strip()]
@@ -104,6 +121,11 @@ def folder(
 def file(name: str, default: str | None, help: str, *, required: bool = False) -> flags.FlagHolder:
     """Define an option that names a local file, which need not be there yet."""
     return path(name, default, help, "file", required=required)
+
+
+def size(name: str, default: str, help: str) -> flags.FlagHolder:
+    """Define an option that is a size, as 512MiB, and whose value is the bytes."""
+    return define(name, default, help, Size())
 
 
 def seeds(name: str, default: str, help: str) -> flags.FlagHolder:

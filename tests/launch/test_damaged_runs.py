@@ -14,15 +14,15 @@ from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
+from diffusion_jax.experiment.exporting import export, of_run
 from diffusion_jax.experiment.sample_files import drawn_parts
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.start import find_start
-from diffusion_jax.experiment.weights import opened_folder
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.reporting.pictures import Picture, read_pictures, save_picture
 from diffusion_jax.storage import schemas
 from launch import train
-from launch.export import export, of_run
+from launch.common.options import opened_folder
 from launch.report import write_report
 
 PNG = (Path(__file__).parents[2] / "docs" / "digits.png").read_bytes()

@@ -62,11 +62,11 @@ def test_every_sampler_runs_on_a_discrete_schedule(finished, tmp_path, sampler):
         (dict(model__start="lim"), "start is 'lim': did you mean lin"),
         (
             dict(objective__variance="fixed"),
-            "has a variance head, and objective.variance is",
+            "has learned-variance channels, and objective.variance is",
         ),
         (
             dict(model__learned_variance=False),
-            "has no variance head, and objective.var",
+            "has no learned-variance channels, and objective.var",
         ),
         (
             dict(
@@ -75,11 +75,11 @@ def test_every_sampler_runs_on_a_discrete_schedule(finished, tmp_path, sampler):
                 model__learned_variance=False,
                 sampling__sampler="ddim",
             ),
-            "objective.schedule is 'linear': DiffuSSM needs discrete timesteps",
+            "objective.schedule is 'linear': this network is told the timesteps of a discrete",
         ),
         (
             dict(sampling__schedule__steps=500),
-            "a discrete one must be the same in both, with the same steps",
+            "a discrete schedule must be the same in both, with the same steps",
         ),
         (dict(sampling__steps=1001), "steps is 1001: the schedule has 1000, give 1 to 1000"),
         (dict(model__name="diffusm"), "model.name is 'diffusm': did you mean diffussm"),
@@ -93,7 +93,9 @@ def test_mistakes_are_named_before_anything_is_compiled(changes, message):
 def test_rin_has_no_variance_head():
     config = rin_digits.get_config()
     config.sampling.sampler = "ddpm_learned"
-    with pytest.raises(UserError, match="ddpm_learned': this network has no variance head"):
+    with pytest.raises(
+        UserError, match="ddpm_learned': this network has no learned-variance channels"
+    ):
         build(config)
 
 

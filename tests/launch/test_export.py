@@ -11,17 +11,19 @@ import tiny
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exporting import Found, export, of_official, of_run
 from diffusion_jax.experiment.exports import fingerprint, read_export, read_provenance, to_tensors
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.scoring import sample_run
 from diffusion_jax.experiment.start import REWARM_STEPS, find_start, read_start
-from diffusion_jax.experiment.weights import Checkpoint, load_weights, opened_folder, params_of
+from diffusion_jax.experiment.weights import Checkpoint, load_weights, params_of
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
 from launch import train
-from launch.export import Found, export, of_official, of_run, parse_size
+from launch.common.arguments import Size
+from launch.common.options import opened_folder
 from launch.report import write_report
 from rin_jax.official import official_shapes, params_to_official
 
@@ -117,7 +119,7 @@ def test_the_official_layout_is_exact_and_of_rin_alone(tmp_path):
     assert written.tensors.keys() == official_shapes(experiment.denoiser).keys()
     check_equal(params_of(written, experiment), params)
     found = Found(random_params("diffussm"), CONFIGS["diffussm"], WORDS)
-    with pytest.raises(UserError, match="there is official code of RIN alone"):
+    with pytest.raises(UserError, match="there is no official code of DiffuSSM"):
         export(found, tmp_path / "other", layout="official")
     assert not (tmp_path / "other").exists()
 
@@ -149,7 +151,7 @@ def test_weights_of_the_official_code_become_an_export(config, tmp_path):
     assert len(provenance["official"]["sha256"]) == 64
     with pytest.raises(UserError, match=r"has shape .*, and this network's has"):
         of_official(tmp_path / "weights.npz", tiny.config(model__interface_dim=12), "")
-    with pytest.raises(UserError, match="there is official code of RIN alone"):
+    with pytest.raises(UserError, match="there is no official code of DiffuSSM"):
         of_official(tmp_path / "weights.npz", CONFIGS["diffussm"], "")
 
 
@@ -296,10 +298,14 @@ def test_flags_name_one_folder(run, exported, tmp_path):
 
 
 def test_sizes_are_read():
-    assert [parse_size(text) for text in ("3KiB", "512MiB", "2GiB")] == [3072, 2**29, 2**31]
+    assert [Size()("--shard_size", text) for text in ("3KiB", "512MiB", "2GiB")] == [
+        3072,
+        2**29,
+        2**31,
+    ]
     for wrong in ("2GB", "2", "1.5GiB", "-1GiB"):
         with pytest.raises(UserError, match=r"--shard_size is .*: give a number and KiB"):
-            parse_size(wrong)
+            Size()("--shard_size", wrong)
 
 
 def test_what_is_not_there_is_refused(run):
