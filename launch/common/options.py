@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.schema import ScheduleConfig
+from diffusion_jax.experiment.scoring import Job
 from diffusion_jax.experiment.weights import chosen_checkpoint, define_checkpoint, opened_folder
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.fields import Rule, rule_of
@@ -98,10 +99,7 @@ def opened(options: flags.FlagValues) -> tuple[Path, ConfigDict]:
 
 
 def define_samples(num: int) -> None:
-    """Define all that decides samples and where they go, `num` samples by default.
-
-    See `opened` and `request`.
-    """
+    """Define the options of `sampling_job`, with `num` samples by default."""
     define_source()
     define_sampling()
     arguments.count("num", num, "Number of samples.")
@@ -112,10 +110,23 @@ def define_samples(num: int) -> None:
     distributed.define_flags()
 
 
-def request(options: flags.FlagValues) -> dict[str, Any]:
-    """Return arguments of `diffusion_jax.experiment.samples.sample`: out, request, checkpoint."""
-    return {
-        "out": Path(options.out) if options.out else None,
-        "request": {name: options[name].value for name in ("num", "labels", "seed", "batch_size")},
-        "checkpoint": chosen_checkpoint(options),
-    }
+def sampling_job(options: flags.FlagValues) -> Job:
+    """Return the samples that the options of `define_samples` ask for.
+
+    Raises:
+      UserError: unless exactly one of --workdir and --init_from is given, and holds a config.
+    """
+    folder, config = opened(options)
+    return Job(
+        folder=folder,
+        config=config,
+        request={name: options[name].value for name in ("num", "labels", "seed", "batch_size")},
+        checkpoint=chosen_checkpoint(options),
+        out=Path(options.out) if options.out else None,
+    )
+
+
+def define_judge() -> None:
+    """Define the options of `diffusion_jax.experiment.judge.load_judge`."""
+    arguments.file("reference", None, "File of launch.reference.", required=True)
+    arguments.file("inception", None, "Weights of FID's Inception.", required=True)
