@@ -8,6 +8,8 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+from diffusion_jax.reporting.published import Row
+
 
 class Cost(NamedTuple):
     """The size of a network, as printed.
@@ -43,37 +45,6 @@ COSTS = {
     "rin/imagenet128_rin": Cost(410, None, _INFERRED),
     "rin/imagenet256_rin": Cost(410, None, _INFERRED),
 }
-
-
-class Row(NamedTuple):
-    """A row of a table of results, None where nothing is printed.
-
-    Attributes:
-      model: name in the table.
-      source: the paper that prints it, and the table where its others differ.
-      config: name of the config that stands for it, None where we have none.
-      fid, sfid, inception_score, precision, recall, fvd: scores as printed.
-      samples: number of samples that were scored.
-      guidance: weight w in (1 + w) conditional - w unconditional, 0 for none.
-      sampler, steps: how they were drawn, by our names.
-      images_seen: number of images seen in training: as printed, or batch times updates where these
-        are.
-    """
-
-    model: str
-    source: str
-    config: str | None
-    fid: float | None
-    sfid: float | None
-    inception_score: float | None
-    precision: float | None
-    recall: float | None
-    fvd: float | None
-    samples: int | None
-    guidance: float
-    sampler: str | None
-    steps: int | None
-    images_seen: int | None
 
 
 _NUMBERS = set(Row._fields) - {"model", "source", "config", "sampler"}

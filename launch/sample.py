@@ -38,7 +38,6 @@ from diffusion_jax.experiment import given
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.show import KINDS, show, show_edit
-from diffusion_jax.experiment.weights import chosen_checkpoint
 from launch.common import arguments, cli, distributed, options
 from launch.pretrained import unpack_pretrained
 
@@ -53,34 +52,33 @@ def main(values: flags.FlagValues) -> None:
         raise UserError("--pretrained is a run, and --init_from an export: give one of them")
     if values.pretrained:
         values.workdir = str(unpack_pretrained(Path(values.workdir or "runs/pretrained")))
-    folder, config = options.opened(values)
-    asked, command = options.request(values), cli.command()
+    job, command = options.sampling_job(values), cli.command()
     if values.show:
         if beginnings := [name for name in GIVEN if values[name].present]:
             raise UserError(f"--show draws from noise alone: leave out --{beginnings[0]}")
-        about = {name: values[name].value for name in ("labels", "seed", "batch_size")}
+        request = job.request | {"num": values.num if values["num"].present else None}
         path = show(
-            config,
-            folder,
+            job.config,
+            job.folder,
             values.show,
             changes=options.sampling_changes(values),
-            num=values.num if values["num"].present else None,
-            out=asked["out"],
-            checkpoint=chosen_checkpoint(values),
+            out=job.out,
+            checkpoint=job.checkpoint,
             command=command,
-            **about,
+            **request,
         )
         say(f"Written: {path}")
         return
-    given.check_windows(values.extend, config)
+    given.check_windows(values.extend, job.config)
     about = {name: values[name].value for name in ("images", "mask", "noise_level", "resample")}
-    edit = given.read_edit(config, values.num, **about)
-    frames = given.read_frames(values.frames, config) if values.frames else None
-    out = sample(config, folder, **asked, edit=edit, frames=frames, windows=values.extend)
+    edit = given.read_edit(job.config, values.num, **about)
+    frames = given.read_frames(values.frames, job.config) if values.frames else None
+    begun = dict(edit=edit, frames=frames, windows=values.extend)
+    out = sample(job.config, job.folder, job.out, job.request, checkpoint=job.checkpoint, **begun)
     files = ["samples.npz", "grid.png", "samples.gif", "samples.mp4"]
     written = [str(out / name) for name in files if (out / name).exists()]
     if edit:
-        written.append(str(show_edit(edit, folder, out, read_request(out)["step"], command)))
+        written.append(str(show_edit(edit, job.folder, out, read_request(out)["step"], command)))
     say(f"{values.num} samples: {', '.join(written)}")
 
 

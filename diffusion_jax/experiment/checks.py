@@ -4,12 +4,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from diffusion_jax.diffusion.discrete import DiscreteSchedule
 from diffusion_jax.diffusion.objectives import Objective
 from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.networks import Network
 from diffusion_jax.geometry import Images
-from diffusion_jax.diffusion.discrete import DiscreteSchedule
 
 
 def check_latents(objective: Objective, geometry: Any) -> None:
@@ -44,7 +44,9 @@ def check_fit(config: ConfigDict, network: Network, denoiser: Any, objective: Ob
             f"objective.schedule is {training.name!r}: this network is told the timesteps of a "
             f"discrete schedule; choose one of {', '.join(DISCRETE_SCHEDULES)}"
         )
-    if (is_discrete or sampling.name in DISCRETE_SCHEDULES) and training.to_dict() != sampling.to_dict():
+    if (
+        is_discrete or sampling.name in DISCRETE_SCHEDULES
+    ) and training.to_dict() != sampling.to_dict():
         raise UserError(
             f"sampling.schedule is {sampling.name!r} and objective.schedule {training.name!r}: a "
             "discrete schedule must be the same in both, with the same steps; sampling.steps "

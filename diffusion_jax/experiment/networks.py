@@ -51,14 +51,8 @@ class Network:
     regularised_by: tuple[str, ...] = ()
 
     def load_figures(self) -> Any:
-        """Import the class that draws this network.
-
-        Raises:
-          UserError: if the network declares none.
-        """
-        if not self.figures:
-            raise UserError(f"{self.denoiser.__name__} declares no figures to draw")
-        return pkgutil.resolve_name(self.figures)
+        """Import the class that draws this network; None if there is none."""
+        return pkgutil.resolve_name(self.figures) if self.figures else None
 
     def load_official(self) -> Any:
         """Import the module that reads and writes official weights.

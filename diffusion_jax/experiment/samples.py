@@ -15,6 +15,7 @@ from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
 from diffusion_jax.experiment.grid import grid_columns, make_condition
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint
+from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.sampling.editing import NOTHING
@@ -67,7 +68,9 @@ def sample(
         record["edit"] = edit.about()
     if frames or windows > 1:
         record["frames"] = {"of": frames and frames.fingerprint(), "windows": windows}
-    out = out or workdir / sample_files.SAMPLES / sample_files.folder_name(record)
+    if out is None:
+        own = json.loads(read_workdir(workdir).sampling.to_json())
+        out = workdir / sample_files.SAMPLES / sample_files.folder_name(record, own)
     with hosts.held_by_main(lock_folder(out)):
         is_done = sample_files.is_done(out, record)
         hosts.wait_for_all("looked")

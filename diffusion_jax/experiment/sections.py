@@ -7,7 +7,8 @@ import dataclasses
 from typing import Any
 
 from diffusion_jax.autoencoder.scaling import check_scaling
-from diffusion_jax.diffusion.schedules import SCHEDULES, DISCRETE_SCHEDULES
+from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES, SCHEDULES
+from diffusion_jax.diffusion.spacings import MOST_STEPS
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import (
     SEED,
@@ -21,7 +22,6 @@ from diffusion_jax.fields import (
     rate,
     ruled,
 )
-from diffusion_jax.diffusion.spacings import MOST_STEPS
 from diffusion_jax.training.power_ema import WIDEST
 
 AUTOENCODERS = ("none", "stable_diffusion")

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.exports import read_provenance
 from diffusion_jax.experiment.schema import fields_of
+from diffusion_jax.experiment.scoring import Job
 from diffusion_jax.experiment.weights import Checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.fields import Rule
@@ -151,9 +152,3 @@ def opened_folder(options: flags.FlagValues) -> Path:
     folder = Path(options.init_from)
     read_provenance(folder)
     return folder
-
-
-def define_judge() -> None:
-    """Define --reference and --inception, of `diffusion_jax.experiment.judge.load_judge`."""
-    arguments.file("reference", None, "File of launch.reference.", required=True)
-    arguments.file("inception", None, "Weights of FID's Inception.", required=True)

@@ -15,7 +15,7 @@ from diffusion_jax.experiment.exporting import Found, export, of_official, of_ru
 from diffusion_jax.experiment.exports import fingerprint, read_export, read_provenance, to_tensors
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
-from diffusion_jax.experiment.scoring import sample_run
+from diffusion_jax.experiment.scoring import draw
 from diffusion_jax.experiment.start import REWARM_STEPS, find_start, read_start
 from diffusion_jax.experiment.weights import Checkpoint, load_weights, params_of
 from diffusion_jax.experiment.workdir import read_workdir
@@ -23,7 +23,7 @@ from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
 from launch import train
 from launch.common.arguments import Size
-from launch.common.options import opened_folder
+from launch.common.options import opened_folder, sampling_job
 from launch.report import write_report
 from rin_jax.official import official_shapes, params_to_official
 
@@ -184,10 +184,10 @@ def test_an_export_is_sampled_as_its_run_is(run, tmp_path):
 def test_a_result_says_which_weights_it_is_of(exported):
     made = dict(init_from=str(exported), workdir=None, out=None, best=False, step=None, carry=True)
     made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
-    out, about = sample_run(Flags(**made, **REQUEST))
+    out, about = draw(sampling_job(Flags(**made, **REQUEST)), "a test")
     assert out.parent == exported / "samples"
-    assert about["weights"] == {"denoiser": fingerprint(read_provenance(exported))}
-    assert (about["config"], about["step"], about["images_seen"]) == ("rin/digits", 2, 32)
+    assert about.weights == {"denoiser": fingerprint(read_provenance(exported))}
+    assert (about.config, about.step, about.images_seen) == ("rin/digits", 2, 32)
 
 
 def test_training_starts_at_the_weights_and_goes_on_with_the_schedule(run, exported, started):

@@ -14,8 +14,8 @@ import tiny
 
 from configs.base import base, diffussm, rin
 from diffusion_jax.errors import UserError
-from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.exporting import export, of_run
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.start import find_start
 from diffusion_jax.experiment.workdir import read_workdir
 from launch import train
