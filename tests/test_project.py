@@ -39,7 +39,7 @@ PARAMETERS = {
 
 
 # What the redesign has not brought down to its place yet: it still imports networks or commands.
-STILL_ABOVE = ("benchmarks", "compilation", "experiment")
+STILL_ABOVE = ("benchmarks", "compilation", "given.py", "scoring.py", "show.py")
 
 
 @pytest.mark.parametrize("name", names())
@@ -96,7 +96,7 @@ def test_configs_cannot_be_misspelt():
 )
 def test_layers_import_downwards_only(package, forbidden):
     for path in (ROOT / package).rglob("*.py"):
-        if package == "diffusion_jax" and path.parent.name in STILL_ABOVE:
+        if package == "diffusion_jax" and {path.parent.name, path.name} & set(STILL_ABOVE):
             continue
         upwards = re.findall(rf"^\s*(?:from|import) ({forbidden})\b.*$", path.read_text(), re.M)
         assert not upwards, path

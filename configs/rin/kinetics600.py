@@ -1,6 +1,6 @@
 """Kinetics-600, 5 frames -> 11, 16 x 64 x 64: FVD 10.8 (1000 steps), IS 17.7 (411M published).
 
-    python -m launch.train --config=configs/rin/kinetics600.py --workdir=runs/kinetics600
+    python -m launch.train --config=rin/kinetics600 --workdir=runs/kinetics600
 
 For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/kinetics600, made by
 launch.prepare --source=clips --size=64; training takes 16 frames from anywhere in a clip.

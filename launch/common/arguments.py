@@ -5,6 +5,7 @@ Options that are a switch or one of a few words are defined with absl itself.
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -93,11 +94,6 @@ def number(name: str, default: float | None, help: str, **bounds: float) -> flag
     return define(name, default, help, Number(**bounds))
 
 
-def seed(name: str, default: int, help: str) -> flags.FlagHolder:
-    """Define an option that seeds random numbers."""
-    return define(name, default, help, SEED)
-
-
 def choice(name: str, default: str | None, help: str, options: Iterable[str]) -> flags.FlagHolder:
     """Define an option that is one of a few words, which its help lists."""
     options = tuple(options)
@@ -111,28 +107,9 @@ def path(
     return define(name, default, help, Location(kind=kind), required=required)
 
 
-def folder(
-    name: str, default: str | None, help: str, *, required: bool = False
-) -> flags.FlagHolder:
-    """Define an option that names a local folder, which need not be there yet."""
-    return path(name, default, help, "folder", required=required)
-
-
-def file(name: str, default: str | None, help: str, *, required: bool = False) -> flags.FlagHolder:
-    """Define an option that names a local file, which need not be there yet."""
-    return path(name, default, help, "file", required=required)
-
-
-def size(name: str, default: str, help: str) -> flags.FlagHolder:
-    """Define an option that is a size, as 512MiB, and whose value is the bytes."""
-    return define(name, default, help, Size())
-
-
-def seeds(name: str, default: str, help: str) -> flags.FlagHolder:
-    """Define an option that lists seeds, as 0,1,2."""
-    return define(name, default, help, Each(SEED, fewest=1))
-
-
-def counts(name: str, default: str, help: str) -> flags.FlagHolder:
-    """Define an option that lists positive integers, as 64,128."""
-    return define(name, default, help, Each(COUNT, fewest=1))
+seed = functools.partial(define, rule=SEED)
+seeds = functools.partial(define, rule=Each(SEED, fewest=1))  # as 0,1,2
+counts = functools.partial(define, rule=Each(COUNT, fewest=1))  # positive integers, as 64,128
+size = functools.partial(define, rule=Size())  # as 512MiB; the value is the bytes
+folder = functools.partial(path, kind="folder")  # neither of these need be there yet
+file = functools.partial(path, kind="file")
