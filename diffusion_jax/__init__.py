@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from diffusion_jax.training.optimizers import make_optimizer as make_optimizer
     from diffusion_jax.training.state import TrainState as TrainState
     from diffusion_jax.training.state import create_state as create_state
+    from diffusion_jax.training.step import TrainStep as TrainStep
     from diffusion_jax.training.step import make_train_step as make_train_step
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
     "Stream": "data.stream",
     "Tokens": "geometry",
     "TrainState": "training.state",
+    "TrainStep": "training.step",
     "UserError": "errors",
     "Video": "geometry",
     "create_state": "training.state",

@@ -24,6 +24,7 @@ from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.evaluation.results import FILE, Result, read_result
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.judge import define_judge, load_judge
+from diffusion_jax.experiment.posthoc_ema import reconstruct
 from diffusion_jax.experiment.scoring import sample_run
 from diffusion_jax.experiment.weights import chosen_checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
@@ -31,7 +32,7 @@ from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import Picture, save_picture
 from diffusion_jax.training.checkpoints import check_kept
-from launch import posthoc_ema, sample
+from launch import sample
 from launch.common import cli, distributed
 from launch.evaluate import score
 from launch.tables import compare, markdown
@@ -94,7 +95,7 @@ def sweep(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Res
 def at_each(options: flags.FlagValues, field: str, values: list[float]) -> Iterator[float]:
     """The values, with the flags set to each; all are checked before the first is given."""
     if field == "sigma_rel":
-        folders = posthoc_ema.write(Path(options.workdir), values, cli.command())
+        folders = reconstruct(Path(options.workdir), values, cli.command())
         options["workdir"].value = None
         for value, folder in folders.items():
             options["init_from"].value = str(folder)

@@ -10,8 +10,8 @@ import tiny
 from PIL import Image
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import train
 from launch.diagnose import LEVELS, diagnose
 
 
@@ -24,7 +24,7 @@ def measured(workdir: Path, **changes) -> tuple[list[Path], dict]:
 @pytest.fixture(scope="module")
 def rin(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("rin")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -72,7 +72,7 @@ def test_the_batch_size_changes_nothing_and_other_data_do(rin, of_rin):
 
 
 def test_a_network_without_carry_has_one_line_for_each_of_its_weights(tmp_path):
-    train.run(tiny.diffussm(train__steps=2), tmp_path)
+    train(tiny.diffussm(train__steps=2), tmp_path)
     paths, record = measured(tmp_path)
     check_pictures(tmp_path, paths, ("loss", "gradient"))
     assert set(record["loss"]) == {"EMA", "raw"}

@@ -13,9 +13,10 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.references import load_reference
 from diffusion_jax.experiment import eval_in_training, judge, scoring
+from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.checkpoints import Checkpoints
-from launch import evaluate, reference, tables, train
+from launch import evaluate, reference, tables
 
 COUNT = 12
 
@@ -138,7 +139,7 @@ def test_training_scores_itself_and_keeps_the_best(folder, referred, tmp_path):
     config.evaluation.update(
         inception=str(folder / "weights.npz"), reference=str(folder / "reference.npz"), num=10
     )
-    train.run(config, tmp_path, name="rin/digits")
+    train(config, tmp_path, name="rin/digits")
     scored = {r["step"]: r["fid"] for r in tiny.curve(tmp_path) if "fid" in r}
     assert list(scored) == [2, 4]
     assert Checkpoints(tmp_path / "best").latest() == min(scored, key=scored.get)

@@ -11,8 +11,9 @@ from PIL import Image
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import Result, read_result, write_result
 from diffusion_jax.experiment.judge import Judge
+from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import sweep, train
+from launch import sweep
 
 
 class Flags(SimpleNamespace):
@@ -51,7 +52,7 @@ def run(tmp_path_factory):
     changes = dict(
         train__checkpoint_every=1, posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1
     )
-    train.run(tiny.config(train__steps=2, **changes), workdir, name="rin/digits")
+    train(tiny.config(train__steps=2, **changes), workdir, name="rin/digits")
     return workdir
 
 
