@@ -8,9 +8,9 @@ within a step, `diffusion_jax.training.loop` what happens between steps. Everyth
 training (sample grids, scores, stored averages) is a callback of the loop.
 """
 
-import contextlib
 import functools
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,12 +36,12 @@ from diffusion_jax.reporting.metrics import MetricWriter
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
 from diffusion_jax.training import loop
+from diffusion_jax.training.batches import Batch
 from diffusion_jax.training.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.training.optimizers import learning_rate
 from diffusion_jax.training.preemption import listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
-from diffusion_jax.training.step import Batch
 from launch.describe import step_flops
 
 
@@ -95,7 +95,7 @@ def train(
     config = scaled_as_data(config)
     experiment = build(config)  # network, objective, sampler, optimizer
     check_is_folder(workdir)
-    with contextlib.ExitStack() as held:
+    with ExitStack() as held:
         held.enter_context(hosts.held_by_main(lock_folder(workdir)))
         start = find_start(workdir, config, init_from, init_step)
         if start:
@@ -111,9 +111,8 @@ def train(
 
         # The state: parameters, their averages and the optimizer's moments, from the newest
         # checkpoint that is whole, or new ones.
-        folder = workdir / "checkpoints"
-        keep, keep_every = config.train.keep_checkpoints, config.train.keep_every
-        checkpoints = held.enter_context(contextlib.closing(Checkpoints(folder, keep, keep_every)))
+        keep = config.train.keep_checkpoints, config.train.keep_every
+        checkpoints = held.enter_context(closing(Checkpoints(workdir / "checkpoints", *keep)))
         state = _initial_state(config, experiment, checkpoints, mesh, workdir, start)
         first, total, size = int(state.step), config.train.steps, config.train.batch_size
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -133,20 +132,12 @@ def train(
         # The loop: steps, metrics, callbacks, checkpoints.
         peak = CHIPS[chip].flops if chip in CHIPS else None
         speed = Speedometer(size, step_flops(experiment, size), peak)
-        writer = held.enter_context(contextlib.closing(MetricWriter(workdir, resume_step=first)))
-        rate = learning_rate(experiment.optimizer, total)
-        log = loop.Log(writer, speed, checkpoints, config.train.log_every, rate)
-        with listening() as must_stop:
-            state = loop.train(
-                state,
-                train_step,
-                batches,
-                log,
-                callbacks,
-                total_steps=total,
-                checkpoint_every=config.train.checkpoint_every,
-                must_stop=must_stop,
-            )
+        writer = held.enter_context(closing(MetricWriter(workdir, resume_step=first)))
+        rate, log_every = learning_rate(experiment.optimizer, total), config.train.log_every
+        log = loop.Log(writer, speed, checkpoints, log_every, rate)
+        must_stop = held.enter_context(listening())  # to SIGTERM and Ctrl-C
+        plan = loop.Plan(total, config.train.checkpoint_every, callbacks, must_stop)
+        state = loop.train(state, train_step, batches, log, plan)
     step = int(state.step)
     skipped = len(source.skipped) if isinstance(source, Skipping) else 0
     return Outcome(step, str(must_stop) if step < total else "", skipped)

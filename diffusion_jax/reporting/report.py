@@ -52,7 +52,7 @@ _PEAKS = (
 
 Table = list[list[str]]  # titles, and rows of cells
 Compare = Callable[[str, dict[str, Result]], Table]
-FileConfig = Callable[[str], ConfigDict | None]
+FileConfig = Callable[[str], tuple[str, ConfigDict] | None]
 
 
 def write_report(workdir: Path, compare: Compare, file_config: FileConfig) -> Path:
@@ -61,7 +61,7 @@ def write_report(workdir: Path, compare: Compare, file_config: FileConfig) -> Pa
     Args:
       compare: (name of a config, results by where they were found) -> table of the published rows
         of that config, with those results below them.
-      file_config: name of a config -> the config, None where there is none of that name.
+      file_config: name of a config -> (its file, the config), None where there is none.
 
     Raises:
       UserError: if there is no run, or one of its files is damaged.
@@ -92,7 +92,7 @@ def write_report(workdir: Path, compare: Compare, file_config: FileConfig) -> Pa
         speed_curve=_curve(
             speeds, "images_per_second", "Images a second", smooth=True, from_zero=True
         ),
-        **_config(config, name, file_config(name)),
+        **_config(config, file_config(name)),
         commands=_commands(workdir, config, run["command"], saved >= total),
         written=f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     )
@@ -180,12 +180,12 @@ def _speed(records: list[dict]) -> dict[str, str]:
     return rows | {name: f"{max(found) / 2**30:.2f} GiB" for name, found in peaks.items() if found}
 
 
-def _config(config: ConfigDict, name: str, of_file: ConfigDict | None) -> dict[str, Any]:
+def _config(config: ConfigDict, written: tuple[str, ConfigDict] | None) -> dict[str, Any]:
     """Return the fields that differ from the config's file, and those that are not the defaults.
 
     A geometry has no defaults: all of it is listed.
     """
-    file, colon, variants = name.partition(":")
+    file, of_file = written or ("", None)
     ours = _flat(config)
     defaults = {
         field: value
@@ -193,7 +193,7 @@ def _config(config: ConfigDict, name: str, of_file: ConfigDict | None) -> dict[s
         if not field.startswith("model.geometry.")
     }
     return {
-        "file": f"configs/{file}.py{colon}{variants}" if of_file else "",
+        "file": file,
         "changed": _differing(ours, _flat(of_file)) if of_file else [],
         "unusual": _differing(ours, defaults),
     }
@@ -211,34 +211,35 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, 
 
 def _commands(workdir: Path, config: ConfigDict, train: str, finished: bool) -> dict[str, str]:
     """Return what can be done next: command by purpose."""
-    at = f"--workdir={shlex.quote(str(workdir))}"
-    commands = {}
-    if train and finished:
-        shorter = re.sub(r" --config\.train\.steps=\S+", "", train)
-        longer = f"{shorter} --config.train.steps={2 * config.train.steps}"
-        commands["Train for longer, here to twice the steps:"] = longer
-    elif train:
-        commands["Go on from where it stopped:"] = train
-    commands["Draw samples:"] = f"python -m launch.sample {at} --num=64"
-    commands["Draw how samples come out of noise, for this page:"] = (
-        f"python -m launch.sample {at} --show=trajectory"
-    )
-    if config.model.geometry.kind == "images":
-        commands["Look inside the network, for this page:"] = f"python -m launch.inspect {at}"
-    commands["Measure loss by noise level, gradients and latents, for this page:"] = (
-        f"python -m launch.diagnose {at}"
-    )
-    if config.data.name == "digits":
-        commands["Score samples:"] = f"python -m launch.quickstart {at}"
-    elif config.model.geometry.kind == "video":
-        commands["Score samples by FVD:"] = f"python -m launch.evaluate_videos {at} --i3d=i3d.npz"
-    else:
-        files = {"reference": "reference.npz", "inception": "inception.npz"}
-        given = [
-            f"--{name}={shlex.quote(config.evaluation[name] or files[name])}" for name in files
-        ]
-        commands["Score samples, with files of launch.reference and of Inception's weights:"] = (
-            f"python -m launch.evaluate {at} --num=50000 {' '.join(given)}"
-        )
-    commands["Make this page again:"] = f"python -m launch.report {at}"
-    return commands
+    at, steps = f"--workdir={shlex.quote(str(workdir))}", 2 * config.train.steps
+    shorter = re.sub(r" --config\.train\.steps=\S+", "", train)
+    kind, is_digits = config.model.geometry.kind, config.data.name == "digits"
+    files = {"reference": "reference.npz", "inception": "inception.npz"}
+    judge = [f"--{name}={shlex.quote(config.evaluation[name] or files[name])}" for name in files]
+    commands = {
+        "Train for longer, here to twice the steps:": (
+            train and finished and f"{shorter} --config.train.steps={steps}"
+        ),
+        "Go on from where it stopped:": not finished and train,
+        "Draw samples:": f"python -m launch.sample {at} --num=64",
+        "Draw how samples come out of noise, for this page:": (
+            f"python -m launch.sample {at} --show=trajectory"
+        ),
+        "Look inside the network, for this page:": (
+            kind == "images" and f"python -m launch.inspect {at}"
+        ),
+        "Measure loss by noise level, gradients and latents, for this page:": (
+            f"python -m launch.diagnose {at}"
+        ),
+        "Score samples:": is_digits and f"python -m launch.quickstart {at}",
+        "Score samples by FVD:": (
+            kind == "video" and f"python -m launch.evaluate_videos {at} --i3d=i3d.npz"
+        ),
+        "Score samples, with files of launch.reference and of Inception's weights:": (
+            not is_digits
+            and kind != "video"
+            and f"python -m launch.evaluate {at} --num=50000 {' '.join(judge)}"
+        ),
+        "Make this page again:": f"python -m launch.report {at}",
+    }
+    return {purpose: command for purpose, command in commands.items() if command}

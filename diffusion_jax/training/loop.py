@@ -1,15 +1,15 @@
 """The training loop: steps, records, callbacks and checkpoints until the last step."""
 
+import dataclasses
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-from tqdm import tqdm
 
+from diffusion_jax.console import progress
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.metrics import MetricWriter
 from diffusion_jax.training.checkpoints import Checkpoints
@@ -37,6 +37,7 @@ class Callback(NamedTuple):
     catches_up: bool = False
 
 
+@dataclasses.dataclass
 class Log:
     """Checks the metrics of every step, and records their means over intervals of steps.
 
@@ -44,27 +45,23 @@ class Log:
     are written at multiples of `every`, a run that was killed therefore records what an
     uninterrupted one does; if not, the first mean after a restart covers only the steps since.
 
-    Args:
+    Attributes:
       writer: takes the records.
       speed: measures the run; it is read with every record.
       checkpoints: checkpoints of the run; a divergence names the last of them.
       every: steps in an interval.
       learning_rate: schedule, (step from 0) -> learning rate.
+      loss: mean over the last interval.
     """
 
-    def __init__(
-        self,
-        writer: MetricWriter,
-        speed: Speedometer,
-        checkpoints: Checkpoints,
-        every: int,
-        learning_rate: optax.Schedule,
-    ):
-        self.writer, self.speed, self.checkpoints = writer, speed, checkpoints
-        self.loss = math.nan  # of the last record
-        self._every, self._learning_rate = every, learning_rate
-        self._pending: tuple[int, StepMetrics] | None = None
-        self._interval: StepMetrics | None = None
+    writer: MetricWriter
+    speed: Speedometer
+    checkpoints: Checkpoints
+    every: int
+    learning_rate: optax.Schedule
+    loss: float = math.nan
+    _pending: tuple[int, StepMetrics] | None = None
+    _interval: StepMetrics | None = None
 
     def add(self, step: int, metrics: StepMetrics) -> None:
         """Keep the metrics of a step that may still run, and look at those of the step before."""
@@ -85,16 +82,33 @@ class Log:
         if not all(map(math.isfinite, values.values())):
             raise Diverged(_diagnosis(step, values, self.checkpoints.latest()))
         self._interval = self._interval.merge(metrics) if self._interval else metrics
-        if step % self._every == 0:
-            self._record(step, self._interval)
-            self._interval = None
+        if step % self.every == 0:
+            means = {name: float(mean) for name, mean in self._interval.compute().items()}
+            self._interval, self.loss = None, means["loss"]
+            means["learning_rate"] = float(self.learning_rate(step - 1))
+            self.writer.write(step, means)
+            if measured := self.speed.read():
+                self.writer.write_speed(step, measured)
 
-    def _record(self, step: int, interval: StepMetrics) -> None:
-        means = {name: float(value) for name, value in interval.compute().items()}
-        self.loss = means["loss"]
-        self.writer.write(step, means | {"learning_rate": float(self._learning_rate(step - 1))})
-        if measured := self.speed.read():
-            self.writer.write_speed(step, measured)
+
+class Plan(NamedTuple):
+    """How long to train, and what to do along the way.
+
+    Attributes:
+      total_steps: the last step.
+      checkpoint_every: steps between checkpoints; the last step has one, too.
+      callbacks: see `Callback`.
+      must_stop: step -> whether to save after it and return.
+    """
+
+    total_steps: int
+    checkpoint_every: int
+    callbacks: Sequence[Callback]
+    must_stop: Callable[[int], bool]
+
+    def is_due(self, step: int, every: int) -> bool:
+        """Return whether something that happens `every` so many steps is due after `step`."""
+        return step == self.total_steps or step % every == 0
 
 
 def train(
@@ -102,18 +116,12 @@ def train(
     train_step: Callable[[TrainState, Any], tuple[TrainState, StepMetrics]],
     batches: Iterator[Any],
     log: Log,
-    callbacks: Sequence[Callback],
-    *,
-    total_steps: int,
-    checkpoint_every: int,
-    must_stop: Callable[[int], bool],
+    plan: Plan,
 ) -> TrainState:
-    """Train from `state.step` to `total_steps`, or until the run is asked to stop.
+    """Train from `state.step` to the last step, or until the run is asked to stop.
 
     Args:
       batches: the batches from `state.step` on, already on the devices.
-      log: records metrics, and holds the checkpoints.
-      must_stop: step -> whether to save after it and return.
 
     Returns:
       The last state, which has been saved.
@@ -121,54 +129,39 @@ def train(
     Raises:
       Diverged: at the first step whose loss or gradient is not finite. Its state is not saved.
     """
-
-    def is_due(step: int, every: int) -> bool:
-        return step == total_steps or step % every == 0
-
     first = int(state.step)
-    for callback in callbacks if first else ():
-        if callback.catches_up and is_due(first, callback.every):
+    for callback in plan.callbacks if first else ():
+        if callback.catches_up and plan.is_due(first, callback.every):
             callback.call(first, state)
-    if first == total_steps:
+    if first == plan.total_steps:
         return state
     batch = next(batches)
-    bar = _progress(first, total_steps, jax.tree.leaves(batch)[0].shape[0])
-    for step in bar:
-        state, metrics = train_step(state, batch)  # returns at once; the devices are at work
-        with log.speed.waiting_for_batch():
-            batch = next(batches)  # travels to the devices while the step runs
-        log.add(step, metrics)  # looks at the step before, while this one runs
-        bar.set_postfix(loss=f"{log.loss:.4f}", refresh=False)
+    size = jax.tree.leaves(batch)[0].shape[0]
+    with progress(plan.total_steps, "images", initial=first, each=size) as bar:
+        for step in range(first + 1, plan.total_steps + 1):
+            state, metrics = train_step(state, batch)  # returns at once; the devices are at work
+            with log.speed.waiting_for_batch():
+                batch = next(batches)  # travels to the devices while the step runs
+            log.add(step, metrics)  # looks at the step before, while this one runs
+            bar.set_postfix(loss=f"{log.loss:.4f}", refresh=False)
+            bar.update()
 
-        stops = must_stop(step)
-        saves = stops or is_due(step, checkpoint_every)
-        due = [callback for callback in callbacks if is_due(step, callback.every)]
-        if due or saves:
-            log.flush()  # no state is shown or saved before its own metrics are known to be finite
-        for callback in () if stops else due:
-            if values := callback.call(step, state):
-                log.writer.write(step, values)
-        if saves:  # after the callbacks: a run that is killed within one of them calls it again
-            with log.speed.saving():
-                log.writer.sync()  # a checkpoint never outlasts the records that lead to it
-                log.checkpoints.save(step, state)
-        if stops:
-            break
+            stops = plan.must_stop(step)
+            saves = stops or plan.is_due(step, plan.checkpoint_every)
+            due = [callback for callback in plan.callbacks if plan.is_due(step, callback.every)]
+            if due or saves:
+                log.flush()  # no state is shown or saved before its metrics are known to be finite
+            for callback in () if stops else due:
+                if values := callback.call(step, state):
+                    log.writer.write(step, values)
+            if saves:  # after the callbacks: a run that is killed within one of them calls it again
+                with log.speed.saving():
+                    log.writer.sync()  # a checkpoint never outlasts the records that lead to it
+                    log.checkpoints.save(step, state)
+            if stops:
+                break
     log.checkpoints.wait()
     return state
-
-
-def _progress(first: int, total: int, batch_size: int) -> tqdm:
-    """Return the steps to do, 1 being the first of a run; on a terminal with a bar of images."""
-    return tqdm(
-        range(first + 1, total + 1),
-        initial=first,
-        total=total,
-        unit=" images",
-        unit_scale=batch_size,
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-    )
 
 
 def _diagnosis(step: int, values: dict[str, float], last_good: int | None) -> str:

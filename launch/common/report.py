@@ -16,8 +16,8 @@ def write_report(workdir: Path) -> Path:
     return report.write_report(workdir, compare, file_config)
 
 
-def file_config(name: str) -> ConfigDict | None:
-    """Return the config of a file in configs, as 'rin/cifar10:2h' names it.
+def file_config(name: str) -> tuple[str, ConfigDict] | None:
+    """Return the file in configs that 'rin/cifar10:2h' names, with the variants, and its config.
 
     None where there is no such file or variant: a run may have been started from any module, or by
     an older version of this code.
@@ -27,6 +27,7 @@ def file_config(name: str) -> ConfigDict | None:
         return None
     try:
         module = importlib.import_module("configs." + file.replace("/", "."))
-        return module.get_config(*([variants] if colon else []))
+        config = module.get_config(*([variants] if colon else []))
     except (ImportError, AttributeError, TypeError, UserError):
         return None
+    return f"configs/{file}.py{colon}{variants}", config

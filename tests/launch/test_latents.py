@@ -24,7 +24,7 @@ from diffusion_jax.experiment.given import Edit
 from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
-from diffusion_jax.training.step import split_batch
+from diffusion_jax.training.batches import split_batch
 from launch import encode_latents
 from launch.sample import sample
 

@@ -117,7 +117,7 @@ def test_a_record_is_the_mean_of_its_interval(finished, tmp_path):
 
 
 def test_an_interval_that_a_restart_cuts_begins_anew(finished, tmp_path):
-    """Where checkpoints are multiples of log_every nothing changes; else one mean has fewer steps."""
+    """Nothing changes if checkpoints are multiples of log_every; else one mean has fewer steps."""
     config = dict(train__log_every=2, train__checkpoint_every=2)
     train(tiny.config(**config), tmp_path / "whole")
     train(tiny.config(**config, train__steps=4), tmp_path / "even")
