@@ -19,7 +19,7 @@ from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh, of_state
 from diffusion_jax.storage.locks import lock_path
-from diffusion_jax.training.checkpoints import abstract_like, restore_newest, save_once
+from diffusion_jax.training.checkpoints import abstract_like, kept_steps, restore_newest, save_once
 from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.power_ema import Profile, gamma_of, weights
 from diffusion_jax.training.state import TrackedState
@@ -43,8 +43,7 @@ def stored_steps(workdir: Path) -> list[int]:
     Raises:
       UserError: if there are none.
     """
-    names = (path.name for path in (workdir / FOLDER).glob("*"))
-    if steps := sorted(int(name) for name in names if name.isdigit()):
+    if steps := kept_steps(workdir / FOLDER):
         return steps
     raise UserError(
         f"--workdir {workdir} has stored no averages: train with "

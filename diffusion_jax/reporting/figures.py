@@ -13,28 +13,12 @@ from diffusion_jax.reporting import style
 _COLOURS = {"#010203": "currentColor", "#010204": "var(--accent)"}
 _TEXT, _ACCENT = _COLOURS
 _SIZE = 4.5, 2.6  # inches of 72 px; a phone shows them at about this size, with a font of 10 px
-_STYLE = {
+_COLOURED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+_STYLE = dict.fromkeys((*_COLOURED, "grid.color"), _TEXT) | {
     "svg.fonttype": "none",  # text stays text
     "path.simplify_threshold": 0.3,
     "font.size": 10,
     "font.sans-serif": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.edgecolor": _TEXT,
-    "text.color": _TEXT,
-    "axes.labelcolor": _TEXT,
-    "xtick.color": _TEXT,
-    "ytick.color": _TEXT,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": _TEXT,
-    "grid.alpha": 0.15,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.5,
     "lines.solid_joinstyle": "round",
 }
 
@@ -76,6 +60,9 @@ def draw_curve(
     steps, values = np.asarray(steps), np.asarray(values)
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
         figure, ((axes,),) = style.figure(*_SIZE)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(which="both", length=0)
+        axes.grid(axis="y", alpha=0.15, linewidth=0.7)
         marker = "o" if len(steps) <= 20 else ""
         if smooth and not marker:
             axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=0.8)

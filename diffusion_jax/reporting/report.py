@@ -93,7 +93,7 @@ def write_report(workdir: Path, compare: Compare, file_config: FileConfig) -> Pa
             speeds, "images_per_second", "Images a second", smooth=True, from_zero=True
         ),
         **_config(config, file_config(name)),
-        commands=_commands(workdir, config, run["command"], saved >= total),
+        **_commands(workdir, config, run["command"]),
         written=f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     )
     path = workdir / FILE
@@ -209,37 +209,16 @@ def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, 
     return [(name, our, their) for name, our, their in pairs if our != their]
 
 
-def _commands(workdir: Path, config: ConfigDict, train: str, finished: bool) -> dict[str, str]:
-    """Return what can be done next: command by purpose."""
-    at, steps = f"--workdir={shlex.quote(str(workdir))}", 2 * config.train.steps
+def _commands(workdir: Path, config: ConfigDict, train: str) -> dict[str, str]:
+    """Return what the page's commands are made of."""
     shorter = re.sub(r" --config\.train\.steps=\S+", "", train)
-    kind, is_digits = config.model.geometry.kind, config.data.name == "digits"
     files = {"reference": "reference.npz", "inception": "inception.npz"}
     judge = [f"--{name}={shlex.quote(config.evaluation[name] or files[name])}" for name in files]
-    commands = {
-        "Train for longer, here to twice the steps:": (
-            train and finished and f"{shorter} --config.train.steps={steps}"
-        ),
-        "Go on from where it stopped:": not finished and train,
-        "Draw samples:": f"python -m launch.sample {at} --num=64",
-        "Draw how samples come out of noise, for this page:": (
-            f"python -m launch.sample {at} --show=trajectory"
-        ),
-        "Look inside the network, for this page:": (
-            kind == "images" and f"python -m launch.inspect {at}"
-        ),
-        "Measure loss by noise level, gradients and latents, for this page:": (
-            f"python -m launch.diagnose {at}"
-        ),
-        "Score samples:": is_digits and f"python -m launch.quickstart {at}",
-        "Score samples by FVD:": (
-            kind == "video" and f"python -m launch.evaluate_videos {at} --i3d=i3d.npz"
-        ),
-        "Score samples, with files of launch.reference and of Inception's weights:": (
-            not is_digits
-            and kind != "video"
-            and f"python -m launch.evaluate {at} --num=50000 {' '.join(judge)}"
-        ),
-        "Make this page again:": f"python -m launch.report {at}",
+    return {
+        "at": f"--workdir={shlex.quote(str(workdir))}",
+        "train": train,
+        "longer": f"{shorter} --config.train.steps={2 * config.train.steps}",
+        "kind": config.model.geometry.kind,
+        "data": config.data.name,
+        "judge": " ".join(judge),
     }
-    return {purpose: command for purpose, command in commands.items() if command}

@@ -140,7 +140,7 @@ def train(
     with progress(plan.total_steps, "images", initial=first, each=size) as bar:
         for step in range(first + 1, plan.total_steps + 1):
             state, metrics = train_step(state, batch)  # returns at once; the devices are at work
-            with log.speed.waiting_for_batch():
+            with log.speed.waiting("batch"):
                 batch = next(batches)  # travels to the devices while the step runs
             log.add(step, metrics)  # looks at the step before, while this one runs
             bar.set_postfix(loss=f"{log.loss:.4f}", refresh=False)
@@ -155,7 +155,7 @@ def train(
                 if values := callback.call(step, state):
                     log.writer.write(step, values)
             if saves:  # after the callbacks: a run that is killed within one of them calls it again
-                with log.speed.saving():
+                with log.speed.waiting("save"):
                     log.writer.sync()  # a checkpoint never outlasts the records that lead to it
                     log.checkpoints.save(step, state)
             if stops:

@@ -26,22 +26,15 @@ class Speedometer:
 
     def _reset(self) -> None:
         self._start, self._steps = time.perf_counter(), 0
-        self._waited = self._saved = 0.0  # seconds
+        self._waited = {"batch": 0.0, "save": 0.0}  # seconds
 
     @contextlib.contextmanager
-    def waiting_for_batch(self) -> Iterator[None]:
-        """Count a step, and the time in the block as waiting for data."""
+    def waiting(self, what: str) -> Iterator[None]:
+        """Count the time in the block as waiting for a "batch", which a step does, or a "save"."""
         began = time.perf_counter()
         yield
-        self._steps += 1
-        self._waited += time.perf_counter() - began
-
-    @contextlib.contextmanager
-    def saving(self) -> Iterator[None]:
-        """Count the time in the block as waiting for a checkpoint."""
-        began = time.perf_counter()
-        yield
-        self._saved += time.perf_counter() - began
+        self._waited[what] += time.perf_counter() - began
+        self._steps += what == "batch"
 
     def read(self) -> dict[str, float]:
         """Return means since the last reading; empty before the first step."""
@@ -55,8 +48,8 @@ class Speedometer:
             "images_per_second": self._batch_size / step_seconds,
             "images_per_second_per_chip": self._batch_size / step_seconds / devices,
             "tflops_per_second_per_chip": flops / 1e12,
-            "input_wait_fraction": self._waited / elapsed,
-            "checkpoint_seconds": self._saved,
+            "input_wait_fraction": self._waited["batch"] / elapsed,
+            "checkpoint_seconds": self._waited["save"],
             **_peak_memory(),
         }
         if self._peak:

@@ -14,9 +14,9 @@ def test_means_between_two_readings(monkeypatch):
     assert meter.read() == {}
     for waited, saved in ((0.25, 0.0), (0.75, 0.5)):
         now[0] += 2 - waited - saved
-        with meter.waiting_for_batch():
+        with meter.waiting("batch"):
             now[0] += waited
-        with meter.saving():
+        with meter.waiting("save"):
             now[0] += saved
     measured = meter.read()
     assert measured.pop("host_peak_bytes") > 1e7
