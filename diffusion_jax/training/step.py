@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import einops
 import flax
 import jax
 import jax.numpy as jnp
@@ -61,17 +62,22 @@ class TrainStep:
         positions = jnp.arange(jax.tree.leaves(batch)[0].shape[0])
         keys = jax.vmap(jax.random.fold_in, (None, 0))(example_key, positions)
 
+        # g = grad L(theta);  theta <- theta + u(g, moments, theta);  then the averages of theta.
         loss, gradient = self._loss_and_gradient(state.params, batch, keys, dropout_key)
         updates, opt_state = self.optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         after = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
         after = self._averaged(after)
+
+        # Scalars on the device: the host reads them while the next step runs.
         metrics = StepMetrics.single_from_model_output(
             loss=loss, gradient_norm=optax.tree.norm(gradient)
         )
         return after, metrics
 
-    def _loss(self, params: Any, batch: Batch, keys: jax.Array, dropout_key: jax.Array):
+    def _loss(
+        self, params: Any, batch: Batch, keys: jax.Array, dropout_key: jax.Array
+    ) -> jax.Array:
         """Return the loss of a micro-batch (arXiv 2301.10972, algorithm 1).
 
         `objectives.loss` diffuses x0 to x_t = sqrt(gamma) x0 + sqrt(1 - gamma) eps, runs the carry
@@ -87,12 +93,13 @@ class TrainStep:
 
     def _loss_and_gradient(
         self, params: Any, batch: Batch, keys: jax.Array, dropout_key: jax.Array
-    ):
+    ) -> tuple[jax.Array, Any]:
         """Return the means of loss and gradient over the micro-batches, one after the other."""
 
         def split(part: jax.Array) -> jax.Array:
-            # Micro-batch i takes examples i, i + accumulate, ...: every device has some of each.
-            return part.reshape(-1, self.accumulate, *part.shape[1:]).swapaxes(0, 1)
+            # Micro-batch i has the examples i, i + accumulate, ..., so that every device, which
+            # holds neighbours, has an equal part of each.
+            return einops.rearrange(part, "(b micro) ... -> micro b ...", micro=self.accumulate)
 
         def add(total, inputs):
             index, micro_batch, micro_keys = inputs
