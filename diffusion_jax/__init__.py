@@ -31,6 +31,7 @@ with _epy.lazy_api_imports(globals()):
     from diffusion_jax.training.optimizers import make_optimizer as make_optimizer
     from diffusion_jax.training.state import TrainState as TrainState
     from diffusion_jax.training.state import create_state as create_state
+    from diffusion_jax.training.step import TrainStep as TrainStep
     from diffusion_jax.training.step import make_train_step as make_train_step
 
 __all__ = [name for name in dir(_sys.modules[__name__]) if not name.startswith("_")]

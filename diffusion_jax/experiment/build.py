@@ -34,7 +34,7 @@ from diffusion_jax.sampling.scan import make_sampler
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
 from diffusion_jax.training.power_ema import gamma_of
 from diffusion_jax.training.state import TrainState, create_state, tracked
-from diffusion_jax.training.step import make_train_step
+from diffusion_jax.training.step import TrainStep, make_train_step
 
 # The sections whose fields are those of their class, one to one.
 _PLAIN = ("train", "autoencoder", "evaluation", "posthoc_ema", "mesh", "optimizer")
@@ -94,13 +94,11 @@ class Experiment:
         return tracked(state, len(self.ema_powers))
 
     def train_step(self, config: ConfigDict, state: TrainState, mesh: Mesh) -> Callable:
-        """Return the train step of this network; see `diffusion_jax.training.step`."""
-        return make_train_step(
+        """Return the compiled train step of this network; see `make_train_step`."""
+        step = TrainStep(
             self.denoiser,
             self.objective,
             make_optimizer(self.optimizer, config.train.steps),
-            state,
-            mesh,
             seed=config.seed,
             ema_decay=config.ema_decay,
             ema_powers=self.ema_powers,
@@ -108,6 +106,7 @@ class Experiment:
             conditioning_frames=self.conditioning_frames,
             scaling=self.scaling,
         )
+        return make_train_step(step, state, mesh)
 
     def sampler(
         self,

@@ -8,27 +8,27 @@ from configs.rin import digits as rin_digits
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
-from launch import train
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of six steps on one device."""
     workdir = tmp_path_factory.mktemp("finished")
-    train.run(tiny.diffussm(train__grid_every=6), workdir, make_mesh(1))
+    train(tiny.diffussm(train__grid_every=6), workdir, make_mesh(1))
     return workdir
 
 
 @pytest.mark.parametrize("fsdp, tensor", [(1, 1), (4, 1), (2, 2)])
 def test_every_mesh_gives_the_curve_of_one_device(finished, tmp_path, fsdp, tensor):
-    train.run(tiny.diffussm(mesh__fsdp=fsdp, mesh__tensor=tensor), tmp_path)
+    train(tiny.diffussm(mesh__fsdp=fsdp, mesh__tensor=tensor), tmp_path)
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_a_run_continues_on_another_mesh(finished, tmp_path):
-    train.run(tiny.diffussm(train__steps=3, mesh__fsdp=4), tmp_path)
-    train.run(tiny.diffussm(mesh__fsdp=2, mesh__tensor=2), tmp_path)
+    train(tiny.diffussm(train__steps=3, mesh__fsdp=4), tmp_path)
+    train(tiny.diffussm(mesh__fsdp=2, mesh__tensor=2), tmp_path)
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
@@ -105,10 +105,10 @@ def test_rin_may_train_on_a_discrete_schedule(tmp_path):
     config = tiny.config(train__steps=2)
     config.objective.schedule = discrete
     config.sampling.schedule = discrete
-    train.run(config, tmp_path)
+    train(config, tmp_path)
     assert np.isfinite(tiny.losses(tmp_path)).all()
 
 
 def test_a_mesh_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(UserError, match="their product must divide the number of devices, 8"):
-        train.run(tiny.diffussm(mesh__fsdp=3), tmp_path)
+        train(tiny.diffussm(mesh__fsdp=3), tmp_path)
