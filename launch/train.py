@@ -24,6 +24,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from diffusion_jax.compilation.chips import CHIPS
+from diffusion_jax.compilation.costs import step_flops
 from diffusion_jax.console import say
 from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.stream import Stream
@@ -46,7 +47,6 @@ from diffusion_jax.training.preemption import listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
 from launch.common import arguments, cli, distributed
-from launch.describe import step_flops
 from launch.posthoc_ema import make_storer
 from launch.report import write_report
 
