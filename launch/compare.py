@@ -16,13 +16,14 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
+from diffusion_jax.benchmarks.results import device_name, write_table
+from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
 from diffusion_jax.reporting.figures import smoothed
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
 from launch import train
-from launch.benchmark import device_name, variants, write_table
 from launch.common import arguments, cli
 
 LAST = 0.25  # of the steps, whose mean is the loss of a run

@@ -5,12 +5,13 @@ import json
 import pytest
 import tiny
 
-from launch import benchmark, compare
+from diffusion_jax.benchmarks.variants import variants
+from launch import compare
 
 
 def test_every_value_is_trained_from_every_seed(tmp_path):
     config = tiny.config(train__steps=4)
-    configs = benchmark.variants(config, "model.dtype=float32,bfloat16")
+    configs = variants(config, "model.dtype=float32,bfloat16")
     curves = compare.run(configs, [1], tmp_path / "runs")
     assert {value: list(by_seed) for value, by_seed in curves.items()} == {
         "float32": [1],
