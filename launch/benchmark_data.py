@@ -21,7 +21,7 @@ from PIL import Image
 from diffusion_jax.console import say
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import ImageFolder
-from diffusion_jax.data.preparing import PreparedImages
+from diffusion_jax.data.preparing import PreparedFiles
 from diffusion_jax.data.shards import write_dataset
 from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
@@ -68,7 +68,7 @@ def main(options: flags.FlagValues) -> None:
         return Stream(source, BATCH, seed=0).batches(0)
 
     with tempfile.TemporaryDirectory() as directory:
-        records = PreparedImages(folder, 3, shape[:2], "centre")
+        records = PreparedFiles(folder, 3, shape[:2], "centre")
         spec, splits = Spec("image", shape, folder.class_names), {"train": records}
         out = Path(directory) / "set"
         write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count())

@@ -25,7 +25,6 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.compilation.chips import CHIPS
 from diffusion_jax.console import say
-from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import Experiment, build, build_source
@@ -168,8 +167,7 @@ def _run(
         say(f"Stopped by {must_stop} after step {stopped}, saved: the same command continues.")
         return False
     if hosts.is_main():
-        skipped = source.skipped if isinstance(source, Skipping) else {}
-        say(*_summary(workdir, total, len(skipped)))
+        say(*_summary(workdir, total, len(source.skipped)))
         write_report(workdir)
     return True
 
