@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import linen as nn
 
 
@@ -41,14 +42,15 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        h = group_norm(x, self.groups, "norm").reshape(len(x), -1, channels)
+        h = rearrange(group_norm(x, self.groups, "norm"), "b h w c -> b (h w) c")
         query, key, value = (
             nn.Dense(channels, dtype=self.dtype, name=name)(h) for name in ("query", "key", "value")
         )
         logits = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
         weights = nn.softmax(logits / math.sqrt(channels)).astype(self.dtype)
         h = jnp.einsum("bqk,bkc->bqc", weights, value)
-        return x + nn.Dense(channels, dtype=self.dtype, name="out")(h).reshape(x.shape)
+        h = nn.Dense(channels, dtype=self.dtype, name="out")(h)
+        return x + rearrange(h, "b (h w) c -> b h w c", h=x.shape[1])
 
 
 class Middle(nn.Module):
