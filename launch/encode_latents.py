@@ -1,4 +1,4 @@
-"""Encodes a data set, once, to moments of Stable Diffusion latents; a stopped command continues.
+"""Encode a data set, once, to moments of Stable Diffusion latents; a stopped command continues.
 
     python -m launch.encode_latents --source=folder --path=imagenet/train --size=256 \\
       --weights=sd-vae-ft-ema --out=data/imagenet256_latents

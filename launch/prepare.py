@@ -1,4 +1,4 @@
-"""Turns a data set, once, into a TFDS directory of ArrayRecord shards; a stopped command continues.
+"""Turn a data set, once, into a TFDS directory of ArrayRecord shards; a stopped command continues.
 
     python -m launch.prepare --source=folder --path=photos --size=64 --out=data/photos64
     python -m launch.prepare --source=npz --path=mine.npz --out=data/mine

@@ -1,4 +1,4 @@
-"""Weights of the official code (google-research/pix2seq, which names RIN "tape"), both ways.
+"""Read and write weights of the official code (google-research/pix2seq, which names RIN "tape").
 
 The official constructor's arguments become our `RIN`, and its variables, by their official names,
 our parameter tree.
@@ -105,7 +105,7 @@ def model_from_official(
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raises `UserError` for arguments that are missing, or no integers where we compute with them.
+    """Raise `UserError` for arguments that are missing, or no integers where we compute with them.
 
     `RIN` checks those that it is given as they are.
     """
@@ -122,7 +122,7 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _process_layers(text: Any) -> tuple[int, ...]:
-    """K of every block, of the official '4,4'."""
+    """Return K of every block, from the official '4,4'."""
     try:
         return tuple(int(layers) for layers in text.split(","))
     except (AttributeError, ValueError):
@@ -144,7 +144,7 @@ def _geometry(arguments: Mapping[str, Any]) -> Images | Video:
 
 
 def _check_video(arguments: Mapping[str, Any]) -> None:
-    """Raises `UserError` for what the official video network computes otherwise, or not at all."""
+    """Raise `UserError` for what the official video network computes otherwise, or not at all."""
     if arguments.get("cond_on_latent_n"):
         raise UserError(
             f"cond_on_latent_n is {arguments['cond_on_latent_n']}: a video's label enters with the "
@@ -223,6 +223,6 @@ def _shapes(model: RIN) -> dict[str, Any]:
 
 
 def _official_video_table(model: RIN) -> np.ndarray:
-    """The official 'sin_cos' table of a video: each position repeated over time, not the grid."""
+    """Return the official 'sin_cos' positions of a video: each repeated over time, not tiled."""
     times, *space = model.geometry.data_grid
     return position_table(tuple(space), model.interface_dim, model.time_scaling).repeat(times, 0)

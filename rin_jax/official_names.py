@@ -1,4 +1,4 @@
-"""What the official code (google-research/pix2seq) calls the parameters of RIN."""
+"""Translate names of our parameters into those of the official code (google-research/pix2seq)."""
 
 from diffusion_jax.storage.renaming import Shape, substitute
 from rin_jax.model import RIN

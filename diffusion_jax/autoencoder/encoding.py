@@ -1,4 +1,4 @@
-"""From images to moments of latents, by batches that all devices share."""
+"""Encode images to the moments of latents, in batches that all devices share."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor

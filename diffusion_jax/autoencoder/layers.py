@@ -9,7 +9,7 @@ from flax import linen as nn
 
 
 def group_norm(x: jax.Array, groups: int, name: str) -> jax.Array:
-    """GroupNorm of (B, h, w, C), epsilon 1e-6, in float32; called inside a compact method."""
+    """Normalise (B, h, w, C) by groups in float32, epsilon 1e-6. Call it in a compact method."""
     # Fast variances, E[x^2] - E[x]^2, cancel where a mean is large beside its spread.
     norm = nn.GroupNorm(groups, epsilon=1e-6, use_fast_variance=False, name=name)
     return norm(x.astype(jnp.float32))

@@ -19,7 +19,7 @@ from diffusion_jax.fields import COUNT, Each, check, count, ruled
 
 
 class _Half(nn.Module):
-    """What the encoder and the decoder have in common, for the methods of a compact module."""
+    """The layers that encoder and decoder share; their compact methods call these."""
 
     block_channels: tuple[int, ...]
     layers_per_block: int
@@ -116,7 +116,7 @@ class Autoencoder(nn.Module):
 
     @property
     def factor(self) -> int:
-        """f, the side of an image over the side of its latents."""
+        """Return f, the side of an image divided by the side of its latents."""
         return 2 ** (len(self.block_channels) - 1)
 
     def setup(self) -> None:

@@ -1,4 +1,4 @@
-"""How a diffusion sees the latents of an autoencoder; without JAX, for the readers of data."""
+"""The scale at which a diffusion sees latents. Readers of data need it, so it imports no JAX."""
 
 from typing import Any, NamedTuple
 

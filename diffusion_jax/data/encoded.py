@@ -1,4 +1,4 @@
-"""Records whose images, clips or moments are decoded when they are read."""
+"""Decode the images, clips or moments of records when they are read."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ Example = dict[str, np.ndarray]
 
 
 class Records(Protocol):
-    """What lies on disk.
+    """The examples of a data set as they lie on disk.
 
     Attributes:
       class_names: by label; None or () without labels.

@@ -20,28 +20,16 @@ FEATURES = "features.json"
 LARGEST = 2**26  # bytes of a file of metadata
 _AGAIN = schemas.TFDS.advice
 MOST_CLASSES = 2**20  # without names
-_CORE = "tensorflow_datasets.core.features."
-ACCEPTED = frozenset(
-    _CORE + name
-    for name in (
-        "audio_feature.Audio",
-        "bounding_boxes.BBoxFeature",
-        "class_label_feature.ClassLabel",
-        "dataset_feature.Dataset",
-        "feature.Tensor",  # the name of tensor_feature.Tensor until TFDS 4.5
-        "features_dict.FeaturesDict",
-        "image_feature.Image",
-        "labeled_image.LabeledImage",
-        "scalar.Scalar",
-        "sequence_feature.Sequence",
-        "tensor_feature.Tensor",
-        "text_feature.Text",
-        "top_level_feature.TopLevelFeature",
-        "translation_feature.Translation",
-        "translation_feature.TranslationVariableLanguages",
-        "video_feature.Video",
-    )
-)
+# The names that TFDS writes for its own features, and two that older versions wrote.
+ACCEPTED = {
+    f"{kind.__module__}.{kind.__qualname__}"
+    for kind in vars(tfds.features).values()
+    if isinstance(kind, type) and issubclass(kind, tfds.features.FeatureConnector)
+} - {"tensorflow_datasets.core.features.feature.FeatureConnector"}
+ACCEPTED |= {
+    "tensorflow_datasets.core.features.feature.Tensor",  # until TFDS 4.5
+    "tensorflow_datasets.core.features.top_level_feature.TopLevelFeature",
+}
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last until TFDS 4.4
 
 

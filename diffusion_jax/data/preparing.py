@@ -31,7 +31,7 @@ SOURCES = ("folder", "npz", "clips", "tfds")
 
 @dataclasses.dataclass(frozen=True)
 class PreparedFiles:
-    """Images or clips of files, as every reader of PNG and JPEG decodes them.
+    """Records of files, encoded such that any reader of PNG and JPEG sees what we do.
 
     'image' is the file itself where `decode_image` and a plain reader agree and nothing is cropped,
     else a PNG; 'video' is all frames of a clip as PNG.
@@ -68,7 +68,7 @@ class PreparedFiles:
 
 @dataclasses.dataclass(frozen=True)
 class PreparedArrays:
-    """'image' or 'video' of arrays, as PNG."""
+    """Records of arrays: 'image' or 'video' as PNG."""
 
     arrays: Arrays
 

@@ -1,4 +1,4 @@
-"""One function over many tasks in several processes."""
+"""Map a function over tasks in several processes."""
 
 import contextlib
 import multiprocessing
@@ -19,7 +19,7 @@ _work: Callable[[Any], Any]  # of a worker process, by `_start`
 def map_unordered(
     function: Callable[[Any], Any], tasks: Iterable[Any], workers: int
 ) -> Iterator[Any]:
-    """The results as they come; `function` is pickled once for each process.
+    """Yield results as they come. `function` is pickled once for each process.
 
     Processes are spawned, for a fork after JAX has started deadlocks. They end at once when this
     one fails, is interrupted or killed. With one worker, it all happens in this process.
@@ -54,7 +54,7 @@ def map_unordered(
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Puts Ctrl-C off to the end of the block; processes that are started in it never hear it.
+    """Put Ctrl-C off to the end of the block; processes that are started in it never hear it.
 
     One that is interrupted while it is started complains at length.
     """

@@ -1,4 +1,4 @@
-"""Data sets by name: what a config's `data` section stands for, checked against its model."""
+"""Open the data set that a config's `data` section names, and check it against the model."""
 
 import dataclasses
 from typing import Protocol
@@ -35,7 +35,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> dict[str, np.ndarray]:
-        """One example, the same for the same arguments.
+        """Return one example, the same for the same arguments.
 
         Args:
           mirrored: left to right.
@@ -51,7 +51,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """The same for the same data, wherever they lie."""
+        """Return a string that is the same for the same data, wherever they lie."""
         ...
 
 

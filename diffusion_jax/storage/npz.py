@@ -1,4 +1,4 @@
-"""Reading .npz archives of unknown origin: no pickles, and no more memory than the archive fills.
+"""Read .npz archives of unknown origin: no pickles, and no more memory than the archive fills.
 
 NumPy allocates what the header of an array asks for before it reads anything, and a zip archive
 can hold a thousand times its size. So sizes are compared first: the header's with the member's,
@@ -127,7 +127,7 @@ def _member(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; names the file in whatever goes wrong in reading it."""
+    """Yield the archive; name the file in whatever goes wrong in reading it."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             yield archive

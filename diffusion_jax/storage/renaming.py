@@ -135,7 +135,7 @@ class Layout:
         }
 
     def _table(self) -> dict[str, tuple[np.ndarray, Any]]:
-        """Our path -> (their names over its leading axes, our shape and dtype)."""
+        """Return {our path: (their names over its leading axes, our shape and dtype)}."""
         leaves = traverse_util.flatten_dict(nn.unbox(self.parameters), sep=".")
         return {
             path: (np.array(self.names(path, leaf.shape), dtype=object), leaf)

@@ -1,4 +1,4 @@
-"""What every JSON file that the commands read must hold, and what to do about a damaged one.
+"""Declare what every JSON file that we read must hold, and what to do about a damaged one.
 
 A shape is
 - `str`, `int`, `float` or `bool`: a value of that type, where a float may be written as an integer;
@@ -20,7 +20,7 @@ _LARGEST = 3.4028236e38  # of float32
 
 
 class Schema(NamedTuple):
-    """What a file holds.
+    """The declared content of a JSON file.
 
     Attributes:
       shape: see above.
@@ -129,7 +129,7 @@ SHARD_INDEX = Schema({"weight_map": {str: str}}, _DIFFUSERS)
 
 
 def shape_like(example: Any) -> Shape:
-    """Returns the shape of values like an example, of which every key may be missing."""
+    """Return the shape of values like an example, of which every key may be missing."""
     if isinstance(example, dict):
         return {f"{key}?": shape_like(value) for key, value in example.items()}
     if isinstance(example, list):
@@ -138,7 +138,7 @@ def shape_like(example: Any) -> Shape:
 
 
 def fault(value: Any, shape: Shape, name: str = "") -> str:
-    """What is wrong with a value of JSON, as 'train.steps is "10", not an integer'; '' if nothing.
+    """Return what is wrong with a value, as 'train.steps is "10", not an integer'; '' if nothing.
 
     Args:
       name: of the value, for the message.
