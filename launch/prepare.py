@@ -60,7 +60,7 @@ if __name__ == "__main__":
     arguments.choice("crop", "centre", "How.", list(CROPS))
     arguments.count("channels", 3, "1 for grey, 3 for RGB.")
     flags.DEFINE_string("split", "train", "Name of the split that is written.")
-    arguments.count("workers", os.cpu_count(), "Processes.")
+    arguments.count("workers", os.cpu_count(), "Threads.")
     arguments.choice("on_bad_record", "stop", "skip lists them.", ON_BAD_RECORD)
     flags.DEFINE_bool("verify", False, "Compare the files of --out with their hashes instead.")
     flags.mark_flag_as_required("out")

@@ -1,8 +1,4 @@
-"""Prepare a data set: encode its images once, check that they decode, and write them as shards.
-
-The records are pickled into worker processes, which import no JAX: it would take each of them a
-second.
-"""
+"""Prepare a data set: encode its images once, check that they decode, and write them as shards."""
 
 import dataclasses
 import io

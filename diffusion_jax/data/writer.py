@@ -1,8 +1,10 @@
-"""Write one shard of a data set, an ArrayRecord file, in whichever process."""
+"""Write one shard of a data set, an ArrayRecord file."""
 
 import contextlib
 import dataclasses
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,7 +24,7 @@ OPTIONS = "group_size:1,uncompressed,max_parallelism:1"
 
 
 class Records(Protocol):
-    """The examples of a split that is to be written; they are pickled into worker processes.
+    """The examples of a split that is to be written, which several threads may read.
 
     `records[index]` is {'image': bytes of a PNG or JPEG}, {'video': [bytes, ...]} or {'moments' and
     'moments_flipped': (h, w, 2c) float32}, with 'label', an integer, where the spec has classes.
@@ -45,16 +47,18 @@ class Shard(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ShardWriter:
-    """A function that writes any shard of a data set; it is pickled into worker processes.
+    """A function that writes any shard of a data set.
 
     Attributes:
       directory, spec, splits, on_bad_record: the arguments of `write_dataset`.
+      stop: once set, shards that are being written are given up.
     """
 
     directory: Path
     spec: Spec
     splits: Mapping[str, Records]
     on_bad_record: str
+    stop: threading.Event = dataclasses.field(default_factory=threading.Event)
 
     def __call__(self, shard: Shard) -> dict:
         """Return the facts of a shard, which is written unless it is there and undamaged."""
@@ -90,6 +94,8 @@ class ShardWriter:
             writer = ArrayRecordWriter(str(path), OPTIONS)
         try:
             for index in range(shard.start, shard.stop):
+                if self.stop.is_set():
+                    raise CancelledError
                 try:
                     record = records[index]
                 except BadRecord as error:
