@@ -29,11 +29,12 @@ from diffusion_jax.benchmarks.results import Table, device_name, write_table
 from diffusion_jax.benchmarks.timing import Ceilings, Spread, measure, measure_ceilings
 from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
-from diffusion_jax.experiment.build import MODELS, build
+from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.networks import find_network
 from diffusion_jax.fields import Choice, Each
 from launch.common import arguments, cli
 
-PHASES = phase_names(MODELS.values())
+PHASES = phase_names(find_network(name).denoiser for name in ("rin", "diffussm"))
 COLUMNS = (
     *("program", "milliseconds", "times as fast", "images/s", "GFLOP/s"),
     *("of matmul", "of memory", "GiB", "compiled in s", "from cache"),

@@ -123,8 +123,8 @@ def test_imports_stay_light():
     assert result.stdout.strip() == "[]"
 
 
-def test_worker_processes_start_without_jax():
-    """It would take each of them a second."""
+def test_preparing_starts_without_jax():
+    """It would take a second, and a device."""
     code = "import sys, launch.prepare; print('jax' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

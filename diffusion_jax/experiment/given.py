@@ -10,6 +10,7 @@ import numpy as np
 from einops import reduce
 from ml_collections import ConfigDict
 
+from diffusion_jax.autoencoder.encoding import make_encoder
 from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.data.arrays import Arrays, npz
 from diffusion_jax.data.clips import decode_window
@@ -25,7 +26,6 @@ from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.sampling.editing import Given, visits
 from diffusion_jax.sampling.samplers import Sampling
 from diffusion_jax.storage.untrusted import read_regular
-from launch.encode_latents import make_encoder
 
 SIDES = ("left", "right", "top", "bottom", "centre")
 LAST = 1 - 1e-9  # the last window of a clip

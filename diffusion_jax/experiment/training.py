@@ -21,7 +21,6 @@ from ml_collections import ConfigDict
 from diffusion_jax.compilation.chips import CHIPS
 from diffusion_jax.compilation.costs import step_flops
 from diffusion_jax.console import say
-from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.sources import Source
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.experiment.build import Experiment, build, build_source
@@ -139,8 +138,7 @@ def train(
         plan = loop.Plan(total, config.train.checkpoint_every, callbacks, must_stop)
         state = loop.train(state, train_step, batches, log, plan)
     step = int(state.step)
-    skipped = len(source.skipped) if isinstance(source, Skipping) else 0
-    return Outcome(step, str(must_stop) if step < total else "", skipped)
+    return Outcome(step, str(must_stop) if step < total else "", len(source.skipped))
 
 
 def _callbacks(
