@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.autoencoder.weights import Pretrained
-from diffusion_jax.data.sources import DataConfig, Source, open_source
+from diffusion_jax.data.sources import DataConfig, FittedSource, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.diffusion import process
 from diffusion_jax.diffusion.objectives import Objective
@@ -230,7 +230,7 @@ def build_sampling(section: ConfigDict) -> Sampling:
     return make(Sampling, {**section, "schedule": schedule}, "sampling")
 
 
-def build_source(config: ConfigDict, experiment: Experiment) -> Source:
+def build_source(config: ConfigDict, experiment: Experiment) -> FittedSource:
     """Open a config's data set, checked against its network.
 
     Raises:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.compilation.chips import CHIPS
 from diffusion_jax.compilation.costs import step_flops
 from diffusion_jax.console import say
-from diffusion_jax.data.sources import Source
+from diffusion_jax.data.sources import FittedSource
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.experiment.eval_in_training import score_samples
@@ -142,7 +142,7 @@ def train(
 
 
 def _callbacks(
-    config: ConfigDict, experiment: Experiment, source: Source, mesh: Mesh, workdir: Path
+    config: ConfigDict, experiment: Experiment, source: FittedSource, mesh: Mesh, workdir: Path
 ) -> list[loop.Callback]:
     """Return what the config asks for beside training."""
     callbacks = []
@@ -186,7 +186,7 @@ def _initial_state(
     return state
 
 
-def _batches(config: ConfigDict, source: Source, mesh: Mesh, first: int) -> Iterator[Batch]:
+def _batches(config: ConfigDict, source: FittedSource, mesh: Mesh, first: int) -> Iterator[Batch]:
     """Yield the batches from step `first` on, on the devices; nothing is read before it must be.
 
     Every process reads the parts of a batch that its own devices hold.
