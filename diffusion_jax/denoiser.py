@@ -24,9 +24,9 @@ class NoiseLevel(NamedTuple):
 
     Attributes:
       gamma: (B,) float, the signal power.
-      timestep: (B,) int32, the step of a discrete table, or None in continuous time.
-      noise_power: (B,) float, 1 - gamma where a table holds it exactly: near gamma = 1 the
-        subtraction would lose it. None subtracts.
+      timestep: (B,) int32, the step of a discrete schedule, or None in continuous time.
+      noise_power: (B,) float, 1 - gamma where a discrete schedule holds it exactly: near gamma = 1
+        the subtraction would lose it. None subtracts.
     """
 
     gamma: jax.Array

@@ -95,7 +95,7 @@ class DiffuSSM(nn.Module):
         """
         if noise.timestep is None:
             raise UserError(
-                "DiffuSSM is told timesteps, and this schedule has none: use a table, as the "
+                "DiffuSSM needs timesteps, and this schedule has none: use a discrete one, as the "
                 "schedule 'linear_betas'"
             )
         tokens = self.geometry.to_patches(x_t.astype(self.dtype))

@@ -18,11 +18,11 @@ def pixels_or_latents(model: ConfigDict) -> ConfigDict:
     1000 steps of linear beta, uniform t, eps and learned variance, 250 respaced DDPM steps.
     """
     config = base(model)
-    table = schedule("linear_betas", steps=1000)
+    discrete = schedule("linear_betas", steps=1000)
     config.objective.update(
-        schedule=table, variance="learned", self_conditioning="none", clip_x0=False
+        schedule=discrete, variance="learned", self_conditioning="none", clip_x0=False
     )
-    config.sampling.update(schedule=table, sampler="ddpm_learned", steps=250)
+    config.sampling.update(schedule=discrete, sampler="ddpm_learned", steps=250)
     return config
 
 

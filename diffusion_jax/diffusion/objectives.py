@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.diffusion import process, variational
+from diffusion_jax.diffusion.discrete import DiscreteSchedule
 from diffusion_jax.diffusion.schedules import Schedule, noise_level
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Checked, choice, number, rate
-from diffusion_jax.reporting.tables import Table
 
 SELF_CONDITIONING = ("none", "mask", "first")
 VARIANCES = ("fixed", "learned")
@@ -28,11 +28,11 @@ class Objective(Checked):
     """What the network predicts and how its error is measured.
 
     Attributes:
-      schedule: gamma(t) of training, or a table.
+      schedule: gamma(t) of training, or a discrete schedule.
       prediction: what the network's output stands for: 'eps', 'x0' or 'v'.
       loss: the space of the squared error: 'eps', 'x0' or 'v'.
       variance: 'fixed', or 'learned': the network has variance channels, and the variational bound,
-        which has weight 1, trains them alone. It needs a table, and data in [-1, 1].
+        which has weight 1, trains them alone. It needs a discrete schedule, and data in [-1, 1].
       input_scale: b; data lie in [-b, b].
       normalize_input: the network sees x_t / std(x_t).
       clip_x0: x0 is clipped to [-b, b], in x0 losses as in sampling.
@@ -58,9 +58,9 @@ class Objective(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.variance == "learned" and not isinstance(self.schedule, Table):
+        if self.variance == "learned" and not isinstance(self.schedule, DiscreteSchedule):
             raise UserError(
-                "variance is 'learned': it needs the steps of a table, as schedule 'linear_betas'"
+                "variance is 'learned': it needs a discrete schedule, as 'linear_betas'"
             )
         if self.variance == "learned" and self.input_scale != 1:
             raise UserError(
@@ -220,8 +220,8 @@ def _errors(
 
 def _bound(objective: Objective, x0, x_t, output, spread, t) -> jax.Array:
     """(B,) bits of the variational bound; its gradient reaches the variance channels alone."""
-    table = objective.schedule
-    step = table.transition(table.index(t), t.dtype)
+    discrete = objective.schedule
+    step = discrete.transition(discrete.index(t), t.dtype)
     x0_hat, _ = process.to_x0_eps(
         jax.lax.stop_gradient(output),
         x_t,

@@ -96,8 +96,8 @@ class Transition(NamedTuple):
     Attributes:
       now, next: the noise levels.
       beta: 1 - gamma_now / gamma_next, the power of the noise that the forward step adds.
-      log_posterior: log variance of q(x_next | x_now, x_0); at the last step of a table, where it
-        would be -inf, that of the step before. None in continuous time.
+      log_posterior: log variance of q(x_next | x_now, x_0); at the last step of a discrete
+        schedule, where it would be -inf, that of the step before. None in continuous time.
     """
 
     now: NoiseLevel

@@ -1,6 +1,6 @@
 """gamma(t): the signal power at time t in [0, 1], 1 at t = 0 (arXiv 2301.10972, section 2.2).
 
-A schedule is such a function, elementwise and in the dtype of t, or a `Table` of discrete steps.
+A schedule is such a function, elementwise and in the dtype of t, or a `DiscreteSchedule`.
 """
 
 import functools
@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.denoiser import NoiseLevel
+from diffusion_jax.diffusion.discrete import DiscreteSchedule, cosine_betas, linear_betas
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.fields import Number
-from diffusion_jax.reporting.tables import Table, cosine_betas, linear_betas
 from diffusion_jax.sampling.spacings import MOST_STEPS
 
-Schedule = Callable[[jax.Array], jax.Array] | Table
+Schedule = Callable[[jax.Array], jax.Array] | DiscreteSchedule
 
 
 # What float32 can take: the smallest and largest value of each parameter.
@@ -93,25 +93,25 @@ EXAMPLES = {
     "cosine": {"start": 0.2, "end": 1, "tau": 1},
     "log": {"start": 1e-3, "end": 1},
 }
-TABLES = {"linear_betas": linear_betas, "cosine_betas": cosine_betas}
+DISCRETE_SCHEDULES = {"linear_betas": linear_betas, "cosine_betas": cosine_betas}
 
 
 def make_schedule(name: str, **parameters: float) -> Schedule:
     """gamma(t) by name.
 
     Args:
-      name: a key of `SCHEDULES`, or of `TABLES`.
-      **parameters: start, end, tau, and a table's number of `steps`; those that the schedule does
-        not have are ignored, so that one config can switch the name alone.
+      name: a key of `SCHEDULES`, or of `DISCRETE_SCHEDULES`.
+      **parameters: start, end, tau, and a discrete schedule's number of `steps`; those that the
+        schedule does not have are ignored, so that one config can switch the name alone.
 
     Raises:
-      UserError: for an unknown name, parameters that do not make gamma fall from 1 to 0, or a table
-        of so few steps that beta would reach 1.
+      UserError: for an unknown name, parameters that do not make gamma fall from 1 to 0, or a
+        discrete schedule of so few steps that beta would reach 1.
     """
-    check_choice("schedule", name, {**SCHEDULES, **TABLES})
-    if name in TABLES:
+    check_choice("schedule", name, {**SCHEDULES, **DISCRETE_SCHEDULES})
+    if name in DISCRETE_SCHEDULES:
         rule = Number(integral=True, at_least=21, at_most=MOST_STEPS)
-        return TABLES[name](rule(f"steps of schedule {name}", parameters["steps"]))
+        return DISCRETE_SCHEDULES[name](rule(f"steps of schedule {name}", parameters["steps"]))
     function, names = SCHEDULES[name]
     chosen = {key: float(parameters[key]) for key in names}
     _check_parameters(name, chosen)
@@ -149,6 +149,6 @@ def _height(name: str, value: float, chosen: dict[str, float]) -> float:
 
 def noise_level(schedule: Schedule, t: jax.Array) -> NoiseLevel:
     """The noise level at times t (B,) in [0, 1)."""
-    if isinstance(schedule, Table):
+    if isinstance(schedule, DiscreteSchedule):
         return schedule.level(schedule.index(t), t.dtype)
     return NoiseLevel(schedule(t))

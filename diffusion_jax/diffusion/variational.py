@@ -22,7 +22,7 @@ def bound(
       x_t: (B, ...) noised data.
       x0_hat: (B, ...) the network's estimate of x0.
       log_variance: (B, ...) of the network's reverse step.
-      step: of a `Table`, values (B,).
+      step: of a `DiscreteSchedule`, values (B,).
 
     Returns:
       (B,) bits per element.

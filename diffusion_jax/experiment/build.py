@@ -16,8 +16,9 @@ from diffusion_jax.autoencoder.weights import Pretrained
 from diffusion_jax.data.sources import DataConfig, Source, open_source
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.diffusion import process
+from diffusion_jax.diffusion.discrete import DiscreteSchedule
 from diffusion_jax.diffusion.objectives import Objective
-from diffusion_jax.diffusion.schedules import TABLES, Schedule, make_schedule
+from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES, Schedule, make_schedule
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.experiment.latents import check_data, load_decoder, scaling_of
 from diffusion_jax.experiment.schema import SECTIONS, RunConfig, ScheduleConfig
@@ -25,7 +26,6 @@ from diffusion_jax.fields import make
 from diffusion_jax.geometry import Images, Video
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh
-from diffusion_jax.reporting.tables import Table
 from diffusion_jax.sampling.editing import NOTHING, Given
 from diffusion_jax.sampling.guidance import Guidance
 from diffusion_jax.sampling.samplers import Sampling
@@ -281,14 +281,16 @@ def _check_fit(config: ConfigDict, denoiser: Any, objective: Objective) -> None:
             "sampling.sampler is 'ddpm_learned': this network has no variance head; choose another"
         )
     training, sampling = config.objective.schedule, config.sampling.schedule
-    is_table = isinstance(objective.schedule, Table)
-    if isinstance(denoiser, DiffuSSM) and not is_table:
+    is_discrete = isinstance(objective.schedule, DiscreteSchedule)
+    if isinstance(denoiser, DiffuSSM) and not is_discrete:
         raise UserError(
-            f"objective.schedule is {training.name!r}: DiffuSSM is told the timesteps of a table; "
-            f"choose one of {', '.join(TABLES)}"
+            f"objective.schedule is {training.name!r}: DiffuSSM needs discrete timesteps; "
+            f"choose one of {', '.join(DISCRETE_SCHEDULES)}"
         )
-    if (is_table or sampling.name in TABLES) and training.to_dict() != sampling.to_dict():
+    if (
+        is_discrete or sampling.name in DISCRETE_SCHEDULES
+    ) and training.to_dict() != sampling.to_dict():
         raise UserError(
             f"sampling.schedule is {sampling.name!r} and objective.schedule {training.name!r}: a "
-            "table must be the same in both, with the same steps; sampling.steps respaces it"
+            "discrete one must be the same in both, with the same steps; sampling.steps respaces it"
         )

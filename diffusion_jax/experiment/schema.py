@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from diffusion_jax.diffusion.schedules import SCHEDULES, TABLES
+from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES, SCHEDULES
 from diffusion_jax.fields import (
     SEED,
     Checked,
@@ -119,7 +119,7 @@ class ScheduleConfig(Checked):
       steps: of a discrete schedule.
     """
 
-    name: str = choice((*SCHEDULES, *TABLES), "linear")
+    name: str = choice((*SCHEDULES, *DISCRETE_SCHEDULES), "linear")
     start: float = number(0.0)
     end: float = number(1.0)
     tau: float = number(1.0)

@@ -11,11 +11,11 @@ import numpy as np
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.diffusion import process
+from diffusion_jax.diffusion.discrete import DiscreteSchedule
 from diffusion_jax.diffusion.process import Transition, learned_log_variance
 from diffusion_jax.diffusion.schedules import Schedule
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Checked, choice, count, number, rate
-from diffusion_jax.reporting.tables import Table
 from diffusion_jax.sampling.guidance import NO_GUIDANCE, Denoise, Guidance, guide
 from diffusion_jax.sampling.spacings import MOST_STEPS, SPACINGS, spaced_times, spacing_for
 
@@ -32,7 +32,7 @@ class Sampling(Checked):
     """How to run the reverse process.
 
     Attributes:
-      schedule: gamma(t) of inference, or the table of training.
+      schedule: gamma(t) of inference, or the discrete schedule of training.
       sampler: 'ddpm' (variance beta), 'ddpm_small' (that of the posterior), 'ddpm_learned' (the
         network's own), 'ddim', 'dpmpp_2m' or 'heun', which evaluates the network twice a step,
         except in the last.
@@ -57,30 +57,34 @@ class Sampling(Checked):
 
     def __post_init__(self):
         super().__post_init__()
-        if isinstance(self.schedule, Table):
+        if isinstance(self.schedule, DiscreteSchedule):
             self.respaced()
             if self.time_shift:
-                raise UserError(f"time_shift is {self.time_shift}: a table has no times between")
+                raise UserError(
+                    f"time_shift is {self.time_shift}: a discrete schedule has no times between"
+                )
             return
         if self.sampler == "ddpm_learned":
-            raise UserError("sampler is 'ddpm_learned': it needs a table, as of 'linear_betas'")
+            raise UserError(
+                "sampler is 'ddpm_learned': it needs a discrete schedule, as 'linear_betas'"
+            )
         if self.spacing == "ddim":
-            raise UserError("spacing is 'ddim': it needs a table, as of 'linear_betas'")
+            raise UserError("spacing is 'ddim': it needs a discrete schedule, as 'linear_betas'")
 
     @property
     def chosen_spacing(self) -> str:
         """The spacing that is used: 'auto' is resolved."""
         if self.spacing != "auto":
             return self.spacing
-        return spacing_for(self.sampler, isinstance(self.schedule, Table))
+        return spacing_for(self.sampler, isinstance(self.schedule, DiscreteSchedule))
 
-    def respaced(self) -> Table:
-        """Return the table of the steps that are taken, for a schedule that is a table."""
+    def respaced(self) -> DiscreteSchedule:
+        """Return the discrete schedule of the steps that are taken."""
         return self.schedule.respaced(self.steps, self.chosen_spacing)
 
     def times(self) -> np.ndarray:
         """Return the time in (0, 1] that each step starts from, (T,) float, decreasing."""
-        if isinstance(self.schedule, Table):
+        if isinstance(self.schedule, DiscreteSchedule):
             return (self.respaced().timesteps[::-1] + 1) / len(self.schedule)
         positions = 1 - jnp.arange(self.steps) / self.steps
         return np.asarray(self.at(positions))
@@ -186,9 +190,9 @@ def heun_step(x: jax.Array, x0: jax.Array, x0_next: jax.Array, step: Transition)
 
 
 def transitions(sampling: Sampling, dtype: jnp.dtype) -> Transition:
-    """All steps k = 0..T-1: from position 1 - k/T to max(1 - (k + 1 + td)/T, 0), or a table's."""
+    """All steps k = 0..T-1: from position 1 - k/T to max(1 - (k + 1 + td)/T, 0), or discrete."""
     k = jnp.arange(sampling.steps)
-    if isinstance(sampling.schedule, Table):
+    if isinstance(sampling.schedule, DiscreteSchedule):
         return sampling.respaced().transition(sampling.steps - 1 - k, dtype)
     now, after = k.astype(dtype), (k + 1).astype(dtype) + sampling.time_shift
     gamma = sampling.schedule(sampling.at(1 - now / sampling.steps))

@@ -1,7 +1,7 @@
-"""Which noise levels a sampler visits: the steps of a table, or the times of a continuous schedule.
+"""Which noise levels a sampler visits: steps of a discrete schedule, or times of a continuous one.
 
 even       equal distances in time
-ddim       an integer stride from the first step of a table, as in the reference code of DiT
+ddim       an integer stride from the first discrete step, as in the reference code of DiT
 power      the k-th step from the end at a time proportional to (k - 1/2)^p: finer near the data
 log_snr    equal distances in log(alpha / sigma) (arXiv 2206.00927, section 3.3)
 karras     equal distances in (sigma / alpha)^(1 / 7) (arXiv 2206.00364, eq. 5)
@@ -19,13 +19,13 @@ from diffusion_jax.errors import UserError
 
 SPACINGS = ("auto", "even", "ddim", "power", "log_snr", "karras")
 
-MOST_STEPS = 10**6  # of a table or a sampler: all their noise levels are in memory
+MOST_STEPS = 10**6  # of a discrete schedule or a sampler: all their noise levels are in memory
 
 RHO = 7.0
-# p of 'power', on a table and in continuous time. With these DPM-Solver++(2M) was nearest to the
-# exact maps of mixtures of Gaussians, and never farther than DDIM where a mode is narrow: the last
-# step has to begin where the noise is smaller than that.
-TABLE_POWER, TIME_POWER = 2.5, 1.5
+# p of 'power', on a discrete schedule and in continuous time. With these DPM-Solver++(2M) was
+# nearest to the exact maps of mixtures of Gaussians, and never farther than DDIM where a mode is
+# narrow: the last step has to begin where the noise is smaller than that.
+DISCRETE_POWER, TIME_POWER = 2.5, 1.5
 # Where log_snr and karras begin and end, as sigma / alpha. Beyond the first all that a network can
 # see is noise; the second is about one grey level of 8-bit images in [-1, 1].
 MOST_NOISE, LEAST_NOISE = 160.0, 0.01
@@ -33,21 +33,22 @@ MOST_NOISE, LEAST_NOISE = 160.0, 0.01
 MOST_SIGNAL = 0.01
 
 
-def spacing_for(sampler: str, is_table: bool) -> str:
+def spacing_for(sampler: str, is_discrete: bool) -> str:
     """Return the spacing that 'auto' stands for.
 
-    DPM-Solver++(2M) extrapolates from its last two estimates in log(alpha / sigma). On a table the
-    last of few even steps, which ends at t = 0, is by far the largest in that variable: the
-    extrapolation overshoots, and is worse than DDIM. Elsewhere even steps are as good as any.
+    DPM-Solver++(2M) extrapolates from its last two estimates in log(alpha / sigma). On a discrete
+    schedule the last of few even steps, which ends at t = 0, is by far the largest in that
+    variable: the extrapolation overshoots, and is worse than DDIM. Elsewhere even steps are as good
+    as any.
     """
-    return "power" if sampler == "dpmpp_2m" and is_table else "even"
+    return "power" if sampler == "dpmpp_2m" and is_discrete else "even"
 
 
 def kept_steps(gamma: np.ndarray, steps: int, spacing: str) -> np.ndarray:
-    """Choose steps of a table.
+    """Choose steps of a discrete schedule.
 
     Args:
-      gamma: (S,) float64, the signal power of the table's steps, decreasing.
+      gamma: (S,) float64, the signal power of the discrete schedule's steps, decreasing.
       steps: how many to keep, 1 to S.
       spacing: one of `SPACINGS` other than 'auto'.
 
@@ -67,7 +68,9 @@ def kept_steps(gamma: np.ndarray, steps: int, spacing: str) -> np.ndarray:
         stride = (total - 1) / (steps - 1)
         return np.rint(np.cumsum([0.0] + [stride] * (steps - 1))).astype(int)
     if spacing == "power":
-        return _distinct((total - 1) * _powers(np.arange(1, steps + 1), steps, TABLE_POWER), total)
+        return _distinct(
+            (total - 1) * _powers(np.arange(1, steps + 1), steps, DISCRETE_POWER), total
+        )
     log_noise = (np.log1p(-gamma) - np.log(gamma)) / 2
     wanted = _log_noise_levels(np.linspace(0, 1, steps), spacing, log_noise[0], log_noise[-1])
     return _distinct(np.interp(wanted, log_noise, np.arange(total)), total)

@@ -35,9 +35,9 @@ OTHERS = {
     "one narrow mode": Mixture((1.0,), (0.3,), (0.02,)),
     "off centre": Mixture((1.0,), (0.6,), (0.3,)),
 }
-TABLE = make_schedule("linear_betas", steps=1000)
+DISCRETE = make_schedule("linear_betas", steps=1000)
 SHORT = make_schedule("linear_betas", steps=100)
-COSINE_TABLE = make_schedule("cosine_betas", steps=1000)
+COSINE_DISCRETE = make_schedule("cosine_betas", steps=1000)
 COSINE = make_schedule("cosine_simple")
 STEPS = (5, 10, 15, 20, 30, 50, 100, 250)
 X = norm.ppf((np.arange(2001) + 0.5) / 2001)  # standard normal
@@ -96,37 +96,39 @@ def error(sampler, steps, schedule, spacing="auto", mixture=TWO) -> float:
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_second_order_samplers_are_nearer_to_the_flow_than_ddim_on_a_table(steps):
-    ddim = error("ddim", steps, TABLE)
-    assert error("heun", steps, TABLE) < 0.8 * ddim
-    assert error("dpmpp_2m", steps, TABLE) < 0.4 * ddim
+def test_second_order_samplers_are_nearer_to_the_flow_than_ddim_on_a_discrete_schedule(steps):
+    ddim = error("ddim", steps, DISCRETE)
+    assert error("heun", steps, DISCRETE) < 0.8 * ddim
+    assert error("dpmpp_2m", steps, DISCRETE) < 0.4 * ddim
 
 
 def test_few_steps_of_dpmpp_2m_are_better_spaced_than_by_timesteps_like_diffusers():
     """The errors of 2M on timesteps linspace(0, 999, n + 1)[1:], as measured with diffusers."""
     for steps, theirs in {10: 0.102, 15: 0.061, 20: 0.048, 30: 0.038}.items():
-        assert error("dpmpp_2m", steps, TABLE) < theirs / 2
-        assert error("dpmpp_2m", steps, TABLE, "even") > theirs  # even steps overshoot
+        assert error("dpmpp_2m", steps, DISCRETE) < theirs / 2
+        assert error("dpmpp_2m", steps, DISCRETE, "even") > theirs  # even steps overshoot
 
 
-@pytest.mark.parametrize("table", [SHORT, COSINE_TABLE], ids=["short", "cosine"])
+@pytest.mark.parametrize("discrete", [SHORT, COSINE_DISCRETE], ids=["short", "cosine"])
 @pytest.mark.parametrize("mixture", OTHERS.values(), ids=OTHERS)
-def test_dpmpp_2m_is_nearer_to_the_flow_than_ddim_for_other_data_and_tables(mixture, table):
+def test_dpmpp_2m_is_nearer_to_the_flow_than_ddim_for_other_data_and_discrete_schedules(
+    mixture, discrete
+):
     """Its last step must begin where the noise is smaller than a mode, or the mode collapses."""
     for steps in (5, 10):
-        ddim = error("ddim", steps, table, mixture=mixture)
-        assert error("dpmpp_2m", steps, table, mixture=mixture) < 0.97 * ddim
+        ddim = error("ddim", steps, discrete, mixture=mixture)
+        assert error("dpmpp_2m", steps, discrete, mixture=mixture) < 0.97 * ddim
 
 
 def test_heun_is_as_near_to_the_flow_as_diffusers():
     """Its error on the same timesteps is 0.0042 in 50 steps and 0.00021 in 250 (n = 2001)."""
-    assert error("heun", 50, TABLE) < 0.0030
-    assert error("heun", 250, TABLE) < 0.00022
+    assert error("heun", 50, DISCRETE) < 0.0030
+    assert error("heun", 250, DISCRETE) < 0.00022
 
 
 @pytest.mark.parametrize("sampler, last", [("ddim", 0.012), ("dpmpp_2m", 3e-4), ("heun", 3e-4)])
 def test_more_steps_are_nearer_to_the_flow(sampler, last):
-    errors = [error(sampler, steps, TABLE) for steps in STEPS]
+    errors = [error(sampler, steps, DISCRETE) for steps in STEPS]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] < last
 
@@ -145,7 +147,7 @@ def test_second_order_samplers_are_nearer_to_the_flow_on_continuous_schedules(sc
         assert error("dpmpp_2m", steps, schedule) < ddim
 
 
-@pytest.mark.parametrize("schedule", [TABLE, COSINE], ids=["table", "cosine_simple"])
+@pytest.mark.parametrize("schedule", [DISCRETE, COSINE], ids=["discrete", "cosine_simple"])
 @pytest.mark.parametrize("spacing", ["power", "log_snr", "karras"])
 def test_named_spacings_lead_to_the_flow(spacing, schedule):
     for steps, highest in ((10, 0.11), (30, 0.015), (100, 0.0016)):
@@ -155,9 +157,9 @@ def test_named_spacings_lead_to_the_flow(spacing, schedule):
 @pytest.mark.parametrize(
     "sampler, schedule",
     [
-        pytest.param("ddpm", TABLE, id="ddpm-table"),
-        pytest.param("ddpm_small", TABLE, id="ddpm_small-table"),
-        pytest.param("ddpm_learned", TABLE, id="ddpm_learned-table"),
+        pytest.param("ddpm", DISCRETE, id="ddpm-discrete"),
+        pytest.param("ddpm_small", DISCRETE, id="ddpm_small-discrete"),
+        pytest.param("ddpm_learned", DISCRETE, id="ddpm_learned-discrete"),
         pytest.param("ddpm", COSINE, id="ddpm-continuous"),
         pytest.param("ddpm_small", COSINE, id="ddpm_small-continuous"),
     ],
@@ -180,7 +182,7 @@ def test_ancestral_samplers_draw_from_the_mixture(sampler, schedule):
         assert np.abs(samples - quantiles).mean() < 1.8 / steps + 0.006
 
 
-@pytest.mark.parametrize("schedule", [TABLE, COSINE], ids=["table", "cosine_simple"])
+@pytest.mark.parametrize("schedule", [DISCRETE, COSINE], ids=["discrete", "cosine_simple"])
 @pytest.mark.parametrize("sampler", ["ddpm", "ddpm_small", "ddim", "dpmpp_2m", "heun"])
 def test_one_step_gives_the_mean_of_the_data_and_not_the_noise(sampler, schedule):
     samples = run(sampler, 1, schedule, noise=lambda visit: jnp.zeros((len(X), 1)))

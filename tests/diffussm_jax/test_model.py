@@ -192,5 +192,5 @@ def test_what_cannot_work_is_refused(build, message):
 def test_continuous_time_is_refused():
     model = make()
     x, noise, *rest = inputs(model)
-    with pytest.raises(UserError, match="this schedule has none: use a table"):
+    with pytest.raises(UserError, match="this schedule has none: use a discrete one"):
         model.init(jax.random.key(0), x, NoiseLevel(noise.gamma), *rest)

@@ -49,7 +49,7 @@ def test_samples_do_not_depend_on_the_mesh(finished, tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddpm_small", "ddim", "dpmpp_2m", "heun"])
-def test_every_sampler_runs_on_a_table(finished, tmp_path, sampler):
+def test_every_sampler_runs_on_a_discrete_schedule(finished, tmp_path, sampler):
     assert draw(finished, tmp_path, sampling__sampler=sampler).std() > 0
 
 
@@ -75,13 +75,13 @@ def test_every_sampler_runs_on_a_table(finished, tmp_path, sampler):
                 model__learned_variance=False,
                 sampling__sampler="ddim",
             ),
-            "objective.schedule is 'linear': DiffuSSM is told the timesteps of a table",
+            "objective.schedule is 'linear': DiffuSSM needs discrete timesteps",
         ),
         (
             dict(sampling__schedule__steps=500),
-            "a table must be the same in both, with the same steps",
+            "a discrete one must be the same in both, with the same steps",
         ),
-        (dict(sampling__steps=1001), "steps is 1001: a table of 1000 gives 1 to 1000"),
+        (dict(sampling__steps=1001), "steps is 1001: the schedule has 1000, give 1 to 1000"),
         (dict(model__name="diffusm"), "model.name is 'diffusm': did you mean diffussm"),
     ],
 )
@@ -97,12 +97,12 @@ def test_rin_has_no_variance_head():
         build(config)
 
 
-def test_rin_may_train_on_a_table(tmp_path):
-    """gamma is all that RIN is told, and a table has it."""
-    table = dict(name="linear_betas", start=0.0, end=1.0, tau=1.0, steps=1000)
+def test_rin_may_train_on_a_discrete_schedule(tmp_path):
+    """gamma is all that RIN is told, and a discrete schedule has it."""
+    discrete = dict(name="linear_betas", start=0.0, end=1.0, tau=1.0, steps=1000)
     config = tiny.config(train__steps=2)
-    config.objective.schedule = table
-    config.sampling.schedule = table
+    config.objective.schedule = discrete
+    config.sampling.schedule = discrete
     train.run(config, tmp_path)
     assert np.isfinite(tiny.losses(tmp_path)).all()
 

@@ -1,4 +1,4 @@
-"""Tables, hybrid losses with gradients, and whole loops agree with the DiT code's."""
+"""Discrete schedules, hybrid losses with gradients, and whole loops agree with the DiT code's."""
 
 from types import SimpleNamespace
 
@@ -11,22 +11,22 @@ from golden import part, relative_error
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.diffusion import objectives, process, variational
+from diffusion_jax.diffusion.discrete import DiscreteSchedule, linear_betas
 from diffusion_jax.diffusion.schedules import make_schedule
 from diffusion_jax.errors import UserError
-from diffusion_jax.reporting.tables import Table, linear_betas
 from diffusion_jax.sampling import samplers
 from diffusion_jax.sampling.guidance import Guidance, guide
 
 TOLERANCE = 1e-4
 
 
-def table_of(respacing: str, steps: int = 1000) -> Table:
-    """Our table for the reference's respacing string."""
-    table = make_schedule("linear_betas", steps=steps)
+def discrete_schedule_of(respacing: str, steps: int = 1000) -> DiscreteSchedule:
+    """Our discrete schedule for the reference's respacing string."""
+    discrete = make_schedule("linear_betas", steps=steps)
     if not respacing:
-        return table
+        return discrete
     spacing = "ddim" if respacing.startswith("ddim") else "even"
-    return table.respaced(int(respacing.removeprefix("ddim")), spacing)
+    return discrete.respaced(int(respacing.removeprefix("ddim")), spacing)
 
 
 def last(array):
@@ -38,12 +38,12 @@ def groups(arrays):
     return sorted({name.split("/")[0] for name in arrays})
 
 
-def test_tables_and_respacing():
+def test_discrete_schedules_and_respacing():
     arrays = load("diffusion_schedules.npz")
     respacings = {"T1000": "", "T400": "", "r250": "250", "r50": "50", "ddim25": "ddim25"}
     for case in groups(arrays):
         golden = part(arrays, case + "/")
-        ours = table_of(respacings[case], 400 if case == "T400" else 1000)
+        ours = discrete_schedule_of(respacings[case], 400 if case == "T400" else 1000)
         np.testing.assert_array_equal(ours.timesteps, golden["timestep_map"])
         for name, values in (
             ("betas", ours.beta),
@@ -56,11 +56,11 @@ def test_tables_and_respacing():
 
 def test_cosine_betas():
     """arXiv 2102.09672, eq. 17: gamma(t) / gamma(0), but for the clipped last steps."""
-    table = make_schedule("cosine_betas", steps=1000)
+    discrete = make_schedule("cosine_betas", steps=1000)
     t = (np.arange(1000) + 1) / 1000
     f = np.cos((t + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
-    np.testing.assert_allclose(table.gamma[:-1], f[:-1], rtol=1e-9)
-    assert table.beta.max() == pytest.approx(0.999)
+    np.testing.assert_allclose(discrete.gamma[:-1], f[:-1], rtol=1e-9)
+    assert discrete.beta.max() == pytest.approx(0.999)
 
 
 class Fixed:
@@ -75,16 +75,16 @@ class Fixed:
 
 
 def term_case(case: str):
-    """(golden arrays, objective, x0, draws, table step, network output) of a case."""
+    """(golden arrays, objective, x0, draws, step, network output) of a case."""
     given = part(load("diffusion_terms.npz"), case + "/")
-    table = table_of("50" if case == "ls_r50" else "")
+    discrete = discrete_schedule_of("50" if case == "ls_r50" else "")
     variance = "fixed" if case == "fixed_large" else "learned"
-    objective = objectives.Objective(table, variance=variance)
+    objective = objectives.Objective(discrete, variance=variance)
     index = jnp.asarray(given["t"].astype(np.int32))
-    t = (index.astype(jnp.float32) + 0.5) / len(table)
+    t = (index.astype(jnp.float32) + 0.5) / len(discrete)
     unused = jnp.ones((2, len(t)))
     draws = objectives.Draws(t, last(given["noise"]), unused[0], unused)
-    step = table.transition(index, jnp.float32)
+    step = discrete.transition(index, jnp.float32)
     return given, objective, last(given["x_start"]), draws, step, last(given["model_output"])
 
 

@@ -120,7 +120,7 @@ def test_input_scale_and_range():
         (dict(self_conditioning="masking"), "did you mean mask"),
         (dict(label_dropout=-0.1), "label_dropout is -0.1: it is a rate"),
         (dict(input_scale=0.0), "input_scale is 0.0: it must be above 0"),
-        (dict(variance="learned"), "variance is 'learned': it needs the steps of a table"),
+        (dict(variance="learned"), "variance is 'learned': it needs a discrete schedule"),
         (dict(variance="learnt"), "variance is 'learnt': did you mean learned"),
     ],
 )

@@ -80,14 +80,14 @@ def test_the_order_of_visits():
 
 @pytest.mark.parametrize("spacing", SPACINGS)
 def test_a_noise_level_is_the_same_time_under_every_spacing(spacing):
-    table = make_schedule("linear_betas", steps=1000)
-    sampling = samplers.Sampling(table, "dpmpp_2m", 50, spacing=spacing)
+    discrete = make_schedule("linear_betas", steps=1000)
+    sampling = samplers.Sampling(discrete, "dpmpp_2m", 50, spacing=spacing)
     times = sampling.times()
     for level in (0.2, 0.6, 1.0):
         first = visits(50, level, times=times)[0]
         assert times[first] <= level
         assert first == 0 or times[first - 1] > level
-    one = samplers.Sampling(table, "ddim", 1).times()
+    one = samplers.Sampling(discrete, "ddim", 1).times()
     assert visits(1, 1.0, times=one).tolist() == [0]
     for level in (0.6, float("nan"), 1.5):  # the only step starts from pure noise
         with pytest.raises(UserError, match=r"noise_level is .*: of 1 steps, give 1 to 1"):

@@ -15,7 +15,7 @@ S = 0.5
 SCHEDULE = make_schedule("cosine_simple")
 
 
-TABLE = make_schedule("linear_betas", steps=1000)
+DISCRETE = make_schedule("linear_betas", steps=1000)
 
 
 def exact(x, noise, condition, carry):
@@ -40,8 +40,8 @@ def run(sampler: str, steps: int, x, noise=None, schedule=SCHEDULE, **kwargs):
     "schedule, heun_steps, multistep_steps",
     [
         pytest.param(SCHEDULE, 20, 80, id="continuous"),
-        # The first 50 steps of the table are as far apart in log SNR as the next 350.
-        pytest.param(TABLE, 80, 40, id="table"),
+        # The first 50 steps of the discrete schedule are as far apart in log SNR as the next 350.
+        pytest.param(DISCRETE, 80, 40, id="discrete"),
     ],
 )
 def test_deterministic_samplers_follow_the_probability_flow(schedule, heun_steps, multistep_steps):
@@ -63,9 +63,9 @@ def test_deterministic_samplers_follow_the_probability_flow(schedule, heun_steps
     [
         ("ddpm", SCHEDULE),
         ("ddpm_small", SCHEDULE),
-        ("ddpm", TABLE),
-        ("ddpm_small", TABLE),
-        ("ddpm_learned", TABLE),
+        ("ddpm", DISCRETE),
+        ("ddpm_small", DISCRETE),
+        ("ddpm_learned", DISCRETE),
     ],
 )
 def test_ancestral_sampling_reaches_the_data_distribution(sampler, schedule):
@@ -132,13 +132,22 @@ def test_guidance_acts_inside_its_interval_only():
     [
         (lambda: samplers.Sampling(SCHEDULE, "dpm"), "sampler is 'dpm': did you mean"),
         (lambda: samplers.Sampling(SCHEDULE, steps=0), "steps is 0: it must be at least 1"),
-        (lambda: samplers.Sampling(TABLE, steps=1001), "steps is 1001: a table of 1000 gives 1 to"),
         (
-            lambda: samplers.Sampling(TABLE, steps=300, spacing="ddim"),
+            lambda: samplers.Sampling(DISCRETE, steps=1001),
+            "steps is 1001: the schedule has 1000, give 1 to",
+        ),
+        (
+            lambda: samplers.Sampling(DISCRETE, steps=300, spacing="ddim"),
             "no integer stride takes so many",
         ),
-        (lambda: samplers.Sampling(TABLE, time_shift=1.0), "time_shift is 1.0: a table has no"),
-        (lambda: samplers.Sampling(SCHEDULE, "ddpm_learned"), "'ddpm_learned': it needs a table"),
+        (
+            lambda: samplers.Sampling(DISCRETE, time_shift=1.0),
+            "time_shift is 1.0: a discrete schedule has no",
+        ),
+        (
+            lambda: samplers.Sampling(SCHEDULE, "ddpm_learned"),
+            "'ddpm_learned': it needs a discrete schedule",
+        ),
         (lambda: Guidance(1.0, channels=-1), "channels is -1: it must be at least 0"),
         (lambda: make_schedule("linear_betas", steps=20), "steps of schedule linear_betas is 20"),
         (lambda: Guidance(1.0, (0.7, 0.2)), r"guidance interval is \(0.7, 0.2\)"),

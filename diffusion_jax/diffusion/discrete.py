@@ -1,4 +1,4 @@
-"""Discrete noise schedules: tables of gamma in float64, and respacing (arXiv 2102.09672).
+"""Discrete noise schedules: gamma of every step in float64, and respacing (arXiv 2102.09672).
 
 Values are gathered in float64 and only then rounded, so that none is lost in 1 - gamma.
 """
@@ -18,12 +18,13 @@ from diffusion_jax.sampling.spacings import kept_steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Table:
+class DiscreteSchedule:
     """gamma of every step, 0 the least noisy.
 
     Attributes:
       gamma: (S,) float64, the running product of 1 - beta.
-      timesteps: (S,) int32, what the network is told: a step's place in the original table.
+      timesteps: (S,) int32, what the network is told: a step's place in the original discrete
+        schedule.
     """
 
     gamma: np.ndarray
@@ -79,36 +80,38 @@ class Table:
             _gather(self.log_posterior, index, dtype),
         )
 
-    def respaced(self, steps: int, spacing: str) -> "Table":
-        """Return the table of `steps` of these steps; the noisiest is always among them.
+    def respaced(self, steps: int, spacing: str) -> "DiscreteSchedule":
+        """Return a schedule of `steps` of these steps; the noisiest is always among them.
 
         Args:
           spacing: how to choose them; see `diffusion_jax.sampling.spacings`.
 
         Raises:
-          UserError: for a number of steps that the table or the spacing cannot give.
+          UserError: for a number of steps that the discrete schedule or the spacing cannot give.
         """
         if not 1 <= steps <= len(self):
-            raise UserError(f"steps is {steps}: a table of {len(self)} gives 1 to {len(self)}")
+            raise UserError(
+                f"steps is {steps}: the schedule has {len(self)}, give 1 to {len(self)}"
+            )
         kept = kept_steps(self.gamma, steps, spacing)
-        return Table(self.gamma[kept], self.timesteps[kept])
+        return DiscreteSchedule(self.gamma[kept], self.timesteps[kept])
 
 
 def _gather(values: np.ndarray, index: jax.Array, dtype: jnp.dtype) -> jax.Array:
     return jnp.asarray(values, dtype)[index]
 
 
-def _from_betas(betas: np.ndarray) -> Table:
-    return Table(np.cumprod(1 - betas), np.arange(len(betas), dtype=np.int32))
+def _from_betas(betas: np.ndarray) -> DiscreteSchedule:
+    return DiscreteSchedule(np.cumprod(1 - betas), np.arange(len(betas), dtype=np.int32))
 
 
-def linear_betas(steps: int) -> Table:
+def linear_betas(steps: int) -> DiscreteSchedule:
     """beta from 1e-4 to 2e-2 at 1000 steps, scaled by 1000 / steps (arXiv 2006.11239)."""
     scale = 1000 / steps
     return _from_betas(np.linspace(scale * 1e-4, scale * 2e-2, steps))
 
 
-def cosine_betas(steps: int) -> Table:
+def cosine_betas(steps: int) -> DiscreteSchedule:
     """gamma as cos((t + 0.008) / 1.008 pi/2)^2, beta at most 0.999 (arXiv 2102.09672, eq. 17)."""
     t = np.arange(steps + 1) / steps
     gamma = np.cos((t + 0.008) / 1.008 * math.pi / 2) ** 2
