@@ -6,6 +6,8 @@ RIN is arXiv 2212.11972, NS 2301.10972 and DiffuSSM 2311.18257, which also print
 import functools
 from typing import NamedTuple
 
+from diffusion_jax.reporting.published import Row
+
 
 class Cost(NamedTuple):
     """As printed.
@@ -41,36 +43,6 @@ COSTS = {
     "rin/imagenet128_rin": Cost(410, None, _INFERRED),
     "rin/imagenet256_rin": Cost(410, None, _INFERRED),
 }
-
-
-class Row(NamedTuple):
-    """A row of a table of results, None where nothing is printed.
-
-    Attributes:
-      model: name in the table.
-      source: the paper that prints it, and the table where its others differ.
-      config: the config that stands for it, None where we have none.
-      fid, sfid, inception_score, precision, recall, fvd: as printed.
-      samples: scored.
-      guidance: weight w in (1 + w) conditional - w unconditional, 0 for none.
-      sampler, steps: by our names.
-      images_seen: in training: as printed, or batch times updates where these are.
-    """
-
-    model: str
-    source: str
-    config: str | None
-    fid: float | None = None
-    sfid: float | None = None
-    inception_score: float | None = None
-    precision: float | None = None
-    recall: float | None = None
-    fvd: float | None = None
-    samples: int | None = 50_000
-    guidance: float = 0.0
-    sampler: str | None = None
-    steps: int | None = None
-    images_seen: int | None = None
 
 
 def _rin(model, source, config, fid, inception_score=None, updates=None, batch=1024) -> Row:

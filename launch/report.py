@@ -21,6 +21,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from configs.base import base
+from configs.published import RESULTS
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
@@ -31,11 +32,11 @@ from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
+from diffusion_jax.reporting.published import compare
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.untrusted import read_regular
 from diffusion_jax.training.checkpoints import kept_steps
 from launch.common import arguments, cli
-from launch.tables import compare
 
 FILE = "report.html"
 MOST_GRIDS = 24
@@ -72,7 +73,7 @@ def _content(workdir: Path) -> dict[str, Any]:
         status += f", the newest checkpoint is of step {saved:,}" if saved else ", no checkpoint"
     found = find_results(workdir)
     where = {str(path.parent.relative_to(workdir)): result for path, result in found.items()}
-    results = compare(run["config"], where) if found else []
+    results = compare(run["config"], where, RESULTS) if found else []
     pictures = [
         (picture, inline(workdir / FOLDER / picture.file)) for picture in read_pictures(workdir)
     ]

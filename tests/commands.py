@@ -44,7 +44,7 @@ class Commands:
     ) -> Result:
         """Run `python -m` of the arguments, with other `constants`.
 
-        Constants are given by their full names: {"diffusion_jax.experiment.scoring.BATCH": 4}.
+        Constants are given by their full names: {"diffusion_jax.experiment.features.BATCH": 4}.
 
         A command that takes longer than `timeout` seconds is killed: status -9.
         """

@@ -1,7 +1,5 @@
 """All metrics of one set of images, from features that come in batches."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +31,7 @@ class Accumulator:
 
     Attributes:
       extraction: how the features are made.
-      keep: images whose pool features are held.
+      keep: number of images whose pool features are held.
     """
 
     def __init__(self, extraction: Extraction, keep: int = KEEP_SAMPLES):
@@ -42,11 +40,16 @@ class Accumulator:
 
     @property
     def count(self) -> int:
-        """Images so far: where an evaluation continues."""
+        """Number of images so far, from which an evaluation continues."""
         return self._pool.count if self._pool else 0
 
+    @property
+    def held(self) -> np.ndarray:
+        """(min(count, keep), d) float32 pool features; those of all images as long as they fit."""
+        return self._subset.features
+
     def update(self, features: "Features") -> None:
-        """Adds a batch: pool (B, d), spatial (B, s), and logits (B, classes) or None.
+        """Add a batch: pool (B, d), spatial (B, s), and logits (B, classes) or None.
 
         Raises:
           UserError: for NaN or infinity, or other shapes than before; nothing is added then.
@@ -73,36 +76,30 @@ class Accumulator:
         self._subset = Subset(pool, self.keep)
 
     def reference(self, fingerprint: str, crop: str | None) -> Reference:
-        """The statistics of these images, for others to be compared with.
+        """Return the statistics of these images, for others to be compared with.
 
         Raises:
           UserError: for fewer than 2 images.
         """
         check_enough("reference", self.count, 2)
-        return Reference(
-            self._pool.gaussian(),
-            self._spatial.gaussian(),
-            self._subset.features,
-            self.extraction,
-            self.count,
-            fingerprint,
-            crop,
-        )
+        gaussians = self._pool.gaussian(), self._spatial.gaussian()
+        return Reference(*gaussians, self.held, self.extraction, self.count, fingerprint, crop)
 
     def result(self, reference: Reference) -> tuple[dict[str, float], dict[str, int]]:
-        """(metrics, counts) of these images beside `reference`.
+        """Return (metrics, counts) of these images compared with `reference`.
 
-        What cannot be had is left out: precision, recall and KID beside a reference without
-        features; the Inception Score of features without logits; KID of fewer than its subsets'
-        1000 on either side.
+        What cannot be computed is left out: precision, recall and KID where the reference has no
+        features; the Inception Score of features without logits; KID of fewer images than its
+        subsets' 1000 on either side.
 
         Returns:
-          metrics: of 'fid', 'sfid', 'inception_score', 'precision', 'recall', 'kid', 'kid_std'.
+          metrics: those of 'fid', 'sfid', 'inception_score', 'precision', 'recall', 'kid' and
+            'kid_std' that can be had.
           counts: 'samples' and, where it is known, 'reference': images behind FID, sFID and IS;
             'samples_held' and 'reference_held': behind precision, recall and KID.
 
         Raises:
-          UserError: for fewer than 2 images, or a reference that is known to be made otherwise.
+          UserError: for fewer than 2 images, or a reference that is known to be made differently.
         """
         check_comparable(self.extraction, reference.extraction)
         check_enough("samples", self.count, 2)
@@ -116,15 +113,15 @@ class Accumulator:
         if self._score is not None:
             metrics["inception_score"] = self._score.result()
         if reference.features is not None:
-            held = self._subset.features, reference.features
-            counts |= {"samples_held": len(held[0]), "reference_held": len(held[1])}
-            metrics |= precision_recall(*held)._asdict()
-            if min(map(len, held)) >= SUBSET_SIZE:
-                metrics["kid"], metrics["kid_std"] = kid(*held)
+            pair = self.held, reference.features
+            counts |= {"samples_held": len(pair[0]), "reference_held": len(pair[1])}
+            metrics |= precision_recall(*pair)._asdict()
+            if min(map(len, pair)) >= SUBSET_SIZE:
+                metrics["kid"], metrics["kid_std"] = kid(*pair)
         return metrics, counts
 
     def save(self, path: Path) -> None:
-        """Writes all of it, for `load_accumulator` to continue from.
+        """Write the state, for `load_accumulator` to continue from.
 
         Raises:
           UserError: if it cannot be written.
@@ -132,9 +129,9 @@ class Accumulator:
         about = {"extraction": self.extraction, "keep": self.keep, "count": self.count}
         arrays = {}
         if self.count:
+            arrays["held"] = self.held
             for name, moments in (("pool", self._pool), ("spatial", self._spatial)):
                 arrays |= {f"{name}/mean": moments.mean, f"{name}/scatter": moments.scatter}
-            arrays["held"] = self._subset.features
             if self._score is not None:
                 about["begun"] = self._score.begun
                 arrays |= {"sums": self._score.sums, "scores": np.array(self._score.scores)}
@@ -142,37 +139,25 @@ class Accumulator:
 
 
 def load_accumulator(path: Path) -> Accumulator:
-    """What `Accumulator.save` wrote.
+    """Read what `Accumulator.save` wrote.
 
     Raises:
-      UserError: for any other file.
+      UserError: for any other file, or one that lacks an array or has one of another shape.
     """
     about, arrays = load_archive(path, KIND, ACCUMULATOR)
-    with _complete(path):
-        resolution, *rest = about["extraction"]
-        made = Accumulator(Extraction(resolution and tuple(resolution), *rest), about["keep"])
+    try:
+        made = Accumulator(Extraction.from_json(about["extraction"]), about["keep"])
         if not about["count"]:
             return made
-        sums = arrays.get("sums")
-        made._start(
-            len(arrays["pool/mean"]),
-            len(arrays["spatial/mean"]),
-            None if sums is None else sums.shape[1],
-        )
+        classes = arrays["sums"].shape[1] if "sums" in arrays else None
+        made._start(len(arrays["pool/mean"]), len(arrays["spatial/mean"]), classes)
         for name, moments in (("pool", made._pool), ("spatial", made._spatial)):
             moments.count = about["count"]
             moments.mean, moments.scatter = arrays[f"{name}/mean"], arrays[f"{name}/scatter"]
         made._subset.restore(arrays["held"], about["count"])
-        if sums is not None:
-            made._score.sums, made._score.begun = sums, about["begun"]
+        if made._score is not None:
+            made._score.sums, made._score.begun = arrays["sums"], about["begun"]
             made._score.scores = arrays["scores"].tolist()
         return made
-
-
-@contextlib.contextmanager
-def _complete(path: Path) -> Iterator[None]:
-    """Raise `UserError` where a file lacks an array, or has one of another shape."""
-    try:
-        yield
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}): {ACCUMULATOR.advice}") from error

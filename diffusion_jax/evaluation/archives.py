@@ -1,4 +1,4 @@
-"""Archives of arrays (.npz), never pickled: written whole or not at all, read whole or by rows."""
+"""Archives of arrays (.npz), never pickled: written atomically, read whole or by rows."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from diffusion_jax.storage.untrusted import check_memory
 
 
 def save_archive(path: Path, kind: str, about: dict[str, Any], arrays: dict) -> None:
-    """Writes arrays and, as JSON in an array of characters, what they are.
+    """Write arrays and, as JSON in an array of characters, what they are.
 
     Raises:
       UserError: if `path` cannot be written.
@@ -35,11 +35,11 @@ def save_archive(path: Path, kind: str, about: dict[str, Any], arrays: dict) -> 
 def load_archive(
     path: Path, kind: str, schema: Schema, *names: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Reads what `save_archive` wrote: (about, arrays).
+    """Read what `save_archive` wrote: (about, arrays).
 
     Args:
-      schema: of what it is about.
-      names: of arrays that it must have; it may have more.
+      schema: what `about` must hold.
+      names: arrays that the file must have; it may have more.
 
     Raises:
       UserError: for an unreadable or incomplete file, or one of another kind.
@@ -56,10 +56,11 @@ def load_archive(
 
 
 class ArrayOnDisk:
-    """One array of an .npz that is too large to hold, read by rows.
+    """Array of an .npz that is too large for memory, read by rows.
 
     Attributes:
-      shape, dtype: as numpy's.
+      shape: its shape, (N, ...).
+      dtype: its dtype.
 
     Raises:
       UserError: for an unreadable file, a missing array, or one in Fortran order.
@@ -76,10 +77,10 @@ class ArrayOnDisk:
         return self.shape[0]
 
     def batches(self, size: int, start: int = 0) -> Iterator[np.ndarray]:
-        """Rows from `start` on, `size` at a time; the last batch may be smaller.
+        """Yield the rows from `start` on, `size` at a time; the last batch may be smaller.
 
         Raises:
-          UserError: where the file is damaged.
+          UserError: if the file is damaged, or a batch is too large for memory.
         """
         row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         check_memory(self._path, size * row_bytes, f"a batch of {size} rows of {self._name}")
@@ -89,3 +90,18 @@ class ArrayOnDisk:
                 rows = min(size, len(self) - first)
                 data = np.frombuffer(member.file.read(rows * row_bytes), self.dtype)
                 yield data.reshape(rows, *self.shape[1:])
+
+
+def open_images(path: Path) -> ArrayOnDisk:
+    """Open the images of an .npz: 'arr_0', uint8 (N, H, W, 3 or 1), as guided-diffusion names it.
+
+    Raises:
+      UserError: for an unreadable file, or one that holds something else.
+    """
+    images = ArrayOnDisk(path, "arr_0")
+    if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[3] not in (1, 3):
+        raise UserError(
+            f"{path}: arr_0 is {images.dtype} of shape {images.shape}: give uint8 (N, H, W, 3), "
+            "or 1 for grey"
+        )
+    return images

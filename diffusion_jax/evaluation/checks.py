@@ -6,7 +6,7 @@ from diffusion_jax.errors import UserError
 
 
 def check_features(name: str, features: np.ndarray, dim: int | None = None) -> None:
-    """Raises `UserError` unless `features` are (B, dim) finite numbers; None takes any width."""
+    """Raise `UserError` unless `features` are (N, dim) finite numbers; None takes any width."""
     if features.ndim != 2 or (dim is not None and features.shape[1] != dim):
         wanted = "d" if dim is None else dim
         raise UserError(
@@ -22,6 +22,14 @@ def check_features(name: str, features: np.ndarray, dim: int | None = None) -> N
 
 
 def check_enough(name: str, count: int, least: int) -> None:
-    """Raises `UserError` if fewer than `least` examples are there."""
+    """Raise `UserError` for fewer than `least` examples."""
     if count < least:
         raise UserError(f"{name}: {count} examples, and at least {least} are needed: add some")
+
+
+def check_pair(metric: str, samples: np.ndarray, reference: np.ndarray, least: int) -> None:
+    """Raise `UserError` unless both are finite, of one width, and of at least `least` rows."""
+    check_features("samples' features", samples)
+    check_features("reference features", reference, samples.shape[1])
+    check_enough(f"{metric}, samples", len(samples), least)
+    check_enough(f"{metric}, reference", len(reference), least)

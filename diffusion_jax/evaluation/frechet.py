@@ -16,13 +16,15 @@ class Gaussian(NamedTuple):
 
 
 class Moments:
-    """Mean and covariance of vectors that come in batches; holds no more than a batch of them.
+    """Mean and covariance of vectors that come in batches, of which one is in memory at a time.
 
-    Batches are joined about their means (Chan, Golub, LeVeque 1979), so that a large mean does not
-    cancel the digits of a small covariance. How the vectors are split changes the rounding alone.
+    Summing x and x x^T would be simpler, but the covariance E[x x^T] - m m^T then cancels digits
+    where the mean is large. Batches are joined about their means instead (Chan, Golub and LeVeque,
+    1979, "Updating formulae and a pairwise algorithm", eqs. 2.1): how the vectors are split into
+    batches changes nothing but the rounding.
 
     Attributes:
-      count: vectors so far.
+      count: number of vectors so far.
       mean: (d,) float64.
       scatter: (d, d) float64, the sum of (x - mean)(x - mean)^T.
     """
@@ -31,7 +33,7 @@ class Moments:
         self.count, self.mean, self.scatter = 0, np.zeros(dim), np.zeros((dim, dim))
 
     def update(self, features: np.ndarray) -> None:
-        """Adds a batch (B, d) of any float dtype.
+        """Add a batch (B, d) of any float dtype.
 
         Raises:
           UserError: for another width, NaN or infinity.
@@ -40,30 +42,28 @@ class Moments:
         check_features("features", features, len(self.mean))
         if len(features):
             mean = features.mean(axis=0)
-            rows = np.vstack([features - mean, self._join(len(features), mean)])
-            self.scatter += rows.T @ rows
+            centred = features - mean
+            self._join(len(features), mean, centred.T @ centred)
 
     def merge(self, other: "Moments") -> None:
-        """Adds all that `other` has seen.
+        """Add all that `other` has seen.
 
         Raises:
           UserError: for another width.
         """
         check_features("features", other.mean[None], len(self.mean))
         if other.count:
-            row = self._join(other.count, other.mean)
-            self.scatter += other.scatter + np.outer(row, row)
+            self._join(other.count, other.mean, other.scatter)
 
-    def _join(self, count: int, mean: np.ndarray) -> np.ndarray:
-        """Moves count and mean; returns the row whose outer product the scatter grows by."""
+    def _join(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
         between, total = mean - self.mean, self.count + count
-        row = np.sqrt(self.count * count / total) * between
+        self.scatter += scatter
+        self.scatter += self.count * count / total * np.outer(between, between)
         self.mean += count / total * between
         self.count = total
-        return row
 
     def gaussian(self) -> Gaussian:
-        """The estimate, its covariance divided by count - 1.
+        """Return the estimate. Its covariance is unbiased: it divides by count - 1, as np.cov.
 
         Raises:
           UserError: for fewer than 2 vectors.
@@ -72,15 +72,23 @@ class Moments:
         return Gaussian(self.mean.copy(), self.scatter / (self.count - 1))
 
 
-def frechet_distance(first: Gaussian, second: Gaussian) -> float:
-    """|m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)), of any ranks.
+def gaussian_of(features: np.ndarray) -> Gaussian:
+    """Return the mean and covariance of vectors (N, d), N >= 2; see `Moments`."""
+    moments = Moments(features.shape[1])
+    moments.update(features)
+    return moments.gaussian()
 
-    With C = F F^T the trace of the root is the sum of the singular values of F1^T F2. They are
-    found without squaring, so none of the many zeros of a rank-deficient pair turns into the root
-    of a rounding error.
+
+def frechet_distance(first: Gaussian, second: Gaussian) -> float:
+    """Return |m1 - m2|^2 + Tr(C1 + C2 - 2 (C1 C2)^(1/2)), for covariances of any rank.
+
+    The usual scipy.linalg.sqrtm(C1 @ C2) fails, or needs a term eps I, where N < d leaves a
+    covariance rank-deficient. With C = F F^T the eigenvalues of C1 C2 are the squared singular
+    values of F1^T F2, so the trace of the root is the sum of these singular values. Nothing is
+    squared on the way, so that no zero eigenvalue turns into the root of a rounding error.
 
     Raises:
-      UserError: for another width.
+      UserError: for Gaussians of different width.
     """
     if first.mean.shape != second.mean.shape:
         raise UserError(
@@ -95,7 +103,7 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> float:
 
 
 def _factor(covariance: np.ndarray) -> np.ndarray:
-    """(d, rank) F with F F^T = covariance; eigenvalues within rounding of zero are zero."""
+    """Return F (d, rank) with F F^T = covariance; eigenvalues within rounding of 0 are left out."""
     values, vectors = np.linalg.eigh(covariance)
     kept = values > len(values) * np.finfo(np.float64).eps * values[-1]
     return vectors[:, kept] * np.sqrt(values[kept])

@@ -1,69 +1,80 @@
-"""Features for the Frechet video distance (FVD, arXiv 1812.01717): logits of I3D.
+"""Frechet video distance (FVD, arXiv 1812.01717): the Frechet distance of the logits of I3D.
 
 Follows frechet_video_distance of google-research: frames are resized to 224 x 224, whatever their
 aspect, by TensorFlow 1's bilinear interpolation, then brought to [-1, 1].
 """
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import jax
 import numpy as np
+from einops import rearrange
 
 from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.i3d import I3D
+from diffusion_jax.evaluation.extractor import over_devices
+from diffusion_jax.evaluation.frechet import Moments, frechet_distance
+from diffusion_jax.evaluation.i3d import CLASSES, I3D
 from diffusion_jax.evaluation.i3d_weights import Pretrained
 from diffusion_jax.evaluation.resize import bilinear
-from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, round_up
+from diffusion_jax.parallel.sharding import Mesh
 
-WINDOW = 16
+WINDOW = 16  # frames that I3D sees at a time
 SIDE = 224
 AT_ONCE = 4
+
+
+def frechet_video_distance(
+    pairs: Iterable[tuple[np.ndarray, np.ndarray]], extract: Callable[[np.ndarray], np.ndarray]
+) -> float:
+    """Return the FVD of samples that continue the first frames of real videos.
+
+    A sample is scored as one video with the frames that it was given, beside the real video.
+
+    Args:
+      pairs: batches of real videos (B, T, H, W, 3) and of the samples (B, T - given, H, W, 3) that
+        continue them, both uint8.
+      extract: videos (B, T, H, W, 3) -> (windows, 400) features; see `make_video_extractor`.
+    """
+    real, fake = Moments(CLASSES), Moments(CLASSES)
+    for videos, drawn in pairs:
+        given = videos[:, : videos.shape[1] - drawn.shape[1]]
+        real.update(extract(videos))
+        fake.update(extract(np.concatenate([given, drawn], axis=1)))
+    return frechet_distance(real.gaussian(), fake.gaussian())
 
 
 def make_video_extractor(
     pretrained: Pretrained, mesh: Mesh, at_once: int = AT_ONCE
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A jitted extractor of features.
+    """Return a jitted extractor of FVD's features.
 
     Args:
       at_once: windows that each part of the mesh's batch takes at a time.
 
     Returns:
-      videos (B, T, H, W, 3) uint8 -> (B * (T // 16), 400) float32, both on the host: a row for
-      every one of `windows(videos)`. It raises what `windows` does.
+      videos (B, T, H, W, 3) uint8 -> (B * (T // 16), 400) float32 on the host, a row for each of
+      `windows(videos)`; raises what `windows` does.
     """
 
-    def features(params, videos: jax.Array) -> jax.Array:
-        frames = bilinear(videos.reshape(-1, *videos.shape[2:]), SIDE)
-        videos = frames.reshape(*videos.shape[:2], *frames.shape[1:])
-        return I3D().apply({"params": params}, process.to_model_range(videos / 255, 1.0))
+    def features(params: Any, clips: jax.Array) -> jax.Array:
+        frames = bilinear(rearrange(clips, "b t h w c -> (b t) h w c"), SIDE)
+        clips = rearrange(frames, "(b t) h w c -> b t h w c", t=WINDOW)
+        return I3D().apply({"params": params}, process.to_model_range(clips / 255, 1.0))
 
-    features = jax.jit(
-        features,
-        in_shardings=(replicated(mesh), by_example(mesh)),
-        out_shardings=by_example(mesh),
-    )
-    params = jax.device_put(pretrained.params, replicated(mesh))
-    batch = at_once * round_up(1, mesh)
-
-    def extract(videos: np.ndarray) -> np.ndarray:
-        clips = windows(videos)
-        return hosts.in_batches(functools.partial(features, params), clips, batch, mesh)
-
-    return extract
+    extract = over_devices(features, pretrained.params, mesh, at_once)
+    return lambda videos: extract(windows(videos))
 
 
 def windows(videos: np.ndarray) -> np.ndarray:
-    """Windows of 16 frames, end to end from the first; frames that fill no window are left out.
+    """Cut videos into windows of 16 frames, end to end; frames that fill no window are left out.
 
     Args:
       videos: (B, T, H, W, 3) uint8, T >= 16.
 
     Returns:
-      (B * (T // 16), 16, H, W, 3), a video's windows one after the other.
+      (B * (T // 16), 16, H, W, 3), the windows of a video one after the other.
 
     Raises:
       UserError: for videos that are too short, not uint8 or not RGB, or for none.
@@ -75,4 +86,4 @@ def windows(videos: np.ndarray) -> np.ndarray:
     count = videos.shape[1] // WINDOW
     if count == 0:
         raise UserError(f"videos have {videos.shape[1]} frames: give at least {WINDOW}")
-    return videos[:, : count * WINDOW].reshape(-1, WINDOW, *videos.shape[2:])
+    return rearrange(videos[:, : count * WINDOW], "b (n t) h w c -> (b n) t h w c", t=WINDOW)

@@ -1,6 +1,7 @@
-"""Inception Score (arXiv 1606.03498): exp of the mean KL(p(y|x) || p(y))."""
+"""Inception Score (arXiv 1606.03498, section 4): exp of the mean KL(p(y|x) || p(y))."""
 
 import numpy as np
+from scipy.special import log_softmax, xlogy
 
 from diffusion_jax.evaluation.checks import check_enough, check_features
 
@@ -8,15 +9,17 @@ CHUNK = 5000  # guided-diffusion's evaluator
 
 
 class InceptionScore:
-    """The score of images in the order in which they come; holds two sums for each class.
+    """Score of images in the order in which they come; holds two sums for each class.
 
-    As guided-diffusion's evaluator: the score is the mean over chunks of `chunk` consecutive
-    images, and a last chunk of fewer counts like the others.
+    The mean KL(p(y|x) || p(y)) is the mean over images of sum_y p log p minus that of the marginal
+    p(y), so the sums of p and of p log p suffice. As in guided-diffusion's evaluator the score is
+    the mean over chunks of `chunk` consecutive images, where a last, shorter chunk counts like the
+    others.
 
     Attributes:
-      sums: (2, classes) float64 of the chunk begun: of p, and of p log p.
-      begun: images in it.
-      scores: of the chunks before it.
+      sums: (2, classes) float64 of the chunk begun: the sums of p and of p log p.
+      begun: number of images in it.
+      scores: scores of the chunks before it.
     """
 
     def __init__(self, classes: int, chunk: int = CHUNK):
@@ -24,7 +27,7 @@ class InceptionScore:
         self.sums, self.begun, self.scores = np.zeros((2, classes)), 0, []
 
     def update(self, logits: np.ndarray) -> None:
-        """Adds a batch (B, classes) of logits: features times weights, without the bias.
+        """Add a batch (B, classes) of logits: features times weights, without the bias.
 
         Raises:
           UserError: for another width, NaN or infinity.
@@ -33,8 +36,7 @@ class InceptionScore:
         check_features("logits", logits, self.sums.shape[1])
         while len(logits):
             part, logits = np.split(logits, [self.chunk - self.begun])
-            log_p = part - part.max(axis=1, keepdims=True)
-            log_p -= np.log(np.exp(log_p).sum(axis=1, keepdims=True))
+            log_p = log_softmax(part, axis=1)
             p = np.exp(log_p)
             self.sums += p.sum(axis=0), (p * log_p).sum(axis=0)
             self.begun += len(part)
@@ -43,12 +45,11 @@ class InceptionScore:
                 self.sums, self.begun = np.zeros_like(self.sums), 0
 
     def _score(self) -> float:
-        mean, mean_p_log_p = self.sums / self.begun
-        present = mean[mean > 0]  # 0 log 0 = 0
-        return float(np.exp(mean_p_log_p.sum() - present @ np.log(present)))
+        marginal, p_log_p = self.sums / self.begun
+        return float(np.exp(p_log_p.sum() - xlogy(marginal, marginal).sum()))  # 0 log 0 = 0
 
     def result(self) -> float:
-        """The score so far.
+        """Return the score so far.
 
         Raises:
           UserError: before the first image.

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffusion_jax.evaluation.checks import check_enough, check_features
+from diffusion_jax.evaluation.checks import check_pair
 
 SUBSETS, SUBSET_SIZE, SEED = 100, 1000, 2020  # torch-fidelity's
 
@@ -22,21 +22,22 @@ def kid(
     subsets: int = SUBSETS,
     subset_size: int = SUBSET_SIZE,
 ) -> KID:
-    """Squared maximum mean discrepancy with the kernel (x . y / d + 1)^3, unbiased, in float64.
+    """Return the squared maximum mean discrepancy with the kernel (x . y / d + 1)^3, unbiased.
+
+    Unlike FID its expectation does not depend on the number of samples. It is computed in float64
+    and averaged over random subsets, because it takes time quadratic in their size.
 
     Args:
-      samples: (N, d); reference: (M, d).
+      samples: (N, d) features.
+      reference: (M, d) features.
       subsets: pairs of `subset_size` samples and references, drawn without replacement in
         torch-fidelity's order: samples first.
 
     Raises:
       UserError: for fewer than `subset_size` of either, other widths, NaN or infinity.
     """
-    check_features("samples' features", samples)
-    check_features("reference features", reference, samples.shape[1])
-    for name, features in (("samples", samples), ("reference", reference)):
-        check_enough(f"KID, {name}", len(features), subset_size)
-    random = np.random.RandomState(SEED)
+    check_pair("KID", samples, reference, subset_size)
+    random = np.random.RandomState(SEED)  # the legacy generator, as torch-fidelity draws
     distances = []
     for _ in range(subsets):
         x, y = (
@@ -48,14 +49,15 @@ def kid(
 
 
 def _discrepancy(x: np.ndarray, y: np.ndarray) -> float:
-    """Unbiased MMD^2 of (n, d) and (n, d) (arXiv 1801.01401, eq. 4)."""
+    """Return the unbiased MMD^2 of (n, d) and (n, d) (arXiv 1801.01401, eq. 4).
+
+    The diagonals are left out: the kernel of a point with itself biases the means within a set.
+    """
     n = len(x)
     within = sum(k.sum() - np.trace(k) for k in (_kernel(x, x), _kernel(y, y)))
     return within / (n * (n - 1)) - 2 * _kernel(x, y).mean()
 
 
 def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    kernel = x @ y.T
-    kernel /= x.shape[1]
-    kernel += 1
-    return np.multiply(kernel * kernel, kernel, out=kernel)  # ** 3 takes ten times as long
+    kernel = x @ y.T / x.shape[1] + 1
+    return kernel * kernel * kernel  # ** 3 takes ten times as long

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.evaluation.checks import check_enough, check_features
+from diffusion_jax.evaluation.checks import check_pair
 
 NEIGHBOURS = 3
-_DISTANCES = 2**25  # in memory at a time, float32
+_DISTANCES = 2**25  # float32 distances in memory at a time: 128 MiB
 
 
 class PrecisionRecall(NamedTuple):
-    """Shares of the samples in the reference's manifold, and of the reference in the samples'."""
+    """Share of the samples in the reference's manifold, and of the reference in the samples'."""
 
     precision: float
     recall: float
@@ -23,23 +23,25 @@ class PrecisionRecall(NamedTuple):
 def precision_recall(
     samples: np.ndarray, reference: np.ndarray, neighbours: int = NEIGHBOURS
 ) -> PrecisionRecall:
-    """Manifolds are balls about every point, as far as its k-th nearest other one (eqs. 1 and 2).
+    """Return how much of each set lies in the manifold of the other.
 
-    On the default device, in float32 matrix products about the reference's mean: near enough for
-    shares to differ from float64's by a point at a tie. Distances are held a block of rows at a
-    time, the features whole.
+    The manifold of a set is the union of balls about its points, each of which reaches the point's
+    k-th nearest neighbour in the set (eqs. 1 and 2).
+
+    Runs on the default device. Squared distances are |x|^2 + |y|^2 - 2 x.y in float32, about the
+    mean of the reference so that fewer digits cancel: the shares can differ from float64's by a
+    point whose distance ties with a radius. The features are in memory whole, the distances a
+    block of rows at a time.
 
     Args:
-      samples: (N, d); reference: (M, d).
-      neighbours: k; the point itself is none.
+      samples: (N, d) features.
+      reference: (M, d) features.
+      neighbours: k; a point is not a neighbour of itself.
 
     Raises:
       UserError: for fewer than k + 1 of either, other widths, NaN or infinity.
     """
-    check_features("samples' features", samples)
-    check_features("reference features", reference, samples.shape[1])
-    for name, features in (("samples", samples), ("reference", reference)):
-        check_enough(f"precision and recall, {name}", len(features), neighbours + 1)
+    check_pair("precision and recall", samples, reference, neighbours + 1)
     centre = reference.mean(axis=0, dtype=np.float64).astype(np.float32)
     samples, reference = (np.asarray(x, np.float32) - centre for x in (samples, reference))
     sample_radii, reference_radii = (_radii(x, neighbours) for x in (samples, reference))
@@ -53,7 +55,7 @@ def precision_recall(
 
 
 def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:
-    """(N,) squared distance of each row to its k-th nearest other one."""
+    """Return the squared distance (N,) of each row to its k-th nearest other row."""
     points = jnp.asarray(features)
     return np.concatenate(
         [
@@ -64,7 +66,7 @@ def _radii(features: np.ndarray, neighbours: int) -> np.ndarray:
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:
-    """Slices of rows whose distances to all columns fit in memory."""
+    """Return slices of rows whose distances to all columns fit in memory."""
     size = max(1, _DISTANCES // columns)
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
@@ -72,16 +74,18 @@ def _blocks(rows: int, columns: int) -> list[slice]:
 @partial(jax.jit, static_argnames="neighbours")
 def _block_radii(rows: jax.Array, first: jax.Array, points: jax.Array, neighbours: int):
     distances, columns = _squared_distances(rows, points), jnp.arange(len(points), dtype=jnp.int32)
-    nearest = first + jnp.arange(len(rows), dtype=jnp.int32)  # of each row: itself
+    nearest = first + jnp.arange(len(rows), dtype=jnp.int32)  # each row's nearest is itself
+    # Cross out the nearest k times, the row itself first; then the smallest is the k-th neighbour.
+    # On a CPU this is ten times as fast as jax.lax.top_k.
     for _ in range(neighbours):
         distances = jnp.where(columns[None, :] == nearest[:, None], jnp.inf, distances)
         nearest = distances.argmin(axis=1).astype(jnp.int32)
-    return distances.min(axis=1)  # on a CPU ten times as fast as top_k
+    return distances.min(axis=1)
 
 
 @jax.jit
 def _covered(rows: jax.Array, row_radii: jax.Array, points: jax.Array, point_radii: jax.Array):
-    """Which rows are in a ball about a point, and which points in one about a row."""
+    """Return which rows are in a ball about a point, and which points are in one about a row."""
     distances = _squared_distances(rows, points)
     return (
         (distances <= point_radii[None, :]).any(axis=1),

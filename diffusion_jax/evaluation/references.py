@@ -1,12 +1,13 @@
-"""Statistics of a data set that samples are compared with, and of whom they are."""
+"""Statistics of a data set that samples are compared with, and how they were made."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive, save_archive
+from diffusion_jax.evaluation.archives import ArrayOnDisk, load_archive, open_images, save_archive
 from diffusion_jax.evaluation.checks import check_features
 from diffusion_jax.evaluation.frechet import Gaussian
 from diffusion_jax.storage.files import sha256
@@ -19,11 +20,14 @@ _STATISTICS, _FEATURES = ("mu", "sigma", "mu_s", "sigma_s"), "features"
 
 
 class Extraction(NamedTuple):
-    """How features were made; None is unknown.
+    """How features were made; None where that is unknown.
+
+    FID changes by whole points with the resize and with the weights, and with the resolution at
+    which the images were stored, so features are only compared with features made alike.
 
     Attributes:
       resolution: (height, width) of the images before the network's own resize.
-      resize: name of the convention of that resize.
+      resize: name of that resize in `RESIZES`.
       weights: SHA-256 of the network's weights.
     """
 
@@ -31,18 +35,24 @@ class Extraction(NamedTuple):
     resize: str | None
     weights: str | None
 
+    @classmethod
+    def from_json(cls, values: Sequence[Any]) -> "Extraction":
+        """Return the extraction whose fields a JSON file lists."""
+        resolution, resize, weights = values
+        return cls(resolution and tuple(resolution), resize, weights)
+
 
 class Reference(NamedTuple):
     """Statistics of a data set.
 
     Attributes:
-      pool: of the pool features, for FID.
-      spatial: of the spatial features, for sFID.
-      features: (n, d) float32 pool features of some of its images, for precision and recall, and
-        KID; None where there are none.
+      pool: Gaussian of the pool features, for FID.
+      spatial: Gaussian of the spatial features, for sFID.
+      features: (n, d) float32 pool features of some of the images, for precision, recall and KID;
+        None where there are none.
       extraction: how the features were made.
-      count: images behind the statistics; None where it is unknown.
-      fingerprint: of the data, or of the file that was imported.
+      count: number of images behind the statistics; None where it is unknown.
+      fingerprint: fingerprint of the data, or SHA-256 of the file that was imported.
       crop: how the images were cropped to the resolution; None where it is unknown.
     """
 
@@ -54,8 +64,8 @@ class Reference(NamedTuple):
     fingerprint: str
     crop: str | None
 
-    def about(self) -> dict:
-        """What the statistics are of, for JSON."""
+    def about(self) -> dict[str, Any]:
+        """Return the provenance of the statistics, for JSON."""
         return {
             **self.extraction._asdict(),
             "count": self.count,
@@ -64,16 +74,16 @@ class Reference(NamedTuple):
         }
 
     def with_features(self, features: np.ndarray) -> "Reference":
-        """Holds (n, d) pool features of its images too.
+        """Return the reference with (n, d) pool features of its images.
 
         Raises:
-          UserError: for another width than its statistics', NaN or infinity.
+          UserError: for another width than that of the statistics, NaN or infinity.
         """
         check_features("reference features", features, len(self.pool.mean))
         return self._replace(features=np.asarray(features, np.float32))
 
     def save(self, path: Path) -> None:
-        """Writes an .npz, at once.
+        """Write an .npz, atomically.
 
         Raises:
           UserError: if it cannot be written.
@@ -85,48 +95,42 @@ class Reference(NamedTuple):
 
 
 def load_reference(path: Path) -> Reference:
-    """What `Reference.save` wrote.
+    """Read what `Reference.save` wrote.
 
     Raises:
       UserError: for any other file.
     """
     about, arrays = load_archive(path, KIND, REFERENCE, *_STATISTICS)
-    about = {name: about[name] for name in (*Extraction._fields, "count", "fingerprint", "crop")}
-    resolution = about.pop("resolution")
-    how = Extraction(resolution and tuple(resolution), about.pop("resize"), about.pop("weights"))
-    pool = _gaussian(path, arrays["mu"], arrays["sigma"])
-    spatial = _gaussian(path, arrays["mu_s"], arrays["sigma_s"])
-    return Reference(pool, spatial, arrays.get(_FEATURES), how, **about)
+    return Reference(
+        *_gaussians(path, arrays),
+        arrays.get(_FEATURES),
+        Extraction.from_json([about[name] for name in Extraction._fields]),
+        *(about[name] for name in ("count", "fingerprint", "crop")),
+    )
 
 
 def import_guided_diffusion(
     path: Path, resize: str, resolution: tuple[int, int] | None = None
 ) -> tuple[Reference, ArrayOnDisk | None]:
-    """A reference file of guided-diffusion, as VIRTUAL_imagenet256_labeled.npz.
+    """Read a reference file of guided-diffusion, such as VIRTUAL_imagenet256_labeled.npz.
 
-    It tells neither the number of images behind it, nor their crop, nor the weights: these stay
-    unknown, and are not compared.
-
-    Returns:
-      The statistics, and the images (n, height, width, 3) uint8 for precision and recall, whose
-      pool features the caller adds with `with_features`; None where the file has none.
+    The file states neither the number of images behind it, nor their crop, nor the weights; these
+    stay unknown and are not compared.
 
     Args:
-      resize: the convention of its features, on the user's word; 'tf1' of the published files.
-      resolution: (height, width) of the images, on the user's word; None takes the images'.
+      resize: the resize behind the features, as the user states it; 'tf1' for the published files.
+      resolution: (height, width) of the images, as the user states it; None takes the images'.
+
+    Returns:
+      The statistics, and the images (n, height, width, channels) uint8 for precision and recall,
+      whose pool features the caller adds by `with_features`; None where the file has none.
 
     Raises:
       UserError: for missing or misshapen arrays, or images of another resolution.
     """
-    mean, covariance, *spatial = read_arrays(path, *_STATISTICS).values()
-    pool, spatial = _gaussian(path, mean, covariance), _gaussian(path, *spatial)
-    images = None
-    if "arr_0" in array_names(path):
-        images = ArrayOnDisk(path, "arr_0")
-        if images.dtype != np.uint8 or len(images.shape) != 4 or images.shape[3] != 3:
-            raise UserError(
-                f"{path}: arr_0 is {images.dtype} {images.shape}: give uint8 (N, H, W, 3) images"
-            )
+    pool, spatial = _gaussians(path, read_arrays(path, *_STATISTICS))
+    images = open_images(path) if "arr_0" in array_names(path) else None
+    if images is not None:
         if resolution not in (None, images.shape[1:3]):
             raise UserError(
                 f"{path} has images of {_show(images.shape[1:3])}, and {_show(resolution)} was "
@@ -138,13 +142,9 @@ def import_guided_diffusion(
 
 
 def check_comparable(samples: Extraction, reference: Extraction) -> None:
-    """Raises `UserError` where the two are known to differ, with both values."""
-    for field, title in (
-        ("resolution", "images are of"),
-        ("resize", "Inception's resize is"),
-        ("weights", "Inception's weights are"),
-    ):
-        ours, theirs = getattr(samples, field), getattr(reference, field)
+    """Raise `UserError` where two extractions are known to differ, with both values."""
+    titles = ("images are of", "Inception's resize is", "Inception's weights are")
+    for title, ours, theirs in zip(titles, samples, reference, strict=True):
         if None not in (ours, theirs) and ours != theirs:
             raise UserError(
                 f"samples and reference differ: the {title} {_show(ours)} and {_show(theirs)}: "
@@ -152,12 +152,16 @@ def check_comparable(samples: Extraction, reference: Extraction) -> None:
             )
 
 
-def _gaussian(path: Path, mean: np.ndarray, covariance: np.ndarray) -> Gaussian:
-    mean, covariance = (np.asarray(array, np.float64) for array in (mean, covariance))
-    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
-        raise UserError(f"{path}: a mean of {mean.shape} beside a covariance of {covariance.shape}")
-    check_features(f"{path}: statistics", np.vstack([mean, covariance]))
-    return Gaussian(mean, covariance)
+def _gaussians(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Gaussian, Gaussian]:
+    """Return the checked Gaussians of the pool and of the spatial features."""
+    mu, sigma, mu_s, sigma_s = (np.asarray(arrays[name], np.float64) for name in _STATISTICS)
+    for mean, covariance in ((mu, sigma), (mu_s, sigma_s)):
+        if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
+            raise UserError(
+                f"{path}: a mean of {mean.shape} beside a covariance of {covariance.shape}"
+            )
+        check_features(f"{path}: statistics", np.vstack([mean, covariance]))
+    return Gaussian(mu, sigma), Gaussian(mu_s, sigma_s)
 
 
 def _show(value: tuple[int, int] | str) -> str:

@@ -1,7 +1,8 @@
-"""What an evaluation writes down: the metrics, and all that they are to be read with."""
+"""Results of evaluations: the metrics, and the provenance that they are to be read with."""
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.storage.json_files import read_json, write_json
@@ -13,46 +14,46 @@ METRICS = ("fid", "sfid", "inception_score", "precision", "recall", "kid", "kid_
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Result:
-    """One evaluation.
+    """Result of one evaluation.
 
     Attributes:
-      config: of the run, as 'rin/imagenet64'; '' for images made elsewhere.
-      metrics: by the names of METRICS; without what was not computed.
-      counts: 'samples', 'reference', ..., see `Accumulator.result`.
-      seed: of the samples; like the next ones None for images made elsewhere.
-      step: of training, whose EMA weights were sampled from.
-      images_seen: in training until then.
-      sampler: its name.
+      config: config of the run, as 'rin/imagenet64'; '' for images made elsewhere.
+      command: the command line.
+      metrics: value by name in `METRICS`, for the metrics that were computed.
+      counts: 'samples', 'reference', ...; see `Accumulator.result`.
+      seed: seed of the samples; None, as for the fields below, for images made elsewhere.
+      step: training step of the EMA weights that were sampled.
+      images_seen: training images until then.
+      sampler: name of the sampler.
       steps: reverse steps.
       guidance: weight w, 0 for none.
-      weights: SHA-256 by network, as 'inception', and 'denoiser' where it was an export's.
+      weights: SHA-256 by network: 'inception' or 'i3d', and 'denoiser' for an export.
       reference: `Reference.about`; {} where there was none.
-      command: what was called.
       code: the git commit, or the version, that sampled and scored; '' in old files.
     """
 
     config: str
-    metrics: dict[str, float]
-    counts: dict[str, int]
+    command: str
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
     seed: int | None = None
     step: int | None = None
     images_seen: int | None = None
     sampler: str | None = None
     steps: int | None = None
     guidance: float | None = None
-    weights: dict[str, str]
-    reference: dict
-    command: str
+    weights: dict[str, str] = dataclasses.field(default_factory=dict)
+    reference: dict[str, Any] = dataclasses.field(default_factory=dict)
     code: str = ""
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Writes JSON, whole or not at all."""
+    """Write a result as JSON, atomically."""
     write_json(path, dataclasses.asdict(result))
 
 
 def read_result(path: Path) -> Result:
-    """What `write_result` wrote.
+    """Read what `write_result` wrote.
 
     Raises:
       UserError: for any other file.
@@ -67,10 +68,10 @@ def read_result(path: Path) -> Result:
 
 
 def find_results(directory: Path) -> dict[Path, Result]:
-    """All results in `directory` and below, in the order of their paths.
+    """Return the results in `directory` and below by path, in the order of the paths.
 
     Raises:
-      UserError: if there is no such directory, or a file is no result.
+      UserError: if there is no such directory, or a results.json is damaged.
     """
     if not directory.is_dir():
         raise UserError(f"there is no directory {directory}: give the one that holds the runs")

@@ -1,17 +1,18 @@
-"""A uniform random subset of what streams by: for precision and recall, and KID."""
+"""A uniform random subset of a stream: the features behind precision, recall and KID."""
 
 import numpy as np
 
 
 class Subset:
-    """The first `capacity` vectors, and then a uniform draw of as many from all (algorithm R).
+    """The first `capacity` vectors, then a uniform draw of as many from all (algorithm R).
 
-    Draws are keyed by the place in the stream: how it is split into batches does not matter, and a
-    restored subset goes on as it would have. Memory: capacity x d x 4 bytes, touched as it fills
-    (410 MB for 50,000 x 2048).
+    Algorithm R (Vitter, 1985) puts vector i at a place drawn from 0 to i, and drops it where that
+    is beyond the capacity. Draws are keyed by the place in the stream: how it is split into batches
+    does not matter, and a restored subset continues as it would have. Memory: capacity x d x 4
+    bytes, touched as it fills (410 MB for 50,000 x 2048).
 
     Attributes:
-      seen: vectors so far.
+      seen: number of vectors so far.
     """
 
     def __init__(self, dim: int, capacity: int):
@@ -24,8 +25,9 @@ class Subset:
         return self._held[: self.seen]
 
     def update(self, features: np.ndarray) -> None:
-        """Offers a batch (B, d)."""
+        """Offer a batch (B, d)."""
         places = self.seen + np.arange(len(features))
+        # One draw for each vector of the stream, whatever the batches: skip those already used.
         draws = np.random.Generator(np.random.PCG64(0).advance(self.seen)).random(len(features))
         full = places >= len(self._held)
         places[full] = (draws * (places + 1))[full].astype(int)
@@ -34,6 +36,6 @@ class Subset:
         self.seen += len(features)
 
     def restore(self, features: np.ndarray, seen: int) -> None:
-        """Continues from `features` and `seen` of another of this capacity."""
+        """Continue from `features` and `seen` of another subset of this capacity."""
         self._held[: len(features)] = features
         self.seen = seen

@@ -1,15 +1,9 @@
-"""FID's Inception and the statistics to compare with, read and compiled once for many scores."""
+"""Reference statistics and the Inception to compare with them, loaded once for many scores."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from absl import flags
-
-from diffusion_jax.evaluation.extractor import make_extractor
-from diffusion_jax.evaluation.inception import Features
-from diffusion_jax.evaluation.inception_weights import load_inception
+from diffusion_jax.evaluation.extractor import Extractor, load_extractor
 from diffusion_jax.evaluation.references import (
     Extraction,
     Reference,
@@ -17,43 +11,35 @@ from diffusion_jax.evaluation.references import (
     load_reference,
 )
 from diffusion_jax.parallel.sharding import Mesh
-from launch.common import arguments
-
-flags.disclaim_key_flags()  # those of `define_judge` are the caller's, in its --help
 
 
 class Judge(NamedTuple):
     """What scores images.
 
     Attributes:
-      reference: what they are compared with.
-      inception: SHA-256 of the weights.
-      extract: see `make_extractor`, with the reference's resize.
+      reference: statistics that they are compared with.
+      extract: Inception's features, with the reference's resize.
     """
 
     reference: Reference
-    inception: str
-    extract: Callable[[np.ndarray], Features]
+    extract: Extractor
 
     def extraction(self, resolution: tuple[int, int]) -> Extraction:
-        """Of images of (height, width) pixels. Raises `UserError` unless the reference's is it."""
-        found = Extraction(resolution, self.reference.extraction.resize, self.inception)
+        """Return how features of images of (height, width) pixels are made.
+
+        Raises:
+          UserError: unless the reference's are made likewise.
+        """
+        found = self.extract.extraction(resolution)
         check_comparable(found, self.reference.extraction)
         return found
 
 
 def load_judge(reference: Path, inception: Path, mesh: Mesh) -> Judge:
-    """From a file of launch.reference and one of Inception's weights.
+    """Load a file of launch.reference and one of Inception's weights.
 
     Raises:
       UserError: for files that hold something else.
     """
-    compared, pretrained = load_reference(reference), load_inception(inception)
-    extract = make_extractor(pretrained, mesh, compared.extraction.resize)
-    return Judge(compared, pretrained.sha256, extract)
-
-
-def define_judge() -> None:
-    """--reference and --inception, of `load_judge`."""
-    arguments.file("reference", None, "File of launch.reference.", required=True)
-    arguments.file("inception", None, "Weights of FID's Inception.", required=True)
+    compared = load_reference(reference)
+    return Judge(compared, load_extractor(inception, mesh, compared.extraction.resize))

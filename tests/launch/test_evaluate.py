@@ -9,13 +9,16 @@ import tiny
 from inception_recipe import inception_tensors
 from PIL import Image
 
+from diffusion_jax.data.sources import DataConfig
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation import extractor
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.references import load_reference
-from diffusion_jax.experiment import eval_in_training, judge, scoring
+from diffusion_jax.evaluation.results import Result, find_results
+from diffusion_jax.experiment import eval_in_training, features, judge, scoring
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.checkpoints import Checkpoints
-from launch import evaluate, reference, tables, train
+from launch import reference, train
 
 COUNT = 12
 
@@ -24,12 +27,11 @@ COUNT = 12
 def small_batches():
     """Inception on 8 simulated devices takes a second an image."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(scoring, "BATCH", 4)
-    patch.setattr(scoring, "SAVE_EVERY", 0)
+    patch.setattr(features, "BATCH", 4)
+    patch.setattr(features, "SAVE_EVERY", 0)
     patch.setattr(eval_in_training, "BATCH", 8)
-    for module in (reference, judge):
-        make = module.make_extractor
-        patch.setattr(module, "make_extractor", lambda *a, make=make: make(*a, at_once=1))
+    make = extractor.make_extractor
+    patch.setattr(extractor, "make_extractor", lambda *a: make(*a, at_once=1))
     yield
     patch.undo()
 
@@ -67,8 +69,8 @@ def referred(folder):
 
 def score(folder, images, out, weights="weights.npz"):
     files = (folder / "reference.npz", folder / weights)
-    about = {"config": "", "command": "a test"}
-    return evaluate.score(images, out, judge.load_judge(*files, make_mesh()), about)
+    about = Result(config="", command="a test")
+    return scoring.score(images, out, judge.load_judge(*files, make_mesh()), about)
 
 
 def test_a_reference_says_what_it_is_of(folder, referred):
@@ -102,7 +104,7 @@ def test_real_images_are_at_distance_0_and_others_are_not(folder, referred, tmp_
     written = json.loads((tmp_path / "other" / "results.json").read_text())
     assert written["counts"]["samples"] == COUNT
     assert written["reference"]["fingerprint"] == referred.fingerprint
-    found = tables.find_results(tmp_path)[tmp_path / "same" / "results.json"]
+    found = find_results(tmp_path)[tmp_path / "same" / "results.json"]
     assert found.metrics == same.metrics
 
 
@@ -170,6 +172,6 @@ def test_mistakes_are_named_before_the_work_begins(folder, referred, tmp_path):
 def test_a_reference_is_of_images(tmp_path):
     path = tmp_path / "videos.npz"
     np.savez(path, images=np.zeros((2, 3, 8, 8, 3), np.uint8))
-    options = SimpleNamespace(source="npz", path=str(path), split="train", crop="centre")
+    config = DataConfig("npz", str(path), "train", "centre")
     with pytest.raises(UserError, match=r"videos\.npz: holds examples of kind video, not images"):
-        reference.of_data(options)
+        features.reference_of_data(config, 0, None, tmp_path)

@@ -11,7 +11,8 @@ from numpy_i3d import random_tensors
 from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation import fvd
-from diffusion_jax.evaluation.archives import ArrayOnDisk
+from diffusion_jax.evaluation.results import Result
+from diffusion_jax.experiment import scoring
 from launch import evaluate_videos, train
 
 VIDEOS = np.random.default_rng(0).integers(0, 256, (6, 16, 4, 4, 3), np.uint8)
@@ -23,14 +24,12 @@ def pixels(videos: np.ndarray) -> np.ndarray:
 
 
 def test_given_frames_and_drawn_ones_are_one_video(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate_videos, "BATCH", 4)
-    source = Arrays(VIDEOS, None)
-    np.savez(tmp_path / "samples.npz", arr_0=VIDEOS[:, 5:])
-    samples = ArrayOnDisk(tmp_path / "samples.npz", "arr_0")
-    assert evaluate_videos.distance(samples, source, pixels) < 1e-6
-    np.savez(tmp_path / "samples.npz", arr_0=255 - VIDEOS[:, 5:])
-    samples = ArrayOnDisk(tmp_path / "samples.npz", "arr_0")
-    assert evaluate_videos.distance(samples, source, pixels) > 1
+    monkeypatch.setattr(scoring, "VIDEO_BATCH", 4)
+    source, about = Arrays(VIDEOS, None), Result(config="", command="a test")
+    for drawn, is_same in ((VIDEOS[:, 5:], True), (255 - VIDEOS[:, 5:], False)):
+        np.savez(tmp_path / "samples.npz", arr_0=drawn)
+        scored = scoring.score_videos(tmp_path, source, pixels, "weights", about)
+        assert scored.metrics["fvd"] < 1e-6 if is_same else scored.metrics["fvd"] > 1
 
 
 class Flags(SimpleNamespace):

@@ -12,13 +12,14 @@ import tiny
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.exports import fingerprint, read_export, read_provenance, to_tensors
-from diffusion_jax.experiment.scoring import sample_run
+from diffusion_jax.experiment.scoring import draw
 from diffusion_jax.experiment.start import REWARM_STEPS, find_start, read_start
 from diffusion_jax.experiment.weights import Checkpoint, load_weights, opened_folder, params_of
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
 from launch import train
+from launch.common.options import sampling_job
 from launch.export import Found, export, of_official, of_run, parse_size
 from launch.report import write_report
 from launch.sample import read_request, sample
@@ -181,10 +182,10 @@ def test_an_export_is_sampled_as_its_run_is(run, tmp_path):
 def test_a_result_says_which_weights_it_is_of(exported):
     made = dict(init_from=str(exported), workdir=None, out=None, best=False, step=None, carry=True)
     made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
-    out, about = sample_run(Flags(**made, **REQUEST))
+    out, about = draw(sampling_job(Flags(**made, **REQUEST)), "a test")
     assert out.parent == exported / "samples"
-    assert about["weights"] == {"denoiser": fingerprint(read_provenance(exported))}
-    assert (about["config"], about["step"], about["images_seen"]) == ("rin/digits", 2, 32)
+    assert about.weights == {"denoiser": fingerprint(read_provenance(exported))}
+    assert (about.config, about.step, about.images_seen) == ("rin/digits", 2, 32)
 
 
 def test_training_starts_at_the_weights_and_goes_on_with_the_schedule(run, exported, started):

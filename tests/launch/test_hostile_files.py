@@ -16,7 +16,7 @@ from diffusion_jax.data.manifest import MANIFEST, UNFINISHED
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.data.shards import dataset_name
 from diffusion_jax.errors import UserError
-from diffusion_jax.experiment.scoring import open_images
+from diffusion_jax.experiment.features import open_images
 
 ROOT = Path(__file__).parents[2]
 TRAIN = [

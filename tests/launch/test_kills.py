@@ -22,8 +22,8 @@ from launch.pretrained import DIGITS
 
 KILLS = 10
 SAVES = {
-    "diffusion_jax.experiment.scoring.BATCH": 4,
-    "diffusion_jax.experiment.scoring.SAVE_EVERY": 0,
+    "diffusion_jax.experiment.features.BATCH": 4,
+    "diffusion_jax.experiment.features.SAVE_EVERY": 0,
 }
 VOLATILE = {"seconds", "written", "time"}  # fields that tell when something was done
 

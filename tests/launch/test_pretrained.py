@@ -5,10 +5,10 @@ import pytest
 
 from diffusion_jax.data.arrays import digits
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.digits import score_digits
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.workdir import read_workdir
 from launch.pretrained import DIGITS, unpack_pretrained
-from launch.quickstart import score
-from launch.sample import sample
 
 
 def test_it_draws_the_digits_that_it_is_asked_for(tmp_path):
@@ -19,7 +19,7 @@ def test_it_draws_the_digits_that_it_is_asked_for(tmp_path):
     with np.load(sample(config, workdir, None, request) / "samples.npz") as archive:
         images, labels = archive["arr_0"], archive["labels"]
     train = digits("train")
-    agreement, _, nearest = score(images, labels, train)
+    agreement, _, nearest = score_digits(images, labels, train)
     assert agreement > 0.9
     assert nearest > 0.5  # no copies
     np.testing.assert_allclose(images.mean(axis=0), train.images.mean(axis=0), atol=40)

@@ -1,5 +1,6 @@
 """Quality over a field: each point is the run's at that value, once, and all are drawn."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -9,10 +10,13 @@ import tiny
 from PIL import Image
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.extractor import Extractor
 from diffusion_jax.evaluation.results import Result, read_result, write_result
+from diffusion_jax.experiment import sweep
 from diffusion_jax.experiment.judge import Judge
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import sweep, train
+from launch import sweep as command
+from launch import train
 
 
 class Flags(SimpleNamespace):
@@ -60,25 +64,31 @@ def scored(monkeypatch):
     """Scores that tell the samples apart, without Inception; the folders that were scored."""
     folders, about = [], {"fingerprint": "of the reference"}
     compared = SimpleNamespace(about=lambda: about)
-    judge = lambda reference, inception, mesh: Judge(compared, str(inception), None)  # noqa: E731
-    monkeypatch.setattr(sweep, "load_judge", judge)
+
+    def load_judge(reference, inception, mesh) -> Judge:
+        return Judge(compared, Extractor(None, "tf1", str(inception)))
 
     def score(images, out, judge, made) -> Result:
         with np.load(images) as archive:
             mean = float(archive["arr_0"].mean())
         folders.append(out)
-        made["weights"] = made.get("weights", {}) | {"inception": judge.inception}
-        metrics = {"fid": mean, "kid": mean / 2}
-        result = Result(metrics=metrics, counts={"samples": 8}, reference=about, **made)
+        result = dataclasses.replace(
+            made,
+            metrics={"fid": mean, "kid": mean / 2},
+            counts={"samples": 8},
+            weights=made.weights | {"inception": judge.extract.weights},
+            reference=about,
+        )
         write_result(out / "results.json", result)
         return result
 
+    monkeypatch.setattr(command, "load_judge", load_judge)
     monkeypatch.setattr(sweep, "score", score)
     return folders
 
 
 def test_every_point_is_scored_once_and_drawn(run, scored, capsys):
-    sweep.main(options(run, "steps=4,2"))
+    command.main(options(run, "steps=4,2"))
     assert [read_result(folder / "results.json").steps for folder in scored] == [2, 4]
     for folder, steps in zip(scored, (2, 4), strict=True):
         assert json.loads((folder / "request.json").read_text())["sampling"]["steps"] == steps
@@ -89,23 +99,23 @@ def test_every_point_is_scored_once_and_drawn(run, scored, capsys):
     with Image.open(run / "pictures" / picture.file) as image:
         assert min(image.size) > 200
 
-    sweep.main(options(run, "steps=2,3,4"))
+    command.main(options(run, "steps=2,3,4"))
     assert [read_result(folder / "results.json").steps for folder in scored] == [2, 4, 3]
-    sweep.main(options(run, "steps=2", inception="other.npz"))  # by another Inception
+    command.main(options(run, "steps=2", inception="other.npz"))  # by another Inception
     assert len(scored) == 4
 
 
 def test_a_run_is_scored_along_its_training(run, scored):
-    _, by_step = sweep.sweep(options(run, "step=2,1"), "")
+    _, by_step = command.run(options(run, "step=2,1"), "")
     assert {value: result.step for value, result in by_step.items()} == {1: 1, 2: 2}
     first, second = (result.metrics["fid"] for result in by_step.values())
     assert first != second
 
 
 def test_guidance_and_the_width_of_the_ema_are_fields_too(run, scored):
-    _, by_guidance = sweep.sweep(options(run, "guidance=0,2"), "")
+    _, by_guidance = command.run(options(run, "guidance=0,2"), "")
     assert {value: result.guidance for value, result in by_guidance.items()} == {0: 0, 2: 2}
-    _, by_width = sweep.sweep(options(run, "sigma_rel=0.1,0.2"), "")
+    _, by_width = command.run(options(run, "sigma_rel=0.1,0.2"), "")
     assert list(by_width) == [0.1, 0.2]
     assert all(result.config == "rin/digits" and result.step == 2 for result in by_width.values())
     first, second = scored[-2:]
@@ -126,5 +136,5 @@ def test_guidance_and_the_width_of_the_ema_are_fields_too(run, scored):
 )
 def test_mistakes_are_named_before_any_sampling(run, scored, vary, changes, message):
     with pytest.raises(UserError, match=message):
-        sweep.sweep(options(run, vary, **changes), "")
+        command.run(options(run, vary, **changes), "")
     assert not scored

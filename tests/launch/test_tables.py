@@ -8,7 +8,8 @@ import pytest
 from configs.published import RESULTS
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import Result, find_results, write_result
-from launch import tables
+from diffusion_jax.reporting.published import beside_published, tables
+from launch.tables import main
 
 RESULT = Result(
     config="diffussm/imagenet256",
@@ -46,7 +47,7 @@ def test_results_stand_below_published_rows(tmp_path, capsys):
     for name, result in {"xl/samples/a": RESULT, **OTHERS}.items():
         (tmp_path / name).mkdir(parents=True)
         write_result(tmp_path / name / "results.json", result)
-    tables.main(tmp_path)
+    main(tmp_path)
     text = capsys.readouterr().out
     guided = text[text.index("| DiffuSSM-XL-G |") :].splitlines()
     assert "| 2.28 | 4.49 | 259.13 | 0.86 | 0.56 | DiffuSSM |" in guided[0]
@@ -65,7 +66,7 @@ def test_results_stand_below_published_rows(tmp_path, capsys):
 
 
 def test_every_row_with_a_config_waits_for_ours():
-    text = tables.tables({})
+    text = tables({}, RESULTS)
     for rows in RESULTS.values():
         for row in rows:
             assert not row.config or lines(text, f"| ours, {row.config} |")
@@ -73,7 +74,7 @@ def test_every_row_with_a_config_waits_for_ours():
 
 
 def test_published_rows_of_a_config():
-    text = tables.beside_published(RESULT).splitlines()
+    text = beside_published(RESULT, RESULTS).splitlines()
     assert [line.split(" | ")[0] for line in text] == [
         "| model",
         "| ---",
@@ -85,9 +86,9 @@ def test_published_rows_of_a_config():
 
 def test_a_variant_stands_with_its_row_under_its_own_name():
     variant = dataclasses.replace(RESULT, config="rin/cifar10:bf16,2h", guidance=0.0)
-    _, _, row, ours = tables.beside_published(variant).splitlines()
+    _, _, row, ours = beside_published(variant, RESULTS).splitlines()
     assert row.startswith("| RIN |") and ours.startswith("| ours, rin/cifar10:bf16,2h |")
-    text = tables.tables({"a": variant})
+    text = tables({"a": variant}, RESULTS)
     assert lines(text, "ours, rin/cifar10:bf16,2h", "| a |") and "Others" not in text
 
 
