@@ -26,14 +26,17 @@ POSITIONS = ("none", "sin_cos")
 
 
 class DiffuSSM(nn.Module):
-    """The whole network.
+    """The whole network; the defaults are size XL.
 
     Attributes:
       geometry: what the data are: `Images`, read in raster order, `Tokens`, a sequence, or `Video`.
       dim: D.
       layers: number of blocks.
       expansion: M, tokens to a position of the stream between blocks; it must divide their number.
-      state_size, start, form, reading: see `DiffuSSMBlock`.
+      state_size: N, complex states of each channel in each direction.
+      start: initialisation of the state matrices, 'lin', 'inv' or 'legs'.
+      form: how the long convolution is computed; see `BidirectionalSSM`.
+      reading: of the published weight shapes: 'flops' or 'parameters'; see `DiffuSSMBlock`.
       num_classes: 0 for none.
       positions: 'none', as the paper draws it, or 'sin_cos': DiT's, of each position's first token.
       learned_variance: the output has variance channels after the data's.
@@ -46,8 +49,8 @@ class DiffuSSM(nn.Module):
     """
 
     geometry: Geometry
-    dim: int = count()
-    layers: int = count()
+    dim: int = count(1152)
+    layers: int = count(29)
     expansion: int = count(2)
     state_size: int = count(64)
     start: str = choice(STARTS, "lin")

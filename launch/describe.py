@@ -9,10 +9,8 @@ operations of FFTs (1.25 n log2 n for a real one of length n). What a batch shar
 kernels, is listed apart.
 """
 
-import importlib
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -21,6 +19,7 @@ from absl import flags
 from jax.extend import core
 from ml_collections import ConfigDict
 
+from configs.catalogue import load, names, source
 from configs.published import COSTS, Cost
 from configs.variants import file_of
 from diffusion_jax.console import say
@@ -164,29 +163,21 @@ def describe(found: Costs, published: Cost | None) -> str:
     return "\n".join(lines)
 
 
-def every_config() -> Iterator[tuple[str, ConfigDict]]:
-    """('rin/cifar10', its config) of every file of configs/."""
-    folder = Path(__file__).parents[1] / "configs"
-    for path in sorted(folder.glob("*/*.py")):
-        module = importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
-        if hasattr(module, "get_config"):
-            yield f"{path.parent.name}/{path.stem}", module.get_config()
-
-
 def describe_all() -> str:
     """A row for every config, in Markdown."""
     lines = [
         "| config | parameters | published | multiply-adds | published | train state |",
         "|---|---|---|---|---|---|",
     ]
-    for name, config in every_config():
+    for name in names():
+        config = load(name)
         found, published = costs(build(config)), COSTS.get(name)
         printed = ("", "")
         if published:
             multiply_adds = published.multiply_adds
             printed = (f"{published.parameters:g}M", multiply_adds and f"{multiply_adds:g}G")
         cells = (
-            f"[{name}](../configs/{name}.py)",
+            f"[{name}](../{source(name)})",
             f"{found.parameters / 1e6:.2f}M",
             printed[0],
             f"{sum(found.each.values()) / 1e9:.2f}G",

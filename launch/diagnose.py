@@ -16,7 +16,6 @@ from absl import flags
 
 from diffusion_jax.console import say
 from diffusion_jax.experiment.diagnosis import diagnose
-from diffusion_jax.experiment.weights import chosen_checkpoint, define_checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
 from launch.common import arguments, cli, options
 
@@ -31,7 +30,7 @@ def main(values: flags.FlagValues) -> None:
     paths = diagnose(
         config,
         workdir,
-        chosen_checkpoint(values),
+        options.chosen_checkpoint(values),
         num=values.num,
         batch_size=values.batch_size,
         seed=values.seed,
@@ -46,6 +45,6 @@ if __name__ == "__main__":
     flags.DEFINE_string("split", None, "Of the data, as held_out or test; the config's.")
     arguments.count("batch_size", 64, "Examples at a time; changes no loss.")
     arguments.seed("seed", 0, "Decides which examples, their noise, and the samples.")
-    define_checkpoint()
+    options.define_checkpoint()
     options.define_sampling()
     cli.run(lambda: main(flags.FLAGS), __doc__)

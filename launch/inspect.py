@@ -13,7 +13,6 @@ from absl import flags
 
 from diffusion_jax.console import say
 from diffusion_jax.experiment.inside import inspect
-from diffusion_jax.experiment.weights import chosen_checkpoint
 from launch.common import arguments, cli, options
 
 
@@ -23,7 +22,7 @@ def main(values: flags.FlagValues) -> None:
     paths = inspect(
         config,
         folder,
-        chosen_checkpoint(values),
+        options.chosen_checkpoint(values),
         num=values.num,
         labels=values.labels,
         seed=values.seed,

@@ -29,7 +29,7 @@ from rin_jax.positions import position_table
 
 
 class RIN(nn.Module):
-    """The whole network.
+    """The whole network; the defaults are NS's at 64 pixels (arXiv 2301.10972).
 
     Attributes:
       geometry: what the data are: `Images`, `Video` or `Tokens`.
@@ -68,16 +68,16 @@ class RIN(nn.Module):
     """
 
     geometry: Geometry
-    num_latents: int = count()
-    process_layers: tuple[int, ...] = ruled(Each(COUNT_OR_ZERO, fewest=1))
-    latent_dim: int = count()
-    latent_heads: int = count()
-    latent_mlp_ratio: int = count()
-    interface_dim: int = count()
-    interface_mlp_ratio: int = count(at_least=0)
-    read_write_heads: int = count()
+    num_latents: int = count(128)
+    process_layers: tuple[int, ...] = ruled(Each(COUNT_OR_ZERO, fewest=1), (6, 6, 6, 6))
+    latent_dim: int = count(768)
+    latent_heads: int = count(16)
+    latent_mlp_ratio: int = count(4)
+    interface_dim: int = count(512)
+    interface_mlp_ratio: int = count(4, at_least=0)
+    read_write_heads: int = count(16)
     num_classes: int = count(0, at_least=0)
-    condition_tokens: int = count(1)
+    condition_tokens: int = count(1, in_config=False)
     time_on: str = choice(TOKEN_PLACES, "latents")
     condition_on: str = choice((*TOKEN_PLACES, "time"), "latents")
     project_condition: bool = True
@@ -98,7 +98,7 @@ class RIN(nn.Module):
     remat: str = choice(REMAT, "none")
     unroll: bool = False
     dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
+    param_dtype: Dtype = ruled(None, jnp.float32, in_config=False)
 
     def __post_init__(self):
         check_network(self)

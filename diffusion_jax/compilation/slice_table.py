@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
+from configs.catalogue import load, names, source
 from configs.variants import file_of
 from diffusion_jax.compilation.chips import CHIPS
 from diffusion_jax.compilation.programs import Program, compile_for, for_tpu, trace_train
@@ -13,7 +14,6 @@ from diffusion_jax.compilation.slices import larger, slice_devices
 from diffusion_jax.console import say
 from diffusion_jax.experiment.build import Experiment, build
 from diffusion_jax.parallel.sharding import make_mesh
-from launch.describe import every_config
 
 HEAD = """\
 # The smallest TPU slice that holds each config
@@ -43,8 +43,8 @@ def add_rows(file: Path, first: str, configs: dict[str, ConfigDict] | None = Non
     rows = set()
     if file.exists():
         rows |= set(re.findall(r"^\| \[.*\n", file.read_text(), re.M))
-    for name, config in (configs or dict(every_config())).items():
-        link = f"[{name}](../configs/{file_of(name)}.py)"
+    for name, config in (configs or {name: load(name) for name in names()}).items():
+        link = f"[{name}](../{source(file_of(name))})"
         if any(link in row for row in rows):
             continue
         row = f"| {link} | {' | '.join(_cells(config, first))} |\n"

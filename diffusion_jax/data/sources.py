@@ -73,7 +73,7 @@ class DataConfig(Checked):
       UserError: on construction, for an unknown name or number.
     """
 
-    name: str = choice(SOURCES)
+    name: str = choice(SOURCES, "npz")
     path: str = ruled(Location(may_be_empty=True), "")
     split: str = "train"
     crop: str = choice(CROPS, "centre")

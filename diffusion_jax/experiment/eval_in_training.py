@@ -1,8 +1,7 @@
-"""A smaller FID during training: its curve, and the best checkpoint by it."""
+"""FID of few samples during training: its curve, and the best checkpoint by it."""
 
 import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,22 +12,24 @@ from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.experiment.drawing import Run, parse_labels
 from diffusion_jax.experiment.judge import load_judge
-from diffusion_jax.experiment.schema import EvaluationConfig
+from diffusion_jax.experiment.sections import EvaluationConfig
 from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from diffusion_jax.training.checkpoints import save_once
+from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
 
 BATCH = 256  # samples at a time, and more if the mesh has more parts
 
 
-def make_evaluator(
+def score_samples(
     config: ConfigDict, experiment: Experiment, mesh: Mesh, workdir: Path
-) -> Callable[[int, TrainState], dict[str, float]]:
-    """(step, state) -> FID, sFID and, if it can be had, Inception Score of samples of the EMA.
+) -> Callback:
+    """Return a callback that scores samples of the EMA, from the same noise every time.
 
-    The samples are the same noise every time. The state with the lowest FID so far is kept in
-    `workdir`/best. FID of fewer samples is higher: compare points of one curve only.
+    It returns FID, sFID and, if Inception's classifier is there, the Inception Score. The state
+    with the lowest FID so far is kept in `workdir`/best. FID falls with the number of samples:
+    compare only points of one curve.
 
     Raises:
       UserError: for weights or a reference that cannot be read, or do not fit the samples.
@@ -42,7 +43,7 @@ def make_evaluator(
     sampler = experiment.sampler(mesh, config.seed)
     labels = parse_labels("", config.seed, section.num, experiment.num_classes)
     run = Run(config, experiment, None, 0, None, mesh, None, config.seed, BATCH)
-    earlier: list[float] = []  # of this run until now, the same on every host
+    earlier: list[float] = []  # FIDs of this run so far; the same on every host
 
     def evaluate(step: int, state: TrainState) -> dict[str, float]:
         accumulator = Accumulator(extraction, keep=0)
@@ -58,4 +59,4 @@ def make_evaluator(
         earlier.append(metrics["fid"])
         return metrics
 
-    return evaluate
+    return Callback(config.train.eval_every, evaluate)

@@ -37,24 +37,29 @@ _ALWAYS_FLOAT32 = re.compile(r"(^|\.)ssm\.")
 
 
 class Export(NamedTuple):
-    """What a folder holds: tensors by name, and its provenance.json."""
+    """Content of an exported folder.
+
+    Attributes:
+      tensors: arrays by name.
+      provenance: content of provenance.json.
+    """
 
     tensors: dict[str, np.ndarray]
     provenance: dict[str, Any]
 
 
 def to_tensors(params: Any) -> dict[str, np.ndarray]:
-    """The arrays of a parameter tree by their paths, joined by dots."""
+    """Return the arrays of a parameter tree by their paths, joined by dots."""
     flat = traverse_util.flatten_dict(params, sep=".")
     return {name: np.asarray(value) for name, value in flat.items()}
 
 
 def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
-    """The inverse of `to_tensors`, for a network.
+    """Return the parameter tree of a network; the inverse of `to_tensors`.
 
     Args:
-      tensors: float32 or bfloat16.
-      shapes: the network's parameter tree, of arrays or their shapes, whose dtypes the result has.
+      tensors: float32 or bfloat16 arrays by name.
+      shapes: the network's parameter tree, of arrays or their shapes; the result has its dtypes.
 
     Raises:
       UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
@@ -67,7 +72,7 @@ def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
 
 
 def check_new(out: Path) -> None:
-    """Raises `UserError` if there is something at `out` already."""
+    """Raise `UserError` if there is something at `out` already."""
     if os.path.lexists(out):  # a link to nothing, too
         raise UserError(f"--out {out} is there already: choose another, or remove it")
 
@@ -80,14 +85,14 @@ def write_export(
     dtype: str = "float32",
     shard_size: int = 2**31,
 ) -> None:
-    """Writes a folder, whole or not at all.
+    """Write an exported folder, whole or not at all.
 
     Args:
-      tensors: float32, by name.
+      tensors: float32 arrays by name.
       config: the text of config.json.
-      provenance: what provenance.json says, beside the dtype and the shards.
+      provenance: content of provenance.json, without the dtype and the shards.
       dtype: 'float32', or 'bfloat16' to round once to the nearest; S4D's parameters stay float32.
-      shard_size: bytes of the tensors in a file at most; a larger tensor has a file of its own.
+      shard_size: largest number of bytes of tensors in a file; a larger tensor has its own file.
 
     Raises:
       UserError: if there is something at `out` already, or it cannot be written.
@@ -118,7 +123,7 @@ def write_export(
 
 
 def read_export(folder: Path) -> Export:
-    """What `write_export` wrote, or a copy of it.
+    """Read an exported folder, and verify the SHA-256 of its shards.
 
     Raises:
       UserError: for another folder, or naming the shard that is missing or not what was written.
@@ -139,12 +144,12 @@ def read_export(folder: Path) -> Export:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is one of `write_export`, and no run directory."""
+    """Return whether a folder holds an export, and not a run."""
     return (folder / PROVENANCE).is_file()
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """The provenance.json of a folder.
+    """Read the provenance.json of a folder.
 
     Raises:
       UserError: for a folder that holds no exported weights.
@@ -165,12 +170,12 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(provenance: Mapping[str, Any]) -> str:
-    """SHA-256 of the SHA-256s of all shards: what tells exported weights apart."""
+    """Return the SHA-256 of the SHA-256s of all shards, which identifies exported weights."""
     return hashlib.sha256("".join(provenance["shards"].values()).encode()).hexdigest()
 
 
 def _split(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
-    """Names in their order, cut where the next tensor would make a part too large."""
+    """Split names in their order, wherever the next tensor would make a part too large."""
     parts, room = [], 0
     for name, size in sizes.items():
         if not parts or size > room:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,21 +125,6 @@ class Watched:
         return jax.tree.map(lambda part: part[steps], self.passes)
 
 
-def figures_of(denoiser: Any) -> type[Watched] | None:
-    """Return the class of a network's figures; None if there are none.
-
-    The package of a network may have a module `figures` with a class `Figures`. It is imported
-    here, so that nothing else waits for it.
-    """
-    name = f"{type(denoiser).__module__.partition('.')[0]}.figures"
-    try:
-        return importlib.import_module(name).Figures
-    except ModuleNotFoundError as error:
-        if error.name not in (name, name.partition(".")[0]):
-            raise
-        return None
-
-
 def watch(run: Run, num: int, labels: str = "") -> Watched | None:
     """Return the figures of a run's network, at `num` samples or more; None if it has none.
 
@@ -150,7 +134,7 @@ def watch(run: Run, num: int, labels: str = "") -> Watched | None:
     Raises:
       UserError: for labels that are not classes of the model.
     """
-    if (figures := figures_of(run.experiment.denoiser)) is None:
+    if (figures := run.experiment.network.load_figures()) is None:
         return None
     places = np.arange(round_up(num, run.mesh))
     classes = parse_labels(labels, run.seed, len(places), run.experiment.num_classes)

@@ -13,7 +13,7 @@ from diffusion_jax.diffusion import objectives
 from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.sampling.scan import sample_keys
 from diffusion_jax.stack import layer_axes, names
-from diffusion_jax.training.step import Batch, split_batch
+from diffusion_jax.training.batches import Batch, split_batch
 
 
 def make_level_losses(

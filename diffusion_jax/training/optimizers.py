@@ -40,17 +40,17 @@ class OptimizerConfig(Checked):
     """
 
     name: str = choice(OPTIMIZERS, "lamb")
-    learning_rate: float = number(1e-3, at_least=0)
-    warmup_steps: int = count(0, at_least=0)
-    decay: str = choice(DECAYS, "constant")
-    cosine_part: float = number(1.0, above=0, at_most=1)
+    learning_rate: float = number(2e-3, at_least=0)
+    warmup_steps: int = count(10_000, at_least=0)
+    decay: str = choice(DECAYS, "cosine")
+    cosine_part: float = number(0.7, above=0, at_most=1)
     b1: float = number(0.9, at_least=0, below=1)
     b2: float = number(0.999, at_least=0, below=1)
     eps: float = number(1e-8, above=0, at_most=1)
-    weight_decay: float = number(0.0, at_least=0)
+    weight_decay: float = number(0.01, at_least=0)
     clip_norm: float = number(0.0, at_least=0)
-    start_step: int = count(0, at_least=0)
-    rewarm_steps: int = count(0, at_least=0)
+    start_step: int = count(0, at_least=0, in_config=False)
+    rewarm_steps: int = count(0, at_least=0, in_config=False)
 
 
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:

@@ -1,8 +1,5 @@
 """Groups of options that several commands have, each with the function that reads its values."""
 
-import dataclasses
-import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +8,12 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
-from diffusion_jax.experiment.schema import ScheduleConfig
+from diffusion_jax.experiment.exports import read_provenance
+from diffusion_jax.experiment.schema import fields_of
 from diffusion_jax.experiment.scoring import Job
-from diffusion_jax.experiment.weights import chosen_checkpoint, define_checkpoint, opened_folder
+from diffusion_jax.experiment.weights import Checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
-from diffusion_jax.fields import Rule, rule_of
+from diffusion_jax.fields import Rule
 from diffusion_jax.sampling.samplers import Sampling
 from launch.common import arguments, distributed
 
@@ -55,23 +53,12 @@ def sampling_changes(options: flags.FlagValues) -> dict[str, Any]:
 
 def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule, str]]:
     """Yield (option, path of the field in the section, rule, meaning) for all fields."""
-    for field in dataclasses.fields(Sampling):
-        if field.name != "schedule":
-            yield field.name, (field.name,), rule_of(field), _meaning(Sampling, field.name)
-    for field in dataclasses.fields(ScheduleConfig):
+    for field in fields_of(Sampling, "sampling"):
+        _, *path = field.name.split(".")
         # A discrete schedule must have as many steps as in training: there is nothing to set.
-        if field.name != "steps":
-            name = "schedule" if field.name == "name" else f"schedule_{field.name}"
-            path = ("schedule", field.name)
-            yield name, path, rule_of(field), _meaning(ScheduleConfig, field.name)
-
-
-def _meaning(kind: type, name: str) -> str:
-    """Return what a class's docstring says about one of its attributes, as a sentence."""
-    section = inspect.getdoc(kind).partition("Attributes:\n")[2].partition("\n\n")[0]
-    found = re.findall(r"^  (\w+(?:, \w+)*): (.*(?:\n    .*)*)", section, re.MULTILINE)
-    about = next(text for names, text in found if name in names.split(", "))
-    return " ".join(about.split()).rstrip(".") + "."
+        if path != ["schedule", "steps"]:
+            option = "_".join(path).removesuffix("_name")
+            yield option, tuple(path), field.rule, f"{field.meaning.rstrip('.')}."
 
 
 def define_source() -> None:
@@ -130,3 +117,38 @@ def define_judge() -> None:
     """Define the options of `diffusion_jax.experiment.judge.load_judge`."""
     arguments.file("reference", None, "File of launch.reference.", required=True)
     arguments.file("inception", None, "Weights of FID's Inception.", required=True)
+
+
+def define_checkpoint() -> None:
+    """Define --best and --step, which `chosen_checkpoint` reads."""
+    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
+    arguments.count(
+        "step", None, "The checkpoint of this step of training; the newest.", at_least=0
+    )
+
+
+def chosen_checkpoint(options: flags.FlagValues) -> Checkpoint:
+    """Return the checkpoint that the options select."""
+    return Checkpoint("best" if options.best else "checkpoints", options.step)
+
+
+def opened_folder(options: flags.FlagValues) -> Path:
+    """Return --workdir, a run directory, or --init_from, an export.
+
+    Raises:
+      UserError: unless exactly one is given.
+    """
+    if bool(options.workdir) == bool(options.init_from):
+        raise UserError(
+            "give either --workdir, a run of launch.train, or --init_from, a folder of "
+            "launch.export"
+        )
+    if options.workdir:
+        return Path(options.workdir)
+    if options.best or options.step is not None:
+        raise UserError(
+            "--best and --step choose a checkpoint, and --init_from has none: leave them out"
+        )
+    folder = Path(options.init_from)
+    read_provenance(folder)
+    return folder

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import pytest
 import tiny
 
-from configs.diffussm import imagenet256 as diffussm
-from configs.rin import imagenet256 as rin
+from configs.catalogue import load
 from diffusion_jax.compilation import slice_table
 from diffusion_jax.compilation.chips import CHIPS
 from diffusion_jax.compilation.programs import (
@@ -88,9 +87,11 @@ def test_what_does_not_fit_is_said_in_one_line():
 @with_libtpu
 @pytest.mark.slow
 @pytest.mark.parametrize("slice_name", ["v5e-8", "v4-8"])
-@pytest.mark.parametrize("module, fsdp, batch_size", [(rin, 1, 16), (diffussm, 4, 256)])
-def test_published_train_steps(module, fsdp, batch_size, slice_name):
-    config = module.get_config()
+@pytest.mark.parametrize(
+    "name, fsdp, batch_size", [("rin/imagenet256", 1, 16), ("diffussm/imagenet256", 4, 256)]
+)
+def test_published_train_steps(name, fsdp, batch_size, slice_name):
+    config = load(name)
     config.mesh.fsdp = fsdp
     found = train_program(config, slice_name, batch_size)
     assert isinstance(found, Program)

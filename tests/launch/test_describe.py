@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import tiny
 
-from configs.diffussm import imagenet256
+from configs.catalogue import load
 from diffusion_jax.experiment.build import build
 from launch import describe
 
@@ -41,7 +41,7 @@ def test_a_convolution_counts_as_the_matmul_that_it_is():
 
 
 def test_the_papers_figures_stand_beside_ours(capsys):
-    describe.main(imagenet256.get_config(), "diffussm/imagenet256")
+    describe.main(load("diffussm/imagenet256"), "diffussm/imagenet256")
     lines = capsys.readouterr().out.splitlines()
     table = {line.split()[0]: line for line in lines}
     assert "707.33 M    published 673 M" in table["parameters"]

@@ -10,10 +10,10 @@ from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.diagnosis import LEVELS, diagnose
+from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.weights import NEWEST
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import train
 
 
 def measured(workdir: Path, split: str = "train", **changes) -> tuple[list[Path], dict]:
@@ -27,7 +27,7 @@ def measured(workdir: Path, split: str = "train", **changes) -> tuple[list[Path]
 @pytest.fixture(scope="module")
 def rin(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("rin")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -75,7 +75,7 @@ def test_the_batch_size_changes_nothing_and_other_data_do(rin, of_rin):
 
 
 def test_a_network_without_carry_has_one_line_for_each_of_its_weights(tmp_path):
-    train.run(tiny.diffussm(train__steps=2), tmp_path)
+    train(tiny.diffussm(train__steps=2), tmp_path)
     paths, record = measured(tmp_path)
     check_pictures(tmp_path, paths, ("loss", "gradient"))
     assert set(record["loss"]) == {"EMA", "raw"}

@@ -13,7 +13,8 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation import fvd
 from diffusion_jax.evaluation.results import Result
 from diffusion_jax.experiment import scoring
-from launch import evaluate_videos, train
+from diffusion_jax.experiment.training import train
+from launch import evaluate_videos
 
 VIDEOS = np.random.default_rng(0).integers(0, 256, (6, 16, 4, 4, 3), np.uint8)
 
@@ -75,7 +76,7 @@ def test_a_run_is_sampled_and_scored(tmp_path, monkeypatch, capsys):
         frames_per_patch=2,
         conditioning_frames=5,
     )
-    train.run(config, tmp_path / "run", name="rin/kinetics600")
+    train(config, tmp_path / "run", name="rin/kinetics600")
     evaluate_videos.main(options(tmp_path / "run", tmp_path / "i3d.npz"))
     assert "| RIN |" in capsys.readouterr().out  # the paper's row
     (path,) = (tmp_path / "run").rglob("results.json")

@@ -13,11 +13,11 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.drawing import open_run
 from diffusion_jax.experiment.inside import figures_of, inspect
+from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.weights import NEWEST
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import train
 from rin_jax.figures import Figures
 from rin_jax.inspection import drift
 
@@ -33,7 +33,7 @@ def inspected(workdir: Path, steps: int | None = None, **changes) -> list[Path]:
 @pytest.fixture(scope="module")
 def rin(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("rin")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -58,7 +58,7 @@ def test_a_rin_is_drawn_with_words(rin):
 
 
 def test_a_diffussm_is_drawn_with_words(tmp_path):
-    train.run(tiny.diffussm(train__steps=2), tmp_path)
+    train(tiny.diffussm(train__steps=2), tmp_path)
     paths = inspected(tmp_path)
     names = ("kernels", "time_scales", "receptive_field")
     check_pictures(tmp_path, paths, [f"inside_{name}.png" for name in names])

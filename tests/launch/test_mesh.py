@@ -1,6 +1,5 @@
 """Meshes: what a device holds of the state, and what slices send to each other."""
 
-import importlib
 import importlib.util
 import math
 import re
@@ -11,6 +10,7 @@ import jax
 import pytest
 import tiny
 
+from configs.catalogue import load
 from diffusion_jax.compilation.cache import cached_in
 from diffusion_jax.compilation.programs import for_tpu, trace_train
 from diffusion_jax.compilation.slices import slice_devices
@@ -55,10 +55,10 @@ def test_fsdp_leaves_each_device_its_eighth(config):
 
 
 @pytest.mark.parametrize(
-    "name", ["rin.cifar10", "rin.imagenet1024", "rin.kinetics600", "diffussm.imagenet256"]
+    "name", ["rin/cifar10", "rin/imagenet1024", "rin/kinetics600", "diffussm/imagenet256"]
 )
 def test_a_published_state_is_shared_in_equal_parts(name):
-    _, shapes = state_of(importlib.import_module(f"configs.{name}").get_config())
+    _, shapes = state_of(load(name))
     shardings = jax.tree.leaves(of_state(shapes, make_mesh(fsdp=8)))
     whole = part = 0
     for leaf, sharding in zip(jax.tree.leaves(shapes), shardings, strict=True):

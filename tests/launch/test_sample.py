@@ -16,10 +16,10 @@ from diffusion_jax.experiment import sample_files
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.weights import restore_state
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.checkpoints import save_once
-from launch import train
 
 REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
 
@@ -27,7 +27,7 @@ REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 

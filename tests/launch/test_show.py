@@ -14,9 +14,9 @@ from diffusion_jax.experiment.drawing import open_run
 from diffusion_jax.experiment.given import Edit, parse_mask
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.show import KINDS
+from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
 from diffusion_jax.sampling.editing import Given
-from launch import train
 
 INDICES, LABELS = np.arange(8), np.arange(8, dtype=np.int32)
 CONFIG = dict(train__steps=2, sampling__sampler="ddim")
@@ -25,7 +25,7 @@ CONFIG = dict(train__steps=2, sampling__sampler="ddim")
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 

@@ -14,9 +14,9 @@ from diffusion_jax.evaluation.extractor import Extractor
 from diffusion_jax.evaluation.results import Result, read_result, write_result
 from diffusion_jax.experiment import sweep
 from diffusion_jax.experiment.judge import Judge
+from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
 from launch import sweep as command
-from launch import train
 
 
 class Flags(SimpleNamespace):
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
     changes = dict(
         train__checkpoint_every=1, posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1
     )
-    train.run(tiny.config(train__steps=2, **changes), workdir, name="rin/digits")
+    train(tiny.config(train__steps=2, **changes), workdir, name="rin/digits")
     return workdir
 
 

@@ -11,7 +11,7 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.drawing import NEXT_WINDOW, open_run
 from diffusion_jax.experiment.given import check_windows, read_edit, read_frames
 from diffusion_jax.experiment.samples import sample
-from launch import train
+from diffusion_jax.experiment.training import train
 
 REQUEST = dict(num=3, labels="", seed=0, batch_size=3)
 
@@ -44,7 +44,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    train.run(config, workdir)
+    train(config, workdir)
     return workdir
 
 
@@ -73,7 +73,7 @@ def test_a_labelled_video_is_trained_with_dropped_labels_and_sampled_with_guidan
     labelled.objective.label_dropout = 0.5
     labelled.sampling.guidance = 1.0
     run = tmp_path / "run"
-    train.run(labelled, run)
+    train(labelled, run)
     assert np.isfinite(tiny.losses(run)).all()
     drawn = []
     for labels in ("0", "2"):

@@ -11,8 +11,8 @@ from diffusion_jax.diffusion import objectives
 from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.sampling.scan import sample_keys
+from diffusion_jax.training.batches import split_batch
 from diffusion_jax.training.diagnostics import make_gradient, make_level_losses, module_norms
-from diffusion_jax.training.step import split_batch
 
 BATCH = {
     "images": np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8),
