@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from configs.variants import file_of
 from diffusion_jax.errors import UserError, nearest, shown
 
 FOLDER = Path(__file__).parent
@@ -102,3 +103,13 @@ def _presets() -> Iterator[Found]:
         for preset in getattr(_module(path), "PRESETS", ()):
             joined = preset if preset[0].isdigit() else f"_{preset}"  # imagenet256, lsun_church
             yield Found(path, preset, f"{path.parent.name}/{path.stem}{joined}")
+
+
+def every_config() -> Iterator[tuple[str, ConfigDict]]:
+    """Yield the name and the config of every row, for tables of all."""
+    return ((name, load(name)) for name in names())
+
+
+def link(name: str) -> str:
+    """Return a link in Markdown, from docs/ to the file of a config, as of 'rin/cifar10:bf16'."""
+    return f"[{name}](../{source(file_of(name))})"

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from diffusion_jax.parallel.sharding import BATCH, shard_map
+from diffusion_jax.parallel.sharding import BATCH, platform, shard_map
 from diffussm_jax.s4d import Modes, kernel, powers, weighted_powers
 
 FORMS = ("auto", "fft", "chunked")
@@ -38,7 +38,7 @@ def convolve(
     """
     length = jax.tree.leaves(u)[0].shape[-1]
     if form == "auto":
-        form = choose_form(length, jax.default_backend())
+        form = choose_form(length, platform())
 
     def local(u, forward, backward, skip):
         if form == "chunked":

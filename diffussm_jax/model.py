@@ -7,6 +7,8 @@ One pass:
     output = W_out modulate(LayerNorm(x))             M tokens of C, or 2C, channels each
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -21,6 +23,7 @@ from diffussm_jax.block import READINGS, DiffuSSMBlock, glorot, modulation, norm
 from diffussm_jax.convolution import FORMS
 from diffussm_jax.embeddings import ConditionEmbedding, position_table
 from diffussm_jax.s4d import STARTS, check_state_size
+from diffussm_jax.ssm import BidirectionalSSM
 
 POSITIONS = ("none", "sin_cos")
 
@@ -66,6 +69,13 @@ class DiffuSSM(nn.Module):
     def __post_init__(self):
         _check(self)
         super().__post_init__()
+
+    def timed_ssm(self) -> tuple[nn.Module, tuple[int, ...]]:
+        """Return the state space layer of a block, and the shape (L, D) of its input."""
+        layer = BidirectionalSSM(self.state_size, self.start, self.form)
+        return layer, (self.geometry.num_tokens, self.dim)
+
+    phases: ClassVar = {"ssm": timed_ssm}  # layers that launch.benchmark times by themselves
 
     def initial_carry(self, batch_size: int) -> tuple[()]:
         """Nothing: this network remembers nothing from one pass to the next."""

@@ -14,6 +14,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from diffusion_jax.benchmarks.results import device_name, write_table
+from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
 from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.metrics import METRICS, read_lines
@@ -21,7 +23,6 @@ from diffusion_jax.reporting.plots import Curves, loss_table, plot_losses
 from diffusion_jax.reporting.published import markdown
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
-from launch.benchmark import device_name, variants, write_table
 from launch.common import arguments, cli
 from launch.common.report import write_report
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from diffusion_jax.console import say
 from diffusion_jax.experiment.posthoc_ema import reconstruct
-from diffusion_jax.experiment.schema import SIGMA_REL
+from diffusion_jax.experiment.sections import SIGMA_REL
 from diffusion_jax.fields import Each
 from launch.common import arguments, cli
 

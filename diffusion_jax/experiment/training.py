@@ -19,6 +19,7 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from diffusion_jax.compilation.chips import CHIPS
+from diffusion_jax.compilation.costs import step_flops
 from diffusion_jax.console import say
 from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.sources import Source
@@ -42,7 +43,6 @@ from diffusion_jax.training.optimizers import learning_rate
 from diffusion_jax.training.preemption import listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
-from launch.describe import step_flops
 
 
 class Outcome(NamedTuple):

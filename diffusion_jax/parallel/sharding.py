@@ -179,3 +179,12 @@ def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
             f"batch_size is {batch_size}: it must be a multiple of {parts} "
             f"({_shards(mesh)} devices x {accumulate} accumulated micro-batches)"
         )
+
+
+def platform() -> str:
+    """Return the platform that the traced program is for: 'cpu', 'gpu' or 'tpu'.
+
+    Within a mesh that is the mesh's, whose devices need not be there (`launch.compile`).
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.experiment.schema import flatten
 from diffusion_jax.experiment.start import read_start
-from diffusion_jax.experiment.workdir import read_data, read_run, read_workdir
+from diffusion_jax.experiment.workdir import defaults_of, read_data, read_run, read_workdir
 from diffusion_jax.reporting.figures import draw_curve
 from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines

@@ -11,8 +11,8 @@ import pytest
 import tiny
 
 from configs.catalogue import load
+from diffusion_jax.compilation import jobs
 from diffusion_jax.compilation.cache import cached_in
-from diffusion_jax.compilation.programs import for_tpu, trace_train
 from diffusion_jax.compilation.slices import slice_devices
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
@@ -112,10 +112,11 @@ with_libtpu = pytest.mark.skipif(
 @with_libtpu
 def test_slices_send_each_other_sums_alone():
     """A program is that of one slice; what goes to another is marked by its kind."""
-    config = for_tpu(tiny.config())
+    config = tiny.config()
     mesh = make_mesh(fsdp=8, devices=slice_devices("2xv5e-8"))
     with cached_in(None):
-        hlo = trace_train(config, build(config), mesh, 16).lower().compile().as_text()
+        traced = jobs.train_step(config, build(config), mesh, 16).trace()
+        hlo = traced.lower().compile().as_text()
     assert set(re.findall(r'_xla_megascale_transfer_type="(\w+)"', hlo)) == {"ALL_REDUCE"}
     assert " all-gather(" in hlo
     assert set(re.findall(r"replica_groups=(\{\{.*?\}\})", hlo)) == {"{{0,1,2,3,4,5,6,7}}"}
