@@ -1,4 +1,4 @@
-"""Measures a run's network: loss by noise level, gradient by module, size of the latents.
+"""Measure a run's network: loss by noise level, gradient by module, size of the latents.
 
     python -m launch.diagnose --workdir=runs/digits
     python -m launch.diagnose --workdir=runs/digits --num=297 --split=held_out

@@ -1,4 +1,4 @@
-"""Draws what the network of a run does while it samples, into the run's pictures/.
+"""Draw what the network of a run does while it samples, into the run's pictures/.
 
     python -m launch.inspect --workdir=runs/digits
     python -m launch.inspect --workdir=runs/digits --num=8 --steps=50 --labels=3,7

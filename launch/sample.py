@@ -1,4 +1,4 @@
-"""Draws samples from the EMA weights of a run, or from an export; a stopped command continues.
+"""Draw samples from the EMA weights of a run, or from an export; a stopped command continues.
 
     python -m launch.sample --pretrained                # digits, before any training
     python -m launch.sample --workdir=runs/digits --num=100
@@ -19,8 +19,8 @@ One picture instead, written to pictures/ in the run directory, or in --out:
     python -m launch.sample --pretrained --show=guidance      # one noise, the guidance growing
     python -m launch.sample --pretrained --show=steps         # quality by sampler and steps
 
-Samples that begin with something given: images of which a part is drawn anew (RePaint), or all
-from a noise level on (SDEdit), and clips that a video model continues, window after window:
+Samples that begin with images, of which a part is inpainted (RePaint) or all is redrawn from a
+noise level (SDEdit), or with clips that a video model continues, window after window:
 
     python -m launch.sample --workdir=runs/mine --images=photos --mask=centre
     python -m launch.sample --workdir=runs/mine --images=cat.png --mask=cat_mask.png --num=8

@@ -10,6 +10,7 @@ from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.networks import Network
 from diffusion_jax.geometry import Images
+from diffusion_jax.sampling.samplers import SAMPLERS
 
 
 def check_latents(objective: Objective, geometry: Any) -> None:
@@ -32,10 +33,11 @@ def check_fit(config: ConfigDict, network: Network, denoiser: Any, objective: Ob
             f"objective.variance is {objective.variance!r}: change one (the field of networks that "
             "can have them is config.model.learned_variance)"
         )
-    if config.sampling.sampler == "ddpm_learned" and not has_channels:
+    sampler = SAMPLERS.get(config.sampling.sampler)  # a wrong name is refused later
+    if sampler is not None and sampler.needs_variance and not has_channels:
         raise UserError(
-            "sampling.sampler is 'ddpm_learned': this network has no learned-variance channels; "
-            "choose another"
+            f"sampling.sampler is {config.sampling.sampler!r}: this network has no "
+            "learned-variance channels; choose another"
         )
     training, sampling = config.objective.schedule, config.sampling.schedule
     is_discrete = isinstance(objective.schedule, DiscreteSchedule)

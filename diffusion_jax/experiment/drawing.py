@@ -27,7 +27,7 @@ from diffusion_jax.sampling.scan import Pass, Watch, make_sampler, random_labels
 NEXT_WINDOW = 2**20  # between the indices whose noise a video's windows have: more than the videos
 
 
-def given(one: Pass) -> Pass:
+def inputs_of(one: Pass) -> Pass:
     """Watch what the network is given at each step, and the estimate of x_0, but not x_next."""
     return one._replace(x_next=None, carry_next=None)
 
@@ -121,7 +121,11 @@ class Run:
         return np.concatenate(drawn)
 
     def trace(
-        self, indices: np.ndarray, condition: Condition, watch: Watch = given, **changes: Any
+        self,
+        indices: np.ndarray,
+        condition: Condition,
+        watch: Watch = inputs_of,
+        **changes: Any,
     ) -> Any:
         """Draw samples, and return what is watched of each reverse step on the way.
 

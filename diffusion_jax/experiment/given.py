@@ -190,7 +190,7 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
     if redraw.all() or not redraw.any():
         raise UserError(
             f"--mask {text} selects {'the whole image' if redraw.any() else 'nothing'}: make white "
-            "what is to be drawn anew, and black or transparent what is to be kept"
+            "what is to be redrawn, and black or transparent what is to be kept"
         )
     return redraw
 

@@ -19,7 +19,7 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.evaluation.frechet import Gaussian, Moments, frechet_distance
 from diffusion_jax.experiment.build import build, build_source
 from diffusion_jax.experiment.drawing import Run, parse_labels
-from diffusion_jax.reporting.inside import new_figure
+from diffusion_jax.reporting import style
 from diffusion_jax.sampling.samplers import SAMPLERS
 
 NUM = 500  # samples for each point
@@ -131,7 +131,7 @@ def _of_data(source: Source, num: int, seed: int) -> tuple[Gaussian, float]:
 
 def plot(quality: Quality, path: Path) -> None:
     """Draw a line for each sampler, on logarithmic axes."""
-    figure, panels = new_figure(6.4, 4.2)
+    figure, panels = style.figure(6.4, 4.2)
     axes = panels[0, 0]
     for sampler, points in quality.curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=sampler)
@@ -146,4 +146,4 @@ def plot(quality: Quality, path: Path) -> None:
         set_formatter("{x:.3g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(path, format="png")
+    style.save(figure, path)
