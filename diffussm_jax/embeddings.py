@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from diffusion_jax.parallel.axes import declare, dense_inits
 from diffusion_jax.parallel.sharding import constrain, gathered
 
 MAX_PERIOD = 10_000
@@ -69,11 +70,13 @@ class ConditionEmbedding(nn.Module):
         """(B,) int32, and (B,) int32 labels with `NULL_LABEL` for no class -> (B, dim) float32."""
         normal = nn.initializers.normal(0.02)
         code = timestep_code(timestep, self.features)
-        hidden = nn.Dense(self.dim, kernel_init=normal, name="time_in")(constrain(code))
+        first, second = dense_inits(normal, "code", "mlp"), dense_inits(normal, "mlp", "embed")
+        hidden = nn.Dense(self.dim, **first, name="time_in")(constrain(code))
         hidden = nn.silu(constrain(hidden))
-        embedding = constrain(nn.Dense(self.dim, kernel_init=normal, name="time_out")(hidden))
+        embedding = constrain(nn.Dense(self.dim, **second, name="time_out")(hidden))
         if self.num_classes:
-            table = self.param("labels", normal, (self.num_classes + 1, self.dim))
+            init = declare(normal, "classes", "embed")
+            table = self.param("labels", init, (self.num_classes + 1, self.dim))
             row = jnp.where(labels < 0, self.num_classes, labels)
             embedding = embedding + constrain(gathered(table)[row])
         return embedding

@@ -13,11 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.fields import COUNT
 
 STARTS = ("lin", "inv", "legs")
 # Bounds of the parameters' logarithms: beyond them the gradient is zero, the kernel finite.
 LOG_DT = (math.log(1e-5), math.log(1e1))
 LOG_DECAY = (math.log(1e-4), math.log(1e4))
+
+
+def even(name: str, value: int) -> int:
+    """Return a number of states. Raise `UserError` unless they make conjugate pairs."""
+    if COUNT(name, value) % 2:
+        raise UserError(f"{name} is {value}: conjugate pairs need an even number")
+    return value
 
 
 class Modes(NamedTuple):
@@ -33,12 +41,6 @@ class Modes(NamedTuple):
     weight_im: jax.Array
 
 
-def check_state_size(state_size: int) -> None:
-    """Raises `UserError` unless N real states make N/2 conjugate pairs."""
-    if state_size < 2 or state_size % 2:
-        raise UserError(f"state_size is {state_size}: conjugate pairs need an even number")
-
-
 def start_state_matrix(start: str, state_size: int) -> np.ndarray:
     """The N/2 eigenvalues of A with positive imaginary part, complex128.
 
@@ -48,7 +50,7 @@ def start_state_matrix(start: str, state_size: int) -> np.ndarray:
       UserError: for an unknown start or an odd `state_size`.
     """
     check_choice("start", start, STARTS)
-    check_state_size(state_size)
+    even("state_size", state_size)
     n = np.arange(state_size // 2)
     if start == "lin":
         return -0.5 + 1j * np.pi * n

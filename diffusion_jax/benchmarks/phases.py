@@ -15,7 +15,7 @@ from diffusion_jax.data.stream import Stream
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.experiment.build import Experiment, build_source
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, within
+from diffusion_jax.parallel.sharding import Mesh, by_example, within
 from diffusion_jax.sampling.editing import NOTHING
 from diffusion_jax.sampling.scan import make_sampler
 from diffussm_jax import BidirectionalSSM
@@ -55,7 +55,7 @@ def train(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Phase:
         return experiment.init_state(config.seed, config.train.steps)
 
     shapes = jax.eval_shape(init)
-    state = jax.jit(init, out_shardings=of_state(shapes, mesh))()
+    state = jax.jit(init, out_shardings=experiment.sharding(shapes, mesh))()
     rng = np.random.default_rng(0)
     shape = (size, *experiment.example_shape)
     if experiment.autoencoder is None:
@@ -178,7 +178,8 @@ PHASES = {"train": train, "forward": forward, "sampler": sampler, "ssm": ssm, "d
 
 def _params(experiment: Experiment, mesh: Mesh) -> Any:
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    return jax.jit(experiment.init_params, out_shardings=of_state(shapes, mesh))(jax.random.key(0))
+    sharding = experiment.sharding(shapes, mesh)
+    return jax.jit(experiment.init_params, out_shardings=sharding)(jax.random.key(0))
 
 
 def _awaiting(call: Callable, *arguments: Any) -> Callable[[], Any]:

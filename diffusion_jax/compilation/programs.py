@@ -13,7 +13,7 @@ from diffusion_jax.compilation.chips import CHIPS, Chip
 from diffusion_jax.compilation.collectives import Collective, collectives
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.experiment.build import Experiment, build
-from diffusion_jax.parallel.sharding import Mesh, by_example, check_batch, of_state
+from diffusion_jax.parallel.sharding import Mesh, by_example, check_batch
 from diffusion_jax.sampling.editing import NOTHING
 from diffusion_jax.sampling.scan import make_sampler
 from diffusion_jax.training.checkpoints import abstract_like
@@ -119,7 +119,7 @@ def trace_sampler(
         latents=experiment.autoencoder is not None,
     )
     params = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    params = abstract_like(params, of_state(params, mesh))
+    params = abstract_like(params, experiment.sharding(params, mesh))
 
     def each(*shape, dtype=jnp.float32):
         return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=by_example(mesh))

@@ -18,7 +18,7 @@ from diffusion_jax.experiment.exports import (
     to_params,
     to_tensors,
 )
-from diffusion_jax.parallel.sharding import Mesh, of_state
+from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.training.checkpoints import abstract_like, restore_newest
 from diffusion_jax.training.state import TrainState
 from launch.common import arguments
@@ -106,7 +106,7 @@ def load_weights(
     """
     if is_export(folder):
         export = read_export(folder)
-        params = put_params(params_of(export, experiment), mesh)
+        params = put_params(params_of(export, experiment), experiment, mesh)
         return Weights(params, export.provenance["step"] or 0, fingerprint(export.provenance))
     state = restore_state(folder, config, experiment, mesh, checkpoint)
     return Weights(state.ema, int(state.step))
@@ -126,7 +126,7 @@ def restore_state(
     """
     shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
     folder = workdir / checkpoint.folder
-    abstract = abstract_like(shapes, of_state(shapes, mesh))
+    abstract = abstract_like(shapes, experiment.sharding(shapes, mesh))
     state = restore_newest(folder, abstract, checkpoint.step)
     if state is None:
         raise UserError(f"{folder} has no checkpoint yet: train for longer")
@@ -156,10 +156,10 @@ def official_network(experiment: Experiment) -> RIN:
     return experiment.denoiser
 
 
-def put_params(params: Any, mesh: Mesh) -> Any:
-    """Parameters that every process has whole, where `of_state` has them on a mesh."""
+def put_params(params: Any, experiment: Experiment, mesh: Mesh) -> Any:
+    """Send parameters that every process has whole to where the experiment has them on a mesh."""
 
     def put(value, sharding) -> jax.Array:
         return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
-    return jax.tree.map(put, jax.device_get(params), of_state(params, mesh))
+    return jax.tree.map(put, jax.device_get(params), experiment.sharding(params, mesh))

@@ -1,10 +1,9 @@
 """The device mesh, and where batches, parameters and activations live on it.
 
-Examples are split over 'data' and 'fsdp'; parameters, moments and EMA over 'fsdp' wherever a
-dimension allows it, and by `TENSOR_RULES` over 'tensor', as in Megatron-LM.
+Examples are split over 'data' and 'fsdp'; parameters, moments and EMA over 'tensor' by the table in
+`diffusion_jax.parallel.axes`, and over 'fsdp' wherever a dimension is left that it divides.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,23 +13,9 @@ from jax.experimental.mesh_utils import create_device_mesh, create_hybrid_device
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from diffusion_jax.errors import UserError, check_at_least
-from diffusion_jax.stack import layer_axes, names
+from diffusion_jax.parallel.axes import LAYERS, RULES, is_declared, map_declared
 
 BATCH = ("data", "fsdp")
-
-# (end of a parameter's path, axes of its trailing dimensions): the first that matches holds.
-TENSOR_RULES = (
-    # DiffuSSM: channels of the state space layer, and the fused width.
-    (r"up_kernel", ("tensor",)),
-    (r"up_bias", ("tensor",)),
-    (r"ssm/\w+_log_dt", ("tensor",)),
-    (r"ssm/\w+_(log_decay|frequency)", ("tensor", None)),
-    (r"ssm/\w+_c", ("tensor", None, None)),
-    (r"ssm/skip", ("tensor",)),
-    (r"down_kernel", ("tensor", None)),
-    (r"(w1|w2)/(kernel|bias)", ("tensor",)),
-    (r"w3/kernel", ("tensor", None)),
-)
 
 
 def make_mesh(
@@ -84,38 +69,50 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
-def of_state(tree: Any, mesh: Mesh) -> Any:
-    """The sharding of every leaf of parameters, or of a state that holds trees like them.
+def of_state(tree: Any, mesh: Mesh, declared: Any) -> Any:
+    """Return the sharding of every leaf of parameters, or of a state that holds trees like them.
 
-    'fsdp' goes to the largest dimension that it divides and 'tensor' does not have; layers of a
-    stack stay together, since a scan takes one after the other.
+    Args:
+      tree: arrays or their shapes. What lies outside of trees like the parameters, as the counts
+        of an optimizer, has no declaration.
+      declared: see `diffusion_jax.parallel.axes.declarations`.
+    """
+    like_params = jax.tree.structure(declared, is_leaf=is_declared)
+
+    def is_params(node: Any) -> bool:
+        return jax.tree.structure(node) == like_params
+
+    def of_node(node: Any) -> Any:
+        if is_params(node):
+            return map_declared(
+                lambda box, leaf: _of_leaf(leaf.shape, box.names, mesh), declared, node
+            )
+        return _of_leaf(node.shape, (None,) * len(node.shape), mesh)
+
+    return jax.tree.map(of_node, tree, is_leaf=is_params)
+
+
+def _of_leaf(shape: tuple[int, ...], names: tuple[str | None, ...], mesh: Mesh) -> NamedSharding:
+    """Return a parameter's sharding by the names of its axes.
+
+    'tensor' takes the axes that the table gives it, if it divides them. 'fsdp' takes the largest
+    dimension left that it divides: ZeRO-3, parameters gathered where a layer needs them. An axis
+    of layers is left whole, since a scan takes one layer after the other.
     """
 
-    def of_leaf(path, leaf) -> NamedSharding:
-        axes = _tensor_axes("/".join(names(path)), leaf.shape, mesh)
-        layers = layer_axes(path)
-        free = [
-            (size, i)
-            for i, size in enumerate(leaf.shape)
-            if i >= layers and axes[i] is None and size % mesh.shape["fsdp"] == 0
-        ]
-        if free:
-            axes[max(free)[1]] = "fsdp"
-        return NamedSharding(mesh, PartitionSpec(*axes))
+    def split(name: str | None, size: int) -> str | None:
+        axis = RULES.get(name)
+        return axis if axis and mesh.shape[axis] > 1 and size % mesh.shape[axis] == 0 else None
 
-    return jax.tree_util.tree_map_with_path(of_leaf, tree)
-
-
-def _tensor_axes(name: str, shape: tuple[int, ...], mesh: Mesh) -> list[str | None]:
-    """'tensor' or None for each dimension; a dimension that it does not divide is not split."""
-    if mesh.shape["tensor"] == 1:  # all are left to 'fsdp'
-        return [None] * len(shape)
-    for pattern, trailing in TENSOR_RULES:
-        if re.search(rf"(^|/){pattern}$", name):
-            axes = [None] * (len(shape) - len(trailing)) + list(trailing)
-            sizes = zip(axes, shape, strict=True)
-            return [a if a and size % mesh.shape[a] == 0 else None for a, size in sizes]
-    return [None] * len(shape)
+    axes = [split(name, size) for name, size in zip(names, shape, strict=True)]
+    free = [
+        (size, i)
+        for i, (name, size) in enumerate(zip(names, shape, strict=True))
+        if name != LAYERS and axes[i] is None and size % mesh.shape["fsdp"] == 0
+    ]
+    if free:
+        axes[max(free)[1]] = "fsdp"
+    return NamedSharding(mesh, PartitionSpec(*axes))
 
 
 def within(mesh: Mesh, function: Callable) -> Callable:

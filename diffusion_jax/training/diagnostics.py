@@ -10,9 +10,9 @@ import numpy as np
 
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.diffusion import objectives
+from diffusion_jax.parallel.axes import is_declared
 from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.sampling.scan import sample_keys
-from diffusion_jax.stack import layer_axes, names
 from diffusion_jax.training.step import Batch, split_batch
 
 
@@ -67,6 +67,7 @@ def make_gradient(
     objective: objectives.Objective,
     mesh: Mesh,
     *,
+    declared: Any,
     seed: int,
     conditioning_frames: int = 0,
     scaling: Scaling = STABLE_DIFFUSION,
@@ -74,6 +75,9 @@ def make_gradient(
     """The gradient of the training loss, masks and dropout included.
 
     Times, noise and masks of an example are keyed by (seed, its index).
+
+    Args:
+      declared: what the network declares, see `diffusion_jax.parallel.axes.declarations`.
 
     Returns:
       (params, batch, indices (B,) int32) -> a tree like params, and as they are sharded.
@@ -89,22 +93,22 @@ def make_gradient(
 
     def run(params, batch: Batch, indices: jax.Array) -> Any:
         gradient = within(mesh, jax.grad(loss))(params, batch, indices)
-        return jax.lax.with_sharding_constraint(gradient, of_state(params, mesh))
+        return jax.lax.with_sharding_constraint(gradient, of_state(params, mesh, declared))
 
     return jax.jit(run, in_shardings=(None, by_example(mesh), by_example(mesh)))
 
 
-def module_norms(params: Any) -> dict[str, np.ndarray]:
-    """Euclidean norms by module, of parameters or of a tree like them.
+def module_norms(params: Any, declared: Any) -> dict[str, np.ndarray]:
+    """Return Euclidean norms by module, of parameters or of a tree like them.
 
     A module is what is on top of the tree ('readout'), or lies in a stack that is there
-    ('blocks_0/read'). Of a stack there is a norm for each layer: the arrays have as many axes as
-    stacks are nested, () for modules outside.
+    ('blocks_0/read'). A stack has a norm for each layer: the arrays have as many axes as stacks
+    are nested, () for modules outside.
     """
     squares: dict[str, jax.Array] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        layers, parts = layer_axes(path), names(path)
-        module = "/".join(parts[: 2 if layers else 1])
-        square = jnp.sum(jnp.square(leaf), axis=tuple(range(layers, leaf.ndim)))
-        squares[module] = squares[module] + square if module in squares else square
+    boxes = jax.tree_util.tree_leaves_with_path(declared, is_leaf=is_declared)
+    for (path, box), leaf in zip(boxes, jax.tree.leaves(params), strict=True):
+        module = "/".join(entry.key for entry in path[: 2 if box.layers else 1])
+        square = jnp.sum(jnp.square(leaf), axis=tuple(range(box.layers, leaf.ndim)))
+        squares[module] = squares.get(module, 0) + square
     return {module: np.sqrt(square) for module, square in jax.device_get(squares).items()}

@@ -11,7 +11,7 @@ from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.denoiser import Condition
 from diffusion_jax.diffusion import objectives, process
-from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, within
 from diffusion_jax.training import power_ema
 from diffusion_jax.training.state import TrainState
 
@@ -55,7 +55,7 @@ def make_train_step(
     denoiser: Any,
     objective: objectives.Objective,
     optimizer: optax.GradientTransformation,
-    state: TrainState,
+    sharding: TrainState,
     mesh: Mesh,
     *,
     seed: int,
@@ -72,7 +72,7 @@ def make_train_step(
     averaged before the one update.
 
     Args:
-      state: of arrays or of their shapes; decides nothing but how the step's state is sharded.
+      sharding: of every leaf of the state, see `diffusion_jax.parallel.sharding.of_state`.
       ema_powers: exponents of the averages of a `TrackedState`, see `power_ema`.
       scaling: of latents, where the data are their moments.
 
@@ -119,10 +119,9 @@ def make_train_step(
             after = after.replace(power_emas=tuple(emas))
         return after, {"loss": loss, "gradient_norm": optax.tree.norm(gradient)}
 
-    state_sharding = of_state(state, mesh)
     return jax.jit(
         within(mesh, step),
         donate_argnums=0,
-        in_shardings=(state_sharding, by_example(mesh)),
-        out_shardings=(state_sharding, replicated(mesh)),
+        in_shardings=(sharding, by_example(mesh)),
+        out_shardings=(sharding, replicated(mesh)),
     )
