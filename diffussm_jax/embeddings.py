@@ -1,4 +1,4 @@
-"""What DiT tells its network (arXiv 2212.09748): timestep, class, and where a token stands."""
+"""DiT's embeddings (arXiv 2212.09748) of timesteps, classes and positions."""
 
 import math
 
@@ -14,7 +14,7 @@ MAX_PERIOD = 10_000
 
 
 def timestep_code(t: jax.Array, dim: int) -> jax.Array:
-    """[cos | sin] of t at geometric frequencies from 1 down to nearly 1e-4.
+    """Encode timesteps as [cos | sin] at geometric frequencies from 1 down to nearly 1e-4.
 
     Args:
       t: (B,) timesteps.
@@ -31,7 +31,7 @@ def timestep_code(t: jax.Array, dim: int) -> jax.Array:
 
 
 def position_table(grid: tuple[int, ...], dim: int) -> np.ndarray:
-    """[sin | cos] codes of every position, in row-major order.
+    """Encode every position as [sin | cos], in row-major order.
 
     The channels are shared out among the axes of the grid, last axis first: of an image, columns
     take the first half and rows the second.

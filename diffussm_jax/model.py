@@ -10,6 +10,8 @@ Time and class enter through adaLN-Zero alone, and the last layer starts at zero
 2212.09748): a new network is the identity on its stream and puts out zeros.
 """
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -66,13 +68,15 @@ class DiffuSSM(nn.Module):
     unroll: bool = False
     dtype: jnp.dtype = jnp.float32
 
+    discrete_time: ClassVar[bool] = True
+
     def __post_init__(self):
         check(self)
         _check_fit(self)
         super().__post_init__()
 
     def initial_carry(self, batch_size: int) -> tuple[()]:
-        """Nothing: this network remembers nothing from one pass to the next."""
+        """Return (): this network remembers nothing from one pass to the next."""
         return ()
 
     @nn.compact
@@ -85,7 +89,7 @@ class DiffuSSM(nn.Module):
         *,
         train: bool = False,
     ) -> Prediction:
-        """Denoises.
+        """Predict eps, x0 or v, as the objective has it, from noisy data.
 
         Args:
           x_t: (B, *geometry.sample_shape) noisy data.

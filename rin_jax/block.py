@@ -15,8 +15,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.stack import stack
-from rin_jax.attention import DropPath, FeedForward, Layer, MultiHeadAttention, Norm
+from rin_jax.attention import FeedForward, MultiHeadAttention
 from rin_jax.convolution import InterfaceConvolution
+from rin_jax.layers import DropPath, Layer, Norm
 
 
 class CrossAttention(Layer):

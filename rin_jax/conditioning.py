@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rin_jax.attention import FeedForward, Layer, Norm, zeros
+from rin_jax.attention import FeedForward
+from rin_jax.layers import Layer, Norm, zeros
 from rin_jax.positions import scalar_code
 
 

@@ -8,7 +8,7 @@ from einops import rearrange
 from flax import linen as nn
 
 from diffusion_jax.parallel.sharding import constrain, gathered
-from rin_jax.attention import Dropout, Layer, Norm, glorot
+from rin_jax.layers import Dropout, Layer, Norm, glorot
 
 
 def groups(width: int) -> int:

@@ -22,11 +22,17 @@ from diffusion_jax.geometry import Geometry
 from diffusion_jax.parallel.axes import declare
 from diffusion_jax.parallel.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
-from rin_jax.attention import FORMS, Layer, Norm, glorot, zeros
+from rin_jax.attention import FORMS
 from rin_jax.block import RINBlock
 from rin_jax.checks import POSITIONS, SELF_CONDITIONING, TOKEN_PLACES, check_network
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
+from rin_jax.layers import Layer, Norm, glorot, zeros
 from rin_jax.positions import position_table
+
+# Attributes of the network that its blocks have too.
+SHARED = ("latent_heads", "latent_mlp_ratio", "read_write_heads", "interface_mlp_ratio")
+SHARED += ("normalize_source", "dropout", "drop_path", "attention_dropout", "unroll")
+SHARED += ("condition_width", "convolution", "convolution_dropout", "dtype", "param_dtype")
 
 
 class RIN(Layer):
@@ -121,7 +127,7 @@ class RIN(Layer):
         return self.latent_dim if place == "latents" else self.condition_dim or self.interface_dim
 
     def initial_carry(self, batch_size: int) -> dict[str, jax.Array]:
-        """Zeros: the carry of the first pass. {'latents': (B, m, d), 'interface': (B, N, d')}."""
+        """Return the zeros of a first pass, {'latents': (B, m, d), 'interface': (B, N, d')}."""
         shapes = {
             "latents": (batch_size, self.num_latents, self.latent_dim),
             "interface": (batch_size, self.geometry.data_tokens, self.interface_dim),
@@ -143,7 +149,7 @@ class RIN(Layer):
         *,
         train: bool = False,
     ) -> Prediction:
-        """Denoises.
+        """Predict eps, x0 or v, as the objective has it, from noisy data.
 
         Args:
           x_t: (B, *geometry.sample_shape) noisy data.
@@ -170,22 +176,10 @@ class RIN(Layer):
         for i, (layers, blocks_alike) in enumerate(runs):
             blocks = stack(RINBlock, blocks_alike, self.remat, self.unroll)(
                 layers,
-                self.latent_heads,
-                self.latent_mlp_ratio,
-                self.read_write_heads,
-                self.interface_mlp_ratio,
-                self.normalize_source,
-                self.dropout,
-                self.drop_path,
-                train,
-                self.attention,
-                self.unroll,
-                self.condition_width,
-                self.attention_dropout,
-                self.convolution,
-                self.convolution_dropout,
-                self.geometry.data_tokens,
-                **self.dtypes,
+                **{name: getattr(self, name) for name in SHARED},
+                train=train,
+                form=self.attention,
+                convolved=self.geometry.data_tokens,
                 name=f"blocks_{i}",
             )
             (latents, interface), _ = blocks((latents, interface), read_only)

@@ -298,10 +298,10 @@ def _check_fit(config: ConfigDict, denoiser: Any, objective: Objective) -> None:
         )
     training, sampling = config.objective.schedule, config.sampling.schedule
     is_table = isinstance(objective.schedule, Table)
-    if isinstance(denoiser, DiffuSSM) and not is_table:
+    if getattr(denoiser, "discrete_time", False) and not is_table:
         raise UserError(
-            f"objective.schedule is {training.name!r}: DiffuSSM is told the timesteps of a table; "
-            f"choose one of {', '.join(TABLES)}"
+            f"objective.schedule is {training.name!r}: {type(denoiser).__name__} is told the "
+            f"timesteps of a table; choose one of {', '.join(TABLES)}"
         )
     if (is_table or sampling.name in TABLES) and training.to_dict() != sampling.to_dict():
         raise UserError(

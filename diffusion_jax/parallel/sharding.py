@@ -24,10 +24,10 @@ def make_mesh(
     tensor: int = 1,
     devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-    """A mesh ('data', 'fsdp', 'tensor') of the first `count` devices, or of all.
+    """Return a mesh ('data', 'fsdp', 'tensor') of the first `count` devices, or of all.
 
     Args:
-      devices: other ones than jax's, as of a slice to compile for.
+      devices: instead of those that JAX finds, such as those of a slice to compile for.
 
     Raises:
       UserError: if fsdp x tensor does not divide their number, or that of a TPU slice.
@@ -40,10 +40,11 @@ def make_mesh(
 
 
 def arrange(devices: Sequence[jax.Device], fsdp: int, tensor: int) -> np.ndarray:
-    """The devices as (data, fsdp, tensor), neighbours in the last ones.
+    """Arrange devices as (data, fsdp, tensor), so that neighbours differ in the last axes.
 
-    Of several TPU slices only 'data' goes from one to another: nothing but sums of gradients takes
-    the slow network between them. Elsewhere devices come host by host, and stay in that order.
+    'tensor' sends activations in every layer, 'fsdp' parameters, 'data' sums of gradients once a
+    step. So only 'data' crosses the slow network between TPU slices. Other devices come host by
+    host, and stay in that order.
     """
     is_tpu = devices[0].platform == "tpu"
     slices = len({getattr(device, "slice_index", 0) for device in devices}) if is_tpu else 1
@@ -60,12 +61,12 @@ def arrange(devices: Sequence[jax.Device], fsdp: int, tensor: int) -> np.ndarray
 
 
 def by_example(mesh: Mesh) -> NamedSharding:
-    """Leading axis split over the devices: batches."""
+    """Return the sharding of batches: the leading axis split over the devices."""
     return NamedSharding(mesh, PartitionSpec(BATCH))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A copy on every device."""
+    """Return the sharding of what every device has a copy of."""
     return NamedSharding(mesh, PartitionSpec())
 
 
@@ -116,7 +117,7 @@ def _of_leaf(shape: tuple[int, ...], names: tuple[str | None, ...], mesh: Mesh) 
 
 
 def within(mesh: Mesh, function: Callable) -> Callable:
-    """`function`, with `mesh` known to the `constrain` and `shard_map` inside of it."""
+    """Return `function` with `mesh` known to the `constrain` and `shard_map` inside of it."""
 
     def with_mesh(*args):
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
@@ -126,50 +127,52 @@ def within(mesh: Mesh, function: Callable) -> Callable:
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Asks that x (B, ...) be split by example, and its last dimensions over `axes`.
+    """Ask XLA to split x (B, ...) by example, and its last dimensions over `axes`.
 
-    Outside of `within` it does nothing.
+    Left to itself, XLA may prefer to gather activations where parameters are split. Outside of
+    `within` this does nothing.
     """
-    if jax.sharding.get_abstract_mesh().empty:
-        return x
     between = (None,) * (x.ndim - 1 - len(axes))
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(BATCH, *between, *axes))
+    return _constrained(x, PartitionSpec(BATCH, *between, *axes))
 
 
 def gathered(param: jax.Array) -> jax.Array:
-    """Asks for the whole of a parameter, of any shape, on every device.
+    """Ask XLA for the whole of a parameter on every device, as a table indexed by example.
 
-    For a table that is indexed by example. Outside of `within` it does nothing.
+    Outside of `within` this does nothing.
     """
-    if jax.sharding.get_abstract_mesh().empty:
-        return param
-    return jax.lax.with_sharding_constraint(param, PartitionSpec())
+    return _constrained(param, PartitionSpec())
+
+
+def _constrained(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+    is_outside = jax.sharding.get_abstract_mesh().empty
+    return x if is_outside else jax.lax.with_sharding_constraint(x, spec)
 
 
 def shard_map(function: Callable, in_specs: Any, out_specs: Any) -> Callable:
-    """`jax.shard_map` over the mesh of `within`; outside of it, `function` itself.
+    """Return `jax.shard_map` of `function` over the mesh of `within`; outside of it, `function`.
 
     Every output must be split over every axis of the mesh.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return function
-    # Checked, the gradient of an input that devices share is summed over them where the function
-    # first mixes it with what they do not share: of SSM parameters that is a spectrum.
+    # With check_vma the gradient of an input that devices share would be summed over them where the
+    # function first mixes it with what they do not share: a whole spectrum for SSM parameters.
     return jax.shard_map(function, in_specs=in_specs, out_specs=out_specs, check_vma=False)
 
 
 def _shards(mesh: Mesh) -> int:
-    """Parts of a batch."""
+    """Return the number of parts of a batch."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def round_up(count: int, mesh: Mesh) -> int:
-    """The smallest batch of at least `count` that every device gets an equal part of."""
+    """Return the smallest batch of at least `count` of which every device gets an equal part."""
     return -(-count // _shards(mesh)) * _shards(mesh)
 
 
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-    """Raises `UserError` unless every device gets an equal part of every micro-batch."""
+    """Raise `UserError` unless every device gets an equal part of every micro-batch."""
     parts = _shards(mesh) * accumulate
     if batch_size < 1 or batch_size % parts:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a network's loss and gradient are made of: noise levels, modules, layers."""
+"""The parts of a loss and of a gradient: by noise level, by module, by layer."""
 
 import dataclasses
 from collections.abc import Callable
@@ -26,9 +26,10 @@ def make_level_losses(
     conditioning_frames: int = 0,
     scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]:
-    """The loss of each example at given times, all labels kept and without dropout.
+    """Return a function that takes the loss of each example at given times.
 
-    The noise of an example is keyed by (seed, its index), and the same at all times.
+    All labels are kept, without dropout. The noise of an example is keyed by (seed, its index), and
+    the same at all times.
 
     Args:
       carried: each main pass begins with the carry of a pass before it, as in training with
@@ -46,15 +47,13 @@ def make_level_losses(
 
     def run(params, batch: Batch, indices: jax.Array, times: jax.Array) -> jax.Array:
         keys = sample_keys(seed, indices)
-        x0, condition = split_batch(
-            batch, keys, objective.input_scale, conditioning_frames, scaling
-        )
-        draws = objectives.draw(keys, x0.shape[1:])
-        kept = jnp.ones_like(draws.keep_carry)
+        data = split_batch(batch, keys, objective.input_scale, conditioning_frames, scaling)
+        draws = objectives.draw(keys, data[0].shape[1:])
+        draws = draws._replace(keep_carry=jnp.ones_like(draws.keep_carry))
 
         def at(t: jax.Array) -> jax.Array:
-            chosen = draws._replace(t=jnp.broadcast_to(t, draws.t.shape), keep_carry=kept)
-            return objectives.losses(denoiser, params, measured, x0, condition, chosen)
+            chosen = draws._replace(t=jnp.broadcast_to(t, draws.t.shape))
+            return objectives.losses(denoiser, params, measured, *data, chosen)
 
         return jax.lax.map(at, times)
 
@@ -72,7 +71,7 @@ def make_gradient(
     conditioning_frames: int = 0,
     scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[Any, Batch, jax.Array], Any]:
-    """The gradient of the training loss, masks and dropout included.
+    """Return a function that takes the gradient of the training loss, masks and dropout included.
 
     Times, noise and masks of an example are keyed by (seed, its index).
 
@@ -85,11 +84,9 @@ def make_gradient(
 
     def loss(params, batch: Batch, indices: jax.Array) -> jax.Array:
         keys = sample_keys(seed, indices)
-        x0, condition = split_batch(
-            batch, keys, objective.input_scale, conditioning_frames, scaling
-        )
-        draws = objectives.draw(keys, x0.shape[1:])
-        return objectives.loss(denoiser, params, objective, x0, condition, draws, keys[0])
+        data = split_batch(batch, keys, objective.input_scale, conditioning_frames, scaling)
+        draws = objectives.draw(keys, data[0].shape[1:])
+        return objectives.loss(denoiser, params, objective, *data, draws, keys[0])
 
     def run(params, batch: Batch, indices: jax.Array) -> Any:
         gradient = within(mesh, jax.grad(loss))(params, batch, indices)

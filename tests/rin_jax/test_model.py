@@ -11,8 +11,8 @@ from flax import linen as nn
 from diffusion_jax.denoiser import NULL_LABEL, Condition, NoiseLevel
 from diffusion_jax.errors import UserError
 from rin_jax import RIN, Images, Tokens, Video
-from rin_jax.attention import Dropout
 from rin_jax.convolution import InterfaceConvolution
+from rin_jax.layers import Dropout
 
 SMALL = dict(
     num_latents=5,
