@@ -54,7 +54,7 @@ def blocks(length: int, dim: int) -> Layers:
     x = jax.random.normal(jax.random.key(0), (1, length, dim))
     made = {f"DiffuSSM, M = {m}": (DiffuSSMBlock(m), x[:, : length // m]) for m in (1, 2)}
     for form in ("einsum", "xla"):
-        layer = ProcessLayer(dim // HEAD, 4, 0.0, 0.0, False, jnp.float32, jnp.float32, form)
+        layer = ProcessLayer(dim // HEAD, 4, form=form)
         made[f"attention, {form}"] = (layer, x)
     return {
         name: (block.apply, (jax.jit(block.init)(jax.random.key(1), x[:, :16]), x))

@@ -31,7 +31,6 @@ from diffusion_jax.parallel.sharding import (
     by_example,
     check_batch,
     make_mesh,
-    of_state,
     within,
 )
 
@@ -46,7 +45,7 @@ def train(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Program:
     def init():
         return experiment.init_state(config.seed, config.train.steps)
 
-    state = jax.jit(init, out_shardings=of_state(job.arguments[0], mesh))()
+    state = jax.jit(init, out_shardings=experiment.sharding(job.arguments[0], mesh))()
     batch = _made_up(job.arguments[1], mesh)
     step, about = _compiled(job)
 
@@ -145,7 +144,8 @@ def _layers(network: type) -> dict[str, Callable]:
 
 def _params(experiment: Experiment, mesh: Mesh) -> Any:
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    return jax.jit(experiment.init_params, out_shardings=of_state(shapes, mesh))(jax.random.key(0))
+    sharding = experiment.sharding(shapes, mesh)
+    return jax.jit(experiment.init_params, out_shardings=sharding)(jax.random.key(0))
 
 
 def _program(job: jobs.Job, params: Any, mesh: Mesh, examples: int, dtype: str) -> Program:

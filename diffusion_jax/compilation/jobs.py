@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.experiment.build import Experiment
-from diffusion_jax.parallel.sharding import Mesh, by_example, check_batch, of_state, within
+from diffusion_jax.parallel.sharding import Mesh, by_example, check_batch, within
 from diffusion_jax.sampling.editing import NOTHING
 from diffusion_jax.sampling.scan import make_sampler
 from diffusion_jax.training.checkpoints import abstract_like
@@ -103,4 +103,4 @@ def _condition(experiment: Experiment, size: int) -> Condition:
 def _params(experiment: Experiment, mesh: Mesh | None = None) -> Any:
     """Shapes of the parameters, and where they lie on a mesh."""
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    return shapes if mesh is None else abstract_like(shapes, of_state(shapes, mesh))
+    return shapes if mesh is None else abstract_like(shapes, experiment.sharding(shapes, mesh))

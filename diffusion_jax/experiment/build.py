@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 from diffusion_jax.autoencoder.decoding import make_decoder
@@ -27,7 +28,8 @@ from diffusion_jax.experiment.sections import ScheduleConfig
 from diffusion_jax.fields import make
 from diffusion_jax.geometry import Video
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh
+from diffusion_jax.parallel.axes import declarations
+from diffusion_jax.parallel.sharding import Mesh, of_state
 from diffusion_jax.sampling.editing import NOTHING, Given
 from diffusion_jax.sampling.samplers import Sampling
 from diffusion_jax.sampling.scan import make_sampler
@@ -74,14 +76,28 @@ class Experiment:
         """Number of given frames of a video, 0 for images."""
         return self.example_shape[0] - self.sample_shape[0] if len(self.sample_shape) == 4 else 0
 
-    def init_params(self, key: jax.Array) -> Any:
-        """Initialise the parameters of a new network."""
+    @property
+    def _inputs(self) -> tuple[Any, ...]:
+        """What a network is initialised with: arguments of its call, for one example."""
         one = jnp.ones((1, *self.sample_shape))
         frames = jnp.ones((1, self.conditioning_frames, *self.sample_shape[1:]))
         condition = Condition(labels=jnp.zeros((1,), jnp.int32), frames=frames)
         carry = self.denoiser.initial_carry(1)
         noise = NoiseLevel(jnp.ones((1,)), jnp.zeros((1,), jnp.int32))
-        return self.denoiser.init(key, one, noise, condition, carry)["params"]
+        return one, noise, condition, carry
+
+    @functools.cached_property
+    def declared(self) -> Any:
+        """What the network declares about its parameters, see `diffusion_jax.parallel.axes`."""
+        return declarations(self.denoiser, *self._inputs)
+
+    def sharding(self, tree: Any, mesh: Mesh) -> Any:
+        """Return the sharding of every leaf of parameters or of a state, see `of_state`."""
+        return of_state(tree, mesh, self.declared)
+
+    def init_params(self, key: jax.Array) -> Any:
+        """Return the parameters of a new network, out of the boxes that declare their axes."""
+        return nn.unbox(self.denoiser.init(key, *self._inputs)["params"])
 
     def init_state(self, seed: int, total_steps: int) -> TrainState:
         """Return the state before the first step."""
@@ -89,7 +105,7 @@ class Experiment:
 
     def state_of(self, params: Any, total_steps: int) -> TrainState:
         """Return the state with these parameters and fresh moments."""
-        optimizer = make_optimizer(self.optimizer, total_steps)
+        optimizer = make_optimizer(self.optimizer, total_steps, self.declared)
         state = create_state(params, optimizer, self.optimizer.start_step)
         return tracked(state, len(self.ema_powers))
 
@@ -98,7 +114,7 @@ class Experiment:
         step = TrainStep(
             self.denoiser,
             self.objective,
-            make_optimizer(self.optimizer, config.train.steps),
+            make_optimizer(self.optimizer, config.train.steps, self.declared),
             seed=config.seed,
             ema_decay=config.ema_decay,
             ema_powers=self.ema_powers,
@@ -106,7 +122,7 @@ class Experiment:
             conditioning_frames=self.conditioning_frames,
             scaling=self.scaling,
         )
-        return make_train_step(step, state, mesh)
+        return make_train_step(step, self.sharding(state, mesh), mesh)
 
     def sampler(
         self,

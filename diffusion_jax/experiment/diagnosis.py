@@ -83,14 +83,15 @@ def level_losses(subject: Subject, times: np.ndarray, bar: tqdm) -> dict[str, np
 
 def gradient_norms(subject: Subject, bar: tqdm) -> dict[str, np.ndarray]:
     """Return `module_norms` of the gradient of the training loss at the raw weights."""
-    gradient, total = subject.program(make_gradient), None
+    declared = subject.experiment.declared
+    gradient, total = subject.program(make_gradient, declared=declared), None
     add = jax.jit(functools.partial(jax.tree.map, jnp.add))
     for batch, indices in subject.batches:
         part = gradient(subject.state.params, batch, indices)
         total = part if total is None else add(total, part)
         bar.update()
     count = len(subject.batches)
-    return {module: norm / count for module, norm in module_norms(total).items()}
+    return {module: norm / count for module, norm in module_norms(total, declared).items()}
 
 
 def diagnose(
@@ -136,7 +137,7 @@ def diagnose(
     with progress(len(batches) * (5 if subject.carries else 3), "batches") as bar:
         losses = level_losses(subject, times, bar)
         gradient = gradient_norms(subject, bar)
-    parameters = module_norms(state.params)
+    parameters = module_norms(state.params, experiment.declared)
     gamma = np.asarray(noise_level(experiment.objective.schedule, jnp.asarray(times)).gamma)
     figures = watch(run, SAMPLES)
     own, drawn = figures.diagnostics() if figures else ({}, [])

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.errors import check_choice
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.exports import write_export
+from diffusion_jax.experiment.exports import exact_names, write_export
 from diffusion_jax.experiment.start import read_start
 from diffusion_jax.experiment.weights import (
     LAYOUTS,
@@ -114,8 +114,10 @@ def export(
       UserError: if the folder exists or cannot be written, or the network has no official layout.
     """
     check_choice("--layout", layout, LAYOUTS)
-    tensors = tensors_of(found.params, build(found.config), layout)
+    experiment = build(found.config)
+    tensors = tensors_of(found.params, experiment, layout)
     versions = {"code": code_version(), "jax": jax.__version__, "flax": flax.__version__}
     provenance = found.about | {"layout": layout, "command": command} | versions
     config = found.config.to_json(indent=2) + "\n"
-    write_export(out, tensors, config, provenance, dtype, shard_size)
+    exact = exact_names(experiment.declared)
+    write_export(out, tensors, config, provenance, dtype, shard_size, exact)

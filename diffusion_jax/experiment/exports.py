@@ -10,9 +10,8 @@ index.
 
 import hashlib
 import os
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from flax import traverse_util
 from safetensors.numpy import save_file
 
 from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.parallel.axes import facts
 from diffusion_jax.storage.files import publish, sha256, writing
 from diffusion_jax.storage.json_files import read_json, write_json
 from diffusion_jax.storage.locks import lock_path
@@ -31,9 +31,6 @@ from diffusion_jax.storage.untrusted import check_memory, inside
 
 PROVENANCE = "provenance.json"
 DTYPES = ("float32", "bfloat16")
-
-# S4D's parameters: rounded time steps alone give kernels that are 10% off.
-_ALWAYS_FLOAT32 = re.compile(r"(^|\.)ssm\.")
 
 
 class Export(NamedTuple):
@@ -52,6 +49,16 @@ def to_tensors(params: Any) -> dict[str, np.ndarray]:
     """Return the arrays of a parameter tree by their paths, joined by dots."""
     flat = traverse_util.flatten_dict(params, sep=".")
     return {name: np.asarray(value) for name, value in flat.items()}
+
+
+def exact_names(declared: Any) -> set[str]:
+    """Return the names of the tensors that a network declares to be kept in float32.
+
+    Args:
+      declared: see `diffusion_jax.parallel.axes.declarations`.
+    """
+    flat = traverse_util.flatten_dict(facts(declared, "exact"), sep=".")
+    return {name for name, is_exact in flat.items() if is_exact}
 
 
 def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
@@ -84,6 +91,7 @@ def write_export(
     provenance: Mapping[str, Any],
     dtype: str = "float32",
     shard_size: int = 2**31,
+    exact: Collection[str] = (),
 ) -> None:
     """Write an exported folder, whole or not at all.
 
@@ -91,8 +99,9 @@ def write_export(
       tensors: float32 arrays by name.
       config: the text of config.json.
       provenance: content of provenance.json, without the dtype and the shards.
-      dtype: 'float32', or 'bfloat16' to round once to the nearest; S4D's parameters stay float32.
+      dtype: 'float32', or 'bfloat16' to round once to the nearest.
       shard_size: largest number of bytes of tensors in a file; a larger tensor has its own file.
+      exact: names of tensors that stay float32 whatever `dtype` is, see `exact_names`.
 
     Raises:
       UserError: if there is something at `out` already, or it cannot be written.
@@ -100,7 +109,7 @@ def write_export(
     check_choice("--dtype", dtype, DTYPES)
     check_at_least("--shard_size", shard_size, 1)
     check_new(out)
-    dtypes = {n: "float32" if _ALWAYS_FLOAT32.search(n) else dtype for n in tensors}
+    dtypes = {n: "float32" if n in exact else dtype for n in tensors}
     sizes = {n: value.size * jnp.dtype(dtypes[n]).itemsize for n, value in tensors.items()}
     shards = _name_files(_split(sizes, shard_size))
     partial = out.with_name(out.name + ".partial")

@@ -18,7 +18,7 @@ from diffusion_jax.experiment.exporting import Found, about_run, export
 from diffusion_jax.experiment.exports import is_export
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import make_mesh, of_state
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.locks import lock_path
 from diffusion_jax.training.checkpoints import abstract_like, kept_steps, restore_newest, save_once
 from diffusion_jax.training.loop import Callback
@@ -78,7 +78,7 @@ def reconstruct(
         raise UserError(f"--step is {step}: averages are stored of {_few(steps)}")
     experiment, mesh = build(config), make_mesh(**config.mesh)
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    one = abstract_like(shapes, of_state(shapes, mesh))
+    one = abstract_like(shapes, experiment.sharding(shapes, mesh))
     template = {"power_emas": tuple(one for _ in experiment.ema_powers)}
     steps = [each for each in steps if each <= step]
     stored = [Profile(gamma, each) for each in steps for gamma in experiment.ema_powers]

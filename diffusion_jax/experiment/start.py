@@ -119,7 +119,7 @@ def starting_params(start: Start, experiment: Experiment, mesh: Mesh) -> Any:
             f"{start.path} holds other weights than when this run started: put them back, or "
             "choose another --workdir"
         )
-    params = put_params(params_of(export, experiment), mesh)
+    params = put_params(params_of(export, experiment), experiment, mesh)
     about = export.provenance
     of = f"{about['weights']} of {about['config']}"
     of += "" if about["step"] is None else f", step {about['step']}"

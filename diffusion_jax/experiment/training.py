@@ -31,7 +31,7 @@ from diffusion_jax.experiment.posthoc_ema import store_averages
 from diffusion_jax.experiment.start import Start, find_start, starting_params
 from diffusion_jax.experiment.workdir import check_is_folder, code_version, open_workdir
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, check_batch, make_mesh, of_state
+from diffusion_jax.parallel.sharding import Mesh, check_batch, make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
@@ -169,7 +169,7 @@ def _initial_state(
     """
     init = functools.partial(experiment.init_state, config.seed, config.train.steps)
     shapes = jax.eval_shape(init)
-    sharding = of_state(shapes, mesh)
+    sharding = experiment.sharding(shapes, mesh)
     state = checkpoints.restore_newest(abstract_like(shapes, sharding))
     if state is not None:
         return state

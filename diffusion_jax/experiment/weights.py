@@ -16,7 +16,7 @@ from diffusion_jax.experiment.exports import (
     to_params,
     to_tensors,
 )
-from diffusion_jax.parallel.sharding import Mesh, of_state
+from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.training.checkpoints import abstract_like, restore_newest
 from diffusion_jax.training.state import TrainState
 
@@ -70,7 +70,7 @@ def load_weights(
     """
     if is_export(folder):
         export = read_export(folder)
-        params = put_params(params_of(export, experiment), mesh)
+        params = put_params(params_of(export, experiment), experiment, mesh)
         return Weights(params, export.provenance["step"] or 0, fingerprint(export.provenance))
     state = restore_state(folder, config, experiment, mesh, checkpoint)
     return Weights(state.ema, int(state.step))
@@ -90,7 +90,7 @@ def restore_state(
     """
     shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
     folder = workdir / checkpoint.folder
-    abstract = abstract_like(shapes, of_state(shapes, mesh))
+    abstract = abstract_like(shapes, experiment.sharding(shapes, mesh))
     state = restore_newest(folder, abstract, checkpoint.step)
     if state is None:
         raise UserError(f"{folder} has no checkpoint yet: train for longer")
@@ -114,10 +114,10 @@ def tensors_of(params: Any, experiment: Experiment, layout: str) -> dict[str, An
     return to_tensors(params)
 
 
-def put_params(params: Any, mesh: Mesh) -> Any:
-    """Shard parameters, which every process holds in full, as `of_state` shards them."""
+def put_params(params: Any, experiment: Experiment, mesh: Mesh) -> Any:
+    """Shard parameters, which every process holds in full, as the experiment shards them."""
 
     def put(value, sharding) -> jax.Array:
         return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
-    return jax.tree.map(put, jax.device_get(params), of_state(params, mesh))
+    return jax.tree.map(put, jax.device_get(params), experiment.sharding(params, mesh))

@@ -13,7 +13,7 @@ from clu import metrics as clu_metrics
 
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.diffusion import objectives
-from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
+from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, within
 from diffusion_jax.training import power_ema
 from diffusion_jax.training.batches import Batch, split_batch
 from diffusion_jax.training.state import TrainState
@@ -127,21 +127,20 @@ class TrainStep:
 
 
 def make_train_step(
-    step: TrainStep, state: TrainState, mesh: Mesh
+    step: TrainStep, sharding: TrainState, mesh: Mesh
 ) -> Callable[[TrainState, Batch], tuple[TrainState, StepMetrics]]:
     """Compile a train step for a mesh.
 
     Args:
       step: what to compute.
-      state: arrays or their shapes; only their sharding is taken from it.
+      sharding: of every leaf of the state; see `diffusion_jax.parallel.sharding.of_state`.
 
     Returns:
       (state, batch) -> (state, metrics). The old state is donated: its buffers hold the new one.
     """
-    state_sharding = of_state(state, mesh)
     return jax.jit(
         within(mesh, step),
         donate_argnums=0,
-        in_shardings=(state_sharding, by_example(mesh)),
-        out_shardings=(state_sharding, replicated(mesh)),
+        in_shardings=(sharding, by_example(mesh)),
+        out_shardings=(sharding, replicated(mesh)),
     )

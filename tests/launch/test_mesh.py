@@ -16,19 +16,20 @@ from diffusion_jax.compilation.cache import cached_in
 from diffusion_jax.compilation.slices import slice_devices
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
-from diffusion_jax.parallel.sharding import arrange, make_mesh, of_state
+from diffusion_jax.parallel.sharding import arrange, make_mesh
 
 EIGHTH = 1.05 / 8
 
 
 def state_of(config):
-    """(function that makes the state before the first step, its shapes)."""
+    """(function that makes the state before the first step, its shapes, its sharding on a mesh)."""
     experiment = build(config)
 
     def init():
         return experiment.init_state(0, 10)
 
-    return init, jax.eval_shape(init)
+    shapes = jax.eval_shape(init)
+    return init, shapes, lambda mesh: experiment.sharding(shapes, mesh)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def state_of(config):
 )
 def test_fsdp_leaves_each_device_its_eighth(config):
     """Of parameters, moments and EMA together, in bytes that really lie there."""
-    init, shapes = state_of(config)
+    init, _, sharding = state_of(config)
     most = []
     for fsdp in (1, 8):
-        state = jax.jit(init, out_shardings=of_state(shapes, make_mesh(fsdp=fsdp)))()
+        state = jax.jit(init, out_shardings=sharding(make_mesh(fsdp=fsdp)))()
         held = Counter()
         for leaf in jax.tree.leaves(state):
             for shard in leaf.addressable_shards:
@@ -58,8 +59,8 @@ def test_fsdp_leaves_each_device_its_eighth(config):
     "name", ["rin/cifar10", "rin/imagenet1024", "rin/kinetics600", "diffussm/imagenet256"]
 )
 def test_a_published_state_is_shared_in_equal_parts(name):
-    _, shapes = state_of(load(name))
-    shardings = jax.tree.leaves(of_state(shapes, make_mesh(fsdp=8)))
+    _, shapes, sharding = state_of(load(name))
+    shardings = jax.tree.leaves(sharding(make_mesh(fsdp=8)))
     whole = part = 0
     for leaf, sharding in zip(jax.tree.leaves(shapes), shardings, strict=True):
         whole += leaf.size * leaf.dtype.itemsize

@@ -14,7 +14,7 @@ from diffusion_jax.experiment.posthoc_ema import FOLDER, reconstruct, stored_ste
 from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.weights import Checkpoint, restore_state
 from diffusion_jax.experiment.workdir import read_workdir
-from diffusion_jax.parallel.sharding import make_mesh, of_state
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.power_ema import gamma_of
 
 WIDTHS = (0.1, 0.25)
@@ -98,8 +98,9 @@ def test_what_a_run_did_not_store_when_it_was_stopped_is_stored_when_it_continue
 
 def test_averages_are_sharded_as_the_parameters(run):
     made = config()
-    state = jax.eval_shape(lambda: build(made).init_state(0, 6))
-    sharding = of_state(state, make_mesh(fsdp=4))
+    experiment = build(made)
+    state = jax.eval_shape(lambda: experiment.init_state(0, 6))
+    sharding = experiment.sharding(state, make_mesh(fsdp=4))
     for average in sharding.power_emas:
         assert average == sharding.params
 

@@ -60,12 +60,14 @@ def test_the_mean_of_a_level_is_the_training_loss_there(made, carried):
 def test_norms_of_the_gradient_by_module_and_layer_add_up(made):
     experiment, params = made
     denoiser, objective = experiment.denoiser, experiment.objective
-    gradient = make_gradient(denoiser, objective, make_mesh(), seed=3)(params, BATCH, INDICES)
+    declared = experiment.declared
+    run = make_gradient(denoiser, objective, make_mesh(), declared=declared, seed=3)
+    gradient = run(params, BATCH, INDICES)
     x0, condition, drawn = draws()
     expected = jax.jit(
         jax.grad(lambda p: objectives.loss(denoiser, p, objective, x0, condition, drawn))
     )(params)
-    norms = module_norms(gradient)
+    norms = module_norms(gradient, declared)
     total = np.sqrt(sum(np.square(norm).sum() for norm in norms.values()))
     np.testing.assert_allclose(total, optax.tree.norm(expected), rtol=1e-4)
     of_layers = {name: norm.shape for name, norm in norms.items()}
