@@ -20,8 +20,8 @@ class Moments:
 
     Summing x and x x^T would be simpler, but the covariance E[x x^T] - m m^T then cancels digits
     where the mean is large. Batches are joined about their means instead (Chan, Golub and LeVeque,
-    1979, "Updating formulae and a pairwise algorithm", eqs. 2.1): how the vectors are split into
-    batches changes nothing but the rounding.
+    1979, "Updating formulae and a pairwise algorithm for computing sample variances"): how the
+    vectors are split into batches changes nothing but the rounding.
 
     Attributes:
       count: number of vectors so far.

@@ -10,9 +10,9 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
+from diffusion_jax.evaluation.judge import load_judge
 from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.experiment.grid import make_condition
-from diffusion_jax.experiment.judge import load_judge
 from diffusion_jax.experiment.schema import EvaluationConfig
 from diffusion_jax.parallel.sharding import Mesh, round_up
 from diffusion_jax.reporting.metrics import METRICS, read_lines
