@@ -17,8 +17,8 @@ from absl import flags
 from configs.published import RESULTS
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.judge import load_judge
 from diffusion_jax.evaluation.results import FILE, Result
-from diffusion_jax.experiment.judge import load_judge
 from diffusion_jax.experiment.scoring import draw, score
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.published import beside_published

@@ -22,10 +22,10 @@ from absl import flags
 from configs.published import RESULTS
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.judge import load_judge
 from diffusion_jax.evaluation.results import Result
-from diffusion_jax.experiment.judge import load_judge
 from diffusion_jax.experiment.posthoc_ema import reconstruct
-from diffusion_jax.experiment.sweep import FIELDS, NAMES, describe, jobs, parse_vary, sweep
+from diffusion_jax.experiment.sweep import FIELDS, describe, jobs, parse_vary, sweep
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import save_picture
@@ -64,7 +64,7 @@ def main(options: flags.FlagValues) -> None:
     named = {f"{field} {value:g}": result for value, result in results.items()}
     if hosts.is_main():
         picture = describe(field, results, command)
-        draw = functools.partial(plot_metrics, results, NAMES[field])
+        draw = functools.partial(plot_metrics, results, FIELDS[field][1])
         path = save_picture(Path(options.workdir), picture, draw)
         say(*markdown(compare(config, named, RESULTS)).splitlines(), f"Written: {path}")
 

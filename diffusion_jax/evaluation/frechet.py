@@ -20,8 +20,8 @@ class Moments:
 
     Summing x and x x^T would be simpler, but the covariance E[x x^T] - m m^T then cancels digits
     where the mean is large. Batches are joined about their means instead (Chan, Golub and LeVeque,
-    1979, "Updating formulae and a pairwise algorithm", eqs. 2.1): how the vectors are split into
-    batches changes nothing but the rounding.
+    1979, "Updating formulae and a pairwise algorithm for computing sample variances"): how the
+    vectors are split into batches changes nothing but the rounding.
 
     Attributes:
       count: number of vectors so far.
@@ -40,26 +40,13 @@ class Moments:
         """
         features = np.asarray(features, np.float64)
         check_features("features", features, len(self.mean))
-        if len(features):
-            mean = features.mean(axis=0)
-            centred = features - mean
-            self._join(len(features), mean, centred.T @ centred)
-
-    def merge(self, other: "Moments") -> None:
-        """Add all that `other` has seen.
-
-        Raises:
-          UserError: for another width.
-        """
-        check_features("features", other.mean[None], len(self.mean))
-        if other.count:
-            self._join(other.count, other.mean, other.scatter)
-
-    def _join(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        between, total = mean - self.mean, self.count + count
-        self.scatter += scatter
-        self.scatter += self.count * count / total * np.outer(between, between)
-        self.mean += count / total * between
+        if not len(features):
+            return
+        mean, total = features.mean(axis=0), self.count + len(features)
+        centred, between = features - mean, mean - self.mean
+        self.scatter += centred.T @ centred
+        self.scatter += self.count * len(features) / total * np.outer(between, between)
+        self.mean += len(features) / total * between
         self.count = total
 
     def gaussian(self) -> Gaussian:

@@ -1,6 +1,7 @@
-"""The Inflated 3D Inception of Kinetics-400 (I3D, arXiv 1705.07750), RGB stream, for features.
+"""The RGB stream of the Inflated 3D Inception of Kinetics-400 (I3D, arXiv 1705.07750).
 
-Modules have the names of github.com/piergiaj/pytorch-i3d; padding is TensorFlow's SAME throughout.
+FVD is defined by its logits. Modules have the names of github.com/piergiaj/pytorch-i3d; padding is
+TensorFlow's SAME throughout, as in the network that FVD's reference runs.
 """
 
 import jax
@@ -27,26 +28,30 @@ FEWEST_FRAMES = 9  # strides leave 2 of them, a window of the head
 
 
 def convolution(x: jax.Array, channels: int, side: int, name: str, stride: int = 1) -> jax.Array:
-    """(B, T, H, W, C) -> (..., channels) by a cubic kernel, SAME, in full float32.
+    """Convolve (B, T, H, W, C) -> (..., channels) with a cubic kernel, SAME, in full float32.
 
-    TF32 and bfloat16 would move the features. Call it within a compact module.
+    TF32 or bfloat16 would change the features. Call it within a compact method.
     """
     precision = jax.lax.Precision.HIGHEST
     return nn.Conv(channels, (side,) * 3, stride, precision=precision, name=name)(x)
 
 
 def unit(x: jax.Array, channels: int, side: int, name: str, stride: int = 1) -> jax.Array:
-    """`convolution`, batch norm folded into its kernel and bias, and ReLU."""
+    """Apply `convolution`, batch norm folded into its kernel and bias, and ReLU."""
     return nn.relu(convolution(x, channels, side, name, stride))
 
 
 def max_pool(x: jax.Array, window: tuple[int, int, int], strides: tuple[int, ...]) -> jax.Array:
-    """Max pool of (B, T, H, W, C), SAME: what it pads is never the maximum."""
+    """Take the maximum of (B, T, H, W, C) over windows, SAME; padding is never the maximum."""
     return nn.max_pool(x, window, strides, padding="SAME")
 
 
 class Mixed(nn.Module):
-    """An Inception block, (B, T, H, W, C) -> (B, T, H, W, sum of the branches' channels)."""
+    """Inception block (B, T, H, W, C) -> (B, T, H, W, sum of the branches' channels).
+
+    Attributes:
+      channels: output channels of its units; see `MIXED`.
+    """
 
     channels: tuple[int, ...]
 
@@ -63,11 +68,12 @@ class Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """Logits (B, 400), float32, averaged over time: 12,689,984 parameters, norms folded.
+    """Network from videos (B, T, 224, 224, 3) in [-1, 1], T >= 9, to logits (B, 400) float32.
 
-    These are FVD's features, 'RGB/inception_i3d/Mean:0' of the reference (arXiv 1812.01717).
-    Videos are (B, T, 224, 224, 3) floats in [-1, 1], T >= 9. The head pools over the whole map,
-    which is the published 7 x 7 for sides of 193 to 224; other sides run and mean nothing.
+    It has 12,689,984 parameters, norms folded. The logits are averaged over time; they are FVD's
+    features, 'RGB/inception_i3d/Mean:0' of the reference (arXiv 1812.01717). The head pools over
+    the whole map, which is the published 7 x 7 for sides of 193 to 224; with other sides the
+    network runs, but its features mean nothing.
 
     Raises:
       UserError: for videos that are too short, in integers, or not RGB.
@@ -90,6 +96,7 @@ class I3D(nn.Module):
             if name in POOLED_BEFORE:
                 x = max_pool(x, POOLED_BEFORE[name], (2, 2, 2))
             x = Mixed(channels, name=name)(x)
+        # The published head averages 2 x 7 x 7 windows with stride 1: all of space, pairs of times.
         x = x.mean(axis=(2, 3), keepdims=True)
         x = (x[:, :-1] + x[:, 1:]) / 2
         return convolution(x, CLASSES, 1, "logits").mean(axis=(1, 2, 3))

@@ -1,7 +1,8 @@
-"""The Inception-v3 (arXiv 1512.00567) of 2015 that FID is defined by, batch norms folded in.
+"""The Inception-v3 (arXiv 1512.00567) of 2015 by which FID is defined, batch norms folded in.
 
-It is not torchvision's: average pools leave padding out, the pool branch of the last block takes
-the maximum, and there are 1008 classes. Layers have pytorch-fid's names.
+It is TensorFlow's graph of 2015-12-05, not torchvision's network, and FID depends on it: average
+pools leave padding out of the mean, the pool branch of the last block takes the maximum, and there
+are 1008 classes. Layers have the names of pytorch-fid, which reproduces it.
 """
 
 from collections.abc import Callable
@@ -9,23 +10,26 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import linen as nn
 
-SIDE = 299  # of the images that it takes
+SIDE = 299  # pixels of the images that it takes
 CLASSES = 1008
 
-# The default of TPUs and of some GPUs would round the inputs of products: another FID.
+# By default TPUs and some GPUs round the inputs of products to fewer bits, which gives another FID.
 EXACT = jax.lax.Precision.HIGHEST
 
 
 class Features(NamedTuple):
-    """What images are compared by, float32.
+    """Features by which images are compared, float32.
 
     Attributes:
-      pool: (B, 2048), averages over positions of the last block: FID, KID, precision and recall.
-      spatial: (B, 2023), the first 7 channels of Mixed_6d, 17 x 17 x 7 in that order: sFID.
-      logits: (B, 1008) without the layer's bias, as the Inception Score has them, or None where the
-        weights have no such layer.
+      pool: (B, 2048) averages over positions of the last block, for FID, KID, precision and recall.
+      spatial: (B, 2023) first 7 channels of Mixed_6d, 17 x 17 x 7 in that order, for sFID
+        (arXiv 2103.03841), which sees where things are: the pool features are averaged over
+        positions. 7 channels, so that there are about as many features.
+      logits: (B, 1008), for the Inception Score; without the layer's bias, as in guided-diffusion's
+        evaluator. None where the weights have no such layer.
     """
 
     pool: jax.Array
@@ -34,7 +38,7 @@ class Features(NamedTuple):
 
 
 class Inception(nn.Module):
-    """Images (B, 299, 299, 3), float32 as a function of `RESIZES` gives them -> `Features`."""
+    """Network from images (B, 299, 299, 3) float32, as `RESIZES` makes them, to `Features`."""
 
     has_logits: bool = True
 
@@ -54,7 +58,7 @@ class Inception(nn.Module):
         x = Mixed6(128, name="Mixed_6b")(x)
         x = Mixed6(160, name="Mixed_6c")(x)
         x = Mixed6(160, name="Mixed_6d")(x)
-        spatial = x[..., :7].reshape(len(x), -1)  # of its 1x1 branch, which comes first
+        spatial = rearrange(x[..., :7], "b h w c -> b (h w c)")  # of the 1x1 branch, the first
         x = Mixed6(192, name="Mixed_6e")(x)
         x = Mixed7a(name="Mixed_7a")(x)
         x = Mixed7(average_pool, name="Mixed_7b")(x)
@@ -67,7 +71,7 @@ class Inception(nn.Module):
 
 
 class Mixed5(nn.Module):
-    """(B, 35, 35, C) -> (B, 35, 35, 224 + pool_channels)."""
+    """Block (B, 35, 35, C) -> (B, 35, 35, 224 + pool_channels)."""
 
     pool_channels: int
 
@@ -82,7 +86,7 @@ class Mixed5(nn.Module):
 
 
 class Mixed6a(nn.Module):
-    """(B, 35, 35, C) -> (B, 17, 17, 480 + C)."""
+    """Block (B, 35, 35, C) -> (B, 17, 17, 480 + C), which halves the resolution."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -94,7 +98,11 @@ class Mixed6a(nn.Module):
 
 
 class Mixed6(nn.Module):
-    """(B, 17, 17, C) -> (B, 17, 17, 768), with 7x7 kernels as products, `channels` between."""
+    """Block (B, 17, 17, C) -> (B, 17, 17, 768), whose 7x7 kernels are factored into 1x7 and 7x1.
+
+    Attributes:
+      channels: channels between the factors.
+    """
 
     channels: int
 
@@ -110,7 +118,7 @@ class Mixed6(nn.Module):
 
 
 class Mixed7a(nn.Module):
-    """(B, 17, 17, C) -> (B, 8, 8, 512 + C)."""
+    """Block (B, 17, 17, C) -> (B, 8, 8, 512 + C), which halves the resolution."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -123,7 +131,11 @@ class Mixed7a(nn.Module):
 
 
 class Mixed7(nn.Module):
-    """(B, 8, 8, C) -> (B, 8, 8, 2048)."""
+    """Block (B, 8, 8, C) -> (B, 8, 8, 2048).
+
+    Attributes:
+      pool: pool of the last branch: the mean in the first of these blocks, the maximum in the last.
+    """
 
     pool: Callable[[jax.Array], jax.Array]
 
@@ -150,9 +162,9 @@ def conv(
     strides: int = 1,
     padding: str = "SAME",
 ) -> jax.Array:
-    """(B, H, W, C) -> (..., channels): convolution, batch norm folded in, ReLU.
+    """Convolve (B, H, W, C) -> (..., channels), batch norm folded in, and apply ReLU.
 
-    Called inside a compact method.
+    Call it within a compact method.
     """
     return nn.relu(
         nn.Conv(channels, (rows, columns), strides, padding, precision=EXACT, name=name)(x)
@@ -160,27 +172,31 @@ def conv(
 
 
 def chain(x: jax.Array, name: str, *convs: tuple) -> jax.Array:
-    """`conv` after `conv`, given from their channels on; `name`_1, `name`_2, ..."""
+    """Apply one `conv` after another, with the names `name`_1, `name`_2, ...
+
+    Args:
+      convs: arguments of each, from its channels on.
+    """
     for i, arguments in enumerate(convs, start=1):
         x = conv(x, f"{name}_{i}", *arguments)
     return x
 
 
 def concatenate(*branches: jax.Array) -> jax.Array:
-    """Channels of all branches, (B, H, W, C) each."""
+    """Concatenate branches (B, H, W, C) over their channels."""
     return jnp.concatenate(branches, axis=-1)
 
 
 def average_pool(x: jax.Array) -> jax.Array:
-    """Of (B, H, W, C), 3 x 3 at every position; over the edge, of what is inside."""
+    """Average (B, H, W, C) over 3 x 3 at every position, at the edge over what is inside."""
     return nn.avg_pool(x, (3, 3), (1, 1), "SAME", count_include_pad=False)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
-    """Of (B, H, W, C), 3 x 3 at every position."""
+    """Take the maximum of (B, H, W, C) over 3 x 3 at every position."""
     return nn.max_pool(x, (3, 3), (1, 1), "SAME")
 
 
 def max_pool_half(x: jax.Array) -> jax.Array:
-    """Of (B, H, W, C), 3 x 3 at every other position."""
+    """Take the maximum of (B, H, W, C) over 3 x 3 at every other position."""
     return nn.max_pool(x, (3, 3), (2, 2))

@@ -1,11 +1,11 @@
-"""Resize images to Inception's 299 x 299: three conventions, whose FIDs differ.
+"""Resize images to Inception's 299 x 299 by one of three conventions, whose FIDs differ.
 
-    tf1          TensorFlow 1's, of guided-diffusion's evaluator and the published ImageNet tables
-    half_pixel   pytorch-fid's
-    clean        clean-fid's
+    tf1          TensorFlow 1: guided-diffusion's evaluator, and with it the published ImageNet FIDs
+    half_pixel   pytorch-fid
+    clean        clean-fid
 
-The first two interpolate linearly between the two nearest rows and columns, even where they shrink
-an image: they do not antialias. `clean` does.
+The first two interpolate linearly between the two nearest rows and columns even where they shrink
+an image, and so alias; `clean` does not (arXiv 2104.11222).
 """
 
 from collections.abc import Callable
@@ -18,9 +18,10 @@ from diffusion_jax.evaluation.inception import SIDE
 
 
 def tf1(images: jax.Array) -> jax.Array:
-    """TensorFlow 1's, of the published ImageNet tables (guided-diffusion's evaluator, TF-GAN).
+    """Resize as TensorFlow 1 does (guided-diffusion's evaluator, TF-GAN).
 
-    source = destination * size / 299, and (x - 128) / 128.
+    A pixel is a point at its upper left corner: source = destination * size / 299. The result is
+    (x - 128) / 128.
 
     Args:
       images: (B, H, W, C) uint8.
@@ -32,9 +33,10 @@ def tf1(images: jax.Array) -> jax.Array:
 
 
 def half_pixel(images: jax.Array) -> jax.Array:
-    """pytorch-fid's.
+    """Resize as pytorch-fid does.
 
-    source = max((destination + 1/2) * size / 299 - 1/2, 0), and 2 x / 255 - 1.
+    A pixel is a point at its centre: source = max((destination + 1/2) * size / 299 - 1/2, 0). The
+    result is 2 x / 255 - 1.
 
     Args:
       images: (B, H, W, C) uint8.
@@ -50,9 +52,9 @@ def half_pixel(images: jax.Array) -> jax.Array:
 
 
 def clean(images: jax.Array) -> jax.Array:
-    """Resize as clean-fid (arXiv 2104.11222) does: Pillow's bicubic filter on float channels.
+    """Resize as clean-fid does: Pillow's bicubic filter on float channels.
 
-    The filter antialiases, and the result is clipped to [0, 255] but not rounded; then
+    The filter antialiases. Its result is clipped to [0, 255] but not rounded, and becomes
     (x - 128) / 128.
 
     Args:
@@ -73,9 +75,9 @@ RESIZES = {"tf1": tf1, "half_pixel": half_pixel, "clean": clean}
 
 
 def _bicubic_weights(size: int) -> np.ndarray:
-    """Weights (299, size) float32 of each source pixel: Keys's kernel, a = -1/2, as in Pillow.
+    """Return weights (299, size) float32 of the source pixels: Keys's kernel, a = -1/2, as Pillow.
 
-    `jax.image.resize` computes the same in float32, which moves pixels by up to 0.01 of 255.
+    `jax.image.resize` computes them in float32, which moves pixels by up to 0.01 of 255.
     """
     stretch = max(size / SIDE, 1)  # the kernel widens where the image shrinks: the antialiasing
     centres = (np.arange(SIDE) + 0.5) * size / SIDE
@@ -90,9 +92,11 @@ def bilinear(
     side: int,
     source: Callable[[np.ndarray, np.float32], np.ndarray] = lambda target, scale: target * scale,
 ) -> jax.Array:
-    """(B, side, side, C) float32 in [0, 255]; `source` tells where a row or column is taken from.
+    """Interpolate images (B, H, W, C) uint8 linearly to (B, side, side, C) float32 in [0, 255].
 
-    That of TensorFlow 1 unless told otherwise.
+    Args:
+      source: (target rows or columns, size / side) -> their places in the source image; TensorFlow
+        1's by default.
     """
     x = images.astype(jnp.float32)
     for axis in (1, 2):

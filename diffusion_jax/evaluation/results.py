@@ -9,7 +9,18 @@ from diffusion_jax.storage.json_files import read_json, write_json
 from diffusion_jax.storage.schemas import RESULT
 
 FILE = "results.json"
-METRICS = ("fid", "sfid", "inception_score", "precision", "recall", "kid", "kid_std", "fvd")
+# Title of each metric, and the decimals that are worth printing.
+METRICS = {
+    "fid": ("FID", 2),
+    "sfid": ("sFID", 2),
+    "inception_score": ("IS", 2),
+    "precision": ("precision", 3),
+    "recall": ("recall", 3),
+    "kid": ("KID", 5),
+    "kid_std": ("KID deviation", 5),
+    "fvd": ("FVD", 2),
+}
+SHOWN = {name: shown for name, shown in METRICS.items() if name != "kid_std"}  # in tables and plots
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

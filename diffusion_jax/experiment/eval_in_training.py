@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
+from diffusion_jax.evaluation.judge import load_judge
 from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.experiment.drawing import Run, parse_labels
-from diffusion_jax.experiment.judge import load_judge
 from diffusion_jax.experiment.sections import EvaluationConfig
 from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.reporting.metrics import METRICS, read_lines

@@ -12,10 +12,10 @@ from diffusion_jax.data.sources import Source
 from diffusion_jax.evaluation.accumulator import KEEP_SAMPLES
 from diffusion_jax.evaluation.archives import ArrayOnDisk
 from diffusion_jax.evaluation.fvd import frechet_video_distance
+from diffusion_jax.evaluation.judge import Judge
 from diffusion_jax.evaluation.results import FILE, Result, write_result
 from diffusion_jax.experiment.exports import is_export, read_provenance
 from diffusion_jax.experiment.features import accumulate, counted, examples_of, open_images
-from diffusion_jax.experiment.judge import Judge
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint

@@ -6,20 +6,19 @@ from typing import Any
 
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.evaluation.judge import Judge
 from diffusion_jax.evaluation.results import FILE, Result, read_result
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.judge import Judge
 from diffusion_jax.experiment.scoring import Job, draw, score
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.pictures import Picture
 from diffusion_jax.training.checkpoints import check_kept
 
-FIELDS = {"steps": int, "step": int, "guidance": float, "sigma_rel": float}
-NAMES = {
-    "steps": "reverse steps",
-    "step": "training step",
-    "guidance": "guidance weight",
-    "sigma_rel": "sigma_rel of the EMA",
+FIELDS = {  # that vary: the type of their values, and what the axis of a plot says
+    "steps": (int, "reverse steps"),
+    "step": (int, "training step"),
+    "guidance": (float, "guidance weight"),
+    "sigma_rel": (float, "sigma_rel of the EMA"),
 }
 
 
@@ -32,7 +31,7 @@ def parse_vary(text: str) -> tuple[str, list[float]]:
     field, _, values = text.partition("=")
     check_choice("--vary", field, FIELDS)
     try:
-        return field, sorted({FIELDS[field](value) for value in values.split(",")})
+        return field, sorted({FIELDS[field][0](value) for value in values.split(",")})
     except ValueError as error:
         raise UserError(f"--vary is {text!r}: give values with commas, as steps=10,20") from error
 
@@ -88,5 +87,5 @@ def describe(field: str, results: Mapping[float, Result], command: str) -> Pictu
         f"{lowest.sampler}. FID is lowest, {lowest.metrics['fid']:.3g}, at {best:g}. Lower is "
         "better but for Inception Score, precision and recall."
     )
-    title = f"Quality by {NAMES[field]}"
+    title = f"Quality by {FIELDS[field][1]}"
     return Picture(f"quality_by_{field}.png", "samples", title, caption, lowest.step, command)

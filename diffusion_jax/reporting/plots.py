@@ -6,18 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_jax.evaluation.results import Result
+from diffusion_jax.evaluation.results import SHOWN, Result
 from diffusion_jax.reporting.figures import smoothed
 
-# Titles of the metrics that are drawn.
-PANELS = {
-    "fid": "FID",
-    "sfid": "sFID",
-    "inception_score": "Inception Score",
-    "kid": "KID",
-    "precision": "precision",
-    "recall": "recall",
-}
 LAST = 0.25  # of the steps, whose mean loss is the loss of a run
 
 Curve = list[tuple[int, float]]  # (step, loss)
@@ -36,7 +27,7 @@ def plot_metrics(results: Mapping[float, Result], label: str, path: Path) -> Non
     values = np.array(list(results))
     drawn = {
         title: [result.metrics[name] for result in results.values()]
-        for name, title in PANELS.items()
+        for name, (title, _) in SHOWN.items()
         if all(name in result.metrics for result in results.values())
     }
     rows = -(-len(drawn) // 2)

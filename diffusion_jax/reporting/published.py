@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from diffusion_jax.console import printable
-from diffusion_jax.evaluation.results import Result
+from diffusion_jax.evaluation.results import SHOWN, Result
 
 
 class Row(NamedTuple):
@@ -49,19 +49,9 @@ class Row(NamedTuple):
 Published = Mapping[str, Sequence[Row]]
 Line = dict[str, str]  # cell by title; empty ones may be left out
 
-# By metric: title, and decimals of ours.
-METRICS = {
-    "fid": ("FID", 2),
-    "sfid": ("sFID", 2),
-    "inception_score": ("IS", 2),
-    "precision": ("precision", 3),
-    "recall": ("recall", 3),
-    "kid": ("KID", 5),
-    "fvd": ("FVD", 2),
-}
 TITLES = (
     *("model", "images seen", "guidance", "sampling", "samples"),
-    *(title for title, _ in METRICS.values()),
+    *(title for title, _ in SHOWN.values()),
     "source",
 )
 
@@ -128,35 +118,30 @@ def markdown(table: list[list[str]]) -> str:
 
 def _published(row: Row) -> Line:
     steps = f"{row.steps} steps" if row.steps else ""
-    metrics = {title: getattr(row, name, None) for name, (title, _) in METRICS.items()}
-    return {
-        **_shared(row.model, row.images_seen, row.guidance, row.samples),
+    scores = {name: getattr(row, name, None) for name in SHOWN}
+    return _line(row, row.model, row.samples, row.source) | {
         "sampling": ", ".join(filter(None, [row.sampler, steps])),
-        **{title: f"{value:g}" for title, value in metrics.items() if value is not None},
-        "source": row.source,
+        **{SHOWN[name][0]: f"{score:g}" for name, score in scores.items() if score is not None},
     }
 
 
 def _ours(result: Result, where: str) -> Line:
     model = f"ours, {result.config}" if result.config else ""
     sampling = {"": result.sampler, "steps": result.steps, "seed": result.seed}
-    metrics = {METRICS[name]: v for name, v in result.metrics.items() if name in METRICS}
-    return {
-        **_shared(model, result.images_seen, result.guidance, result.counts.get("samples")),
+    scores = {SHOWN[name]: score for name, score in result.metrics.items() if name in SHOWN}
+    return _line(result, model, result.counts.get("samples"), where) | {
         "sampling": ", ".join(f"{k} {v}".strip() for k, v in sampling.items() if v is not None),
-        **{title: f"{value:.{decimals}f}" for (title, decimals), value in metrics.items()},
-        "source": where,
+        **{title: f"{score:.{decimals}f}" for (title, decimals), score in scores.items()},
     }
 
 
-def _shared(
-    model: str, images_seen: int | None, guidance: float | None, samples: int | None
-) -> Line:
+def _line(row: Row | Result, model: str, samples: int | None, source: str) -> Line:
     return {
         "model": model,
-        "images seen": _count(images_seen),
-        "guidance": f"{guidance:g}" if guidance else "",
+        "images seen": _count(row.images_seen),
+        "guidance": f"{row.guidance:g}" if row.guidance else "",
         "samples": _count(samples),
+        "source": source,
     }
 
 

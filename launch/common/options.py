@@ -114,7 +114,7 @@ def sampling_job(options: flags.FlagValues) -> Job:
 
 
 def define_judge() -> None:
-    """Define the options of `diffusion_jax.experiment.judge.load_judge`."""
+    """Define the options of `diffusion_jax.evaluation.judge.load_judge`."""
     arguments.file("reference", None, "File of launch.reference.", required=True)
     arguments.file("inception", None, "Weights of FID's Inception.", required=True)
 

@@ -11,11 +11,11 @@ from PIL import Image
 
 from diffusion_jax.data.sources import DataConfig
 from diffusion_jax.errors import UserError
-from diffusion_jax.evaluation import extractor
+from diffusion_jax.evaluation import extractor, judge
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.references import load_reference
 from diffusion_jax.evaluation.results import Result, find_results
-from diffusion_jax.experiment import eval_in_training, features, judge, scoring
+from diffusion_jax.experiment import eval_in_training, features, scoring
 from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.checkpoints import Checkpoints

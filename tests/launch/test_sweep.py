@@ -11,9 +11,9 @@ from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.extractor import Extractor
+from diffusion_jax.evaluation.judge import Judge
 from diffusion_jax.evaluation.results import Result, read_result, write_result
 from diffusion_jax.experiment import sweep
-from diffusion_jax.experiment.judge import Judge
 from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
 from launch import sweep as command
