@@ -49,6 +49,8 @@ SECTIONS = {
 # its own, of this name by default; guidance becomes fields of `sampling`.
 _SCHEDULES = {"objective": "linear", "sampling": "cosine_simple"}
 GUIDANCE = {"weight": "guidance", "interval": "guidance_interval", "channels": "guided_channels"}
+# Values that JSON can hold, and no default at all; other attributes are set by programs alone.
+_PLAIN = bool | int | float | str | tuple | type(dataclasses.MISSING)
 _FLAX = ("parent", "name")  # attributes that every Flax module has
 
 
@@ -80,11 +82,11 @@ def fields_of(kind: type, section: str) -> Iterator[Field]:
         elif field.type is Guidance:
             for part in fields_of(Guidance, ""):
                 yield part._replace(name=f"{section}.{GUIDANCE[part.name]}")
-        elif field.metadata.get("in_config", True):
-            default, rule = field.default, rule_of(field)
-            if field.name == "dtype":  # an object in the class, and its name in a config
-                default, rule = jnp.dtype(default).name, Choice(DTYPES)
-            yield Field(name, default, rule, said.get(field.name, ""))
+        elif field.name == "dtype":  # an object in the class, and its name in a config
+            default = jnp.dtype(field.default).name
+            yield Field(name, default, Choice(DTYPES), said.get(field.name, ""))
+        elif field.metadata.get("in_config", True) and isinstance(field.default, _PLAIN):
+            yield Field(name, field.default, rule_of(field), said.get(field.name, ""))
 
 
 def shared_fields() -> list[Field]:
