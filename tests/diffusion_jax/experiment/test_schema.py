@@ -62,7 +62,7 @@ def test_help_lists_every_field_with_value_range_default_and_meaning():
     "scaling, message",
     [
         ((1.0,), r"autoencoder.scaling is \(1.0,\): give \(scaling_factor, shift_factor\)"),
-        ((0.0, 1.0), "autoencoder.scaling: scaling_factor is 0.0: give a number from 1e-6"),
+        ((0.0, 1.0), "autoencoder.scaling: scaling_factor is 0.0: it must be at least 1e-06"),
         (
             (1.0, "x"),
             r"autoencoder.scaling is \(1.0, 'x'\): an element is 'x': it must be a number",
