@@ -33,7 +33,7 @@ class Spread(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class Runnable:
     """One program, ready to be timed.
 
     Attributes:
@@ -67,7 +67,7 @@ class Measured:
 
     group: str
     name: str
-    program: Program
+    program: Runnable
     seconds: list[float]
     first: list[float]
 
@@ -100,7 +100,7 @@ class Measured:
 
 
 def measure(
-    groups: Iterable[tuple[str, Mapping[str, Program]]], seconds: float
+    groups: Iterable[tuple[str, Mapping[str, Runnable]]], seconds: float
 ) -> Iterator[Measured]:
     """Time the programs of each group in turn, and yield what was measured of each.
 
