@@ -1,5 +1,6 @@
 """Baselines for launch.benchmark_peers: public PyTorch networks of a config's sizes."""
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -38,8 +39,8 @@ def baselines(config: ConfigDict) -> dict[str, Callable[[], Baseline]]:
     if not all(map(importlib.util.find_spec, wanted)):
         raise UserError(f"{' or '.join(wanted)} is not installed: pip install -e '.[peers]'")
     if config.model.name == "rin":
-        return {"rin-pytorch": lambda: rin(config)}
-    return {f"DiT/{patch}": lambda patch=patch: dit(config, patch) for patch in (1, 2)}
+        return {"rin-pytorch": functools.partial(rin, config)}
+    return {f"DiT/{patch}": functools.partial(dit, config, patch) for patch in (1, 2)}
 
 
 def programs(

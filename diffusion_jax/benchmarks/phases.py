@@ -179,7 +179,7 @@ def _program(
 
     needed = memory_of(compiled)
     memory, flops = sum(needed.values()) - needed["code"], program_flops(job.trace())
-    return Runnable(call, examples, flops, dtype, None, memory, tuple(seconds))
+    return Runnable(call, examples, flops, dtype, None, memory, (seconds[0], seconds[1]))
 
 
 def _made_up(shapes: Any) -> Any:

@@ -1,5 +1,6 @@
 """What benchmarks print and write: a table in Markdown, and the numbers as JSON."""
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def write_table(out: Path, table: str, content: str) -> None:
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".md", table), (".json", content + "\n")):
-        write_atomically(out.with_suffix(suffix), lambda path, text=text: path.write_text(text))
+        write_atomically(out.with_suffix(suffix), functools.partial(Path.write_text, data=text))
 
 
 def device_name() -> str:

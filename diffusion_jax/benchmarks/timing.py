@@ -126,7 +126,7 @@ def in_turn(
     """
     for call in calls.values():
         call(), call()
-    taken = {name: [] for name in calls}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     end, done = time.perf_counter() + seconds * len(calls), 0
     while calls and (done < rounds or time.perf_counter() < end):
         for name, call in calls.items():

@@ -5,7 +5,6 @@ for devices that are not there, and benchmarks all start from the same jobs, so 
 the programs that the commands run.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +27,7 @@ class Job(NamedTuple):
       arguments: trees of `jax.ShapeDtypeStruct`; the first holds the parameters or the train state.
     """
 
-    function: Callable
+    function: Any
     arguments: tuple
 
     def trace(self) -> jax.stages.Traced:
@@ -86,9 +85,8 @@ def sampler(experiment: Experiment, mesh: Mesh, count: int, seed: int = 0) -> Jo
     return Job(made.program, (_params(experiment, mesh), indices, condition, NOTHING))
 
 
-def _batch(
-    size: int, shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-) -> jax.ShapeDtypeStruct:
+def _batch(size: int, shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Any:
+    """The shape of an array (size, *shape), in place of the array."""
     return jax.ShapeDtypeStruct((size, *shape), dtype)
 
 

@@ -12,6 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -106,7 +107,7 @@ def memory_of(compiled: jax.stages.Compiled) -> dict[str, int]:
     Returns:
       'arguments'; 'outputs', without those written over donated arguments; 'temporaries'; 'code'.
     """
-    found = compiled.memory_analysis()
+    found: Any = compiled.memory_analysis()
     return {
         "arguments": found.argument_size_in_bytes,
         "outputs": found.output_size_in_bytes - found.alias_size_in_bytes,
