@@ -30,7 +30,9 @@ def make(step: int, mesh=None, width=512, **optimizer) -> TrainState:
             "dense": {"kernel": jnp.zeros((8, width)), "bias": jnp.zeros(8)},
             "norm": {"scale": jnp.zeros(64)},
         }
-        return create_state(params, make_optimizer(OptimizerConfig(**optimizer), total_steps=10))
+        plain = dict(warmup_steps=0, decay="constant", weight_decay=0.0)
+        config = OptimizerConfig(**plain | optimizer)
+        return create_state(params, make_optimizer(config, total_steps=10))
 
     shapes = jax.eval_shape(init)
     rng = np.random.default_rng(step)
