@@ -17,7 +17,7 @@ from diffusion_jax.experiment.schema import default_config
 from diffusion_jax.experiment.sections import ScheduleConfig
 
 
-def base(model: Mapping[str, Any]) -> ConfigDict:
+def base(model: Mapping[str, Any] | ConfigDict) -> ConfigDict:
     """Return a locked config of all defaults around a `model` section.
 
     Args:
@@ -39,11 +39,13 @@ def images(size: int, channels: int, patch_size: int) -> dict[str, Any]:
     return dict(kind="images", height=size, width=size, channels=channels, patch_size=patch_size)
 
 
-def rin() -> dict[str, Any]:
+def rin() -> ConfigDict:
     """Return the `model` section of NS's RIN for ImageNet at 64 pixels."""
-    return dict(name="rin", geometry=images(64, channels=3, patch_size=8), num_classes=1000)
+    geometry = images(64, channels=3, patch_size=8)
+    return ConfigDict(dict(name="rin", geometry=geometry, num_classes=1000))
 
 
-def diffussm() -> dict[str, Any]:
+def diffussm() -> ConfigDict:
     """Return the `model` section of DiffuSSM-XL for the latents of ImageNet at 256 pixels."""
-    return dict(name="diffussm", geometry=images(32, channels=4, patch_size=1), num_classes=1000)
+    geometry = images(32, channels=4, patch_size=1)
+    return ConfigDict(dict(name="diffussm", geometry=geometry, num_classes=1000))

@@ -9,6 +9,7 @@ is the same as `python -m launch.train`, and works in any directory.
 import ast
 import os
 import runpy
+import signal
 import sys
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     known = commands()
     if name in ("--help", "-help", "-h"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `| head`
         print("\n".join([__doc__, *(f"    {name:18}{about}" for name, about in known.items())]))
         return
     if name not in known:

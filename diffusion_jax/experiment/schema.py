@@ -100,7 +100,7 @@ def network_fields(name: str) -> list[Field]:
     return [field for field in declared if field.name not in left_out]
 
 
-def default_config(model: Mapping[str, Any]) -> ConfigDict:
+def default_config(model: Mapping[str, Any] | ConfigDict) -> ConfigDict:
     """Return a config of all defaults around a `model` section.
 
     It is locked: every field can be changed, none added.

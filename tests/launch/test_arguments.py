@@ -140,6 +140,14 @@ def test_config_files_that_give_no_config(server, tmp_path, text, message):
     assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["bad.py"]
 
 
+@pytest.mark.parametrize("then", ["1 / 0", "def get_config(): return 1 / 0", "x = 1"])
+def test_a_config_file_that_fails_is_run_once(server, tmp_path, then):
+    (tmp_path / "bad.py").write_text(f"print('run', file=open('log', 'a'))\n{then}\n")
+    result = server.run("launch.train", "--config=bad.py", "--workdir=r", cwd=tmp_path)
+    check_refused(result, "--config: bad.py ")
+    assert (tmp_path / "log").read_text() == "run\n"
+
+
 def test_a_config_without_a_section_names_it(server, tmp_path):
     (tmp_path / "bad.py").write_text(
         "from ml_collections import ConfigDict\n"

@@ -1,6 +1,7 @@
 """A network of somebody else's: one file and one config, and every command takes it."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from diffusion_jax.experiment.networks import Network, find_network
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh, of_state
 from diffussm_jax import NETWORK as DIFFUSSM
+from launch.pretrained import DIGITS
 from rin_jax import NETWORK as RIN
 
 NETWORK = '''
@@ -130,3 +132,14 @@ def test_no_other_name_is_imported(name):
     ):
         find_network(name)
     assert set(sys.modules) == before
+
+
+def test_a_config_json_imports_nothing_beside_it(tmp_path):
+    """A run or an export from somewhere else: only what is on the path of Python is imported."""
+    shutil.copytree(DIGITS, tmp_path / "run")
+    (tmp_path / "run" / "evil_jax.py").write_text("raise SystemExit('it was run')")
+    config = json.loads((DIGITS / "config.json").read_text())
+    config["model"]["name"] = "evil"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"^model\.name is 'evil': .* module NAME_jax\)$"):
+        read_workdir(tmp_path / "run")

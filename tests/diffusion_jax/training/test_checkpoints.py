@@ -33,7 +33,9 @@ def make(step: int, mesh=None, width=512, **optimizer) -> TrainState:
         }
 
     def init():
-        return create_state(params(), make_optimizer(OptimizerConfig(**optimizer), 10, declared))
+        plain = dict(warmup_steps=0, decay="constant", weight_decay=0.0)
+        config = OptimizerConfig(**plain | optimizer)
+        return create_state(params(), make_optimizer(config, 10, declared))
 
     declared = complete(jax.eval_shape(params))
 

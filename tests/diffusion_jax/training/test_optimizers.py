@@ -12,7 +12,8 @@ from diffusion_jax.parallel.axes import LAYERS, Declared
 from diffusion_jax.training.optimizers import OptimizerConfig, learning_rate, make_optimizer
 from diffusion_jax.training.state import create_state
 
-CONFIG = OptimizerConfig("lamb", 0.01, warmup_steps=2, decay="cosine", weight_decay=0.1)
+CONFIG = OptimizerConfig("lamb", 0.01, warmup_steps=2, cosine_part=1.0, weight_decay=0.1)
+CONSTANT = dict(warmup_steps=0, decay="constant")
 
 
 def lamb_by_hand(params, gradients, config, rates, adapt):
@@ -108,7 +109,7 @@ def test_first_part_of_a_cosine():
     rate = learning_rate(config, total_steps=1100)
     np.testing.assert_allclose([rate(0), rate(50), rate(100)], [0.0, 1.0, 2.0])
     np.testing.assert_allclose(rate(1100), 2.0 * 0.206, rtol=1e-3)
-    constant = learning_rate(OptimizerConfig(learning_rate=3.0), total_steps=10)
+    constant = learning_rate(OptimizerConfig(learning_rate=3.0, **CONSTANT), total_steps=10)
     assert constant(0) == constant(9) == 3.0
 
 
@@ -137,7 +138,8 @@ def test_a_rate_warms_up_again_where_fresh_moments_begin():
 def test_clipping_bounds_the_gradient_norm():
     params = {"kernel": jnp.ones((2, 2))}
     gradient = {"kernel": jnp.full((2, 2), 100.0)}
-    adam = dict(name="adamw", learning_rate=1.0, b1=0.0, b2=0.0, eps=1.0)
+    adam = dict(name="adamw", learning_rate=1.0, b1=0.0, b2=0.0, eps=1.0, weight_decay=0.0)
+    adam |= CONSTANT
     plain = trained(params, [gradient], OptimizerConfig(**adam))
     clipped = trained(params, [gradient], OptimizerConfig(**adam, clip_norm=1.0))
     np.testing.assert_allclose(1 - plain["kernel"], 100 / 101, rtol=1e-4)
@@ -147,7 +149,7 @@ def test_clipping_bounds_the_gradient_norm():
 def test_adamw_decays_kernels_alone():
     params = {"kernel": jnp.ones(2), "bias": jnp.ones(2)}
     zero = jax.tree.map(jnp.zeros_like, params)
-    ours = trained(params, [zero], OptimizerConfig("adamw", 0.1, weight_decay=0.5))
+    ours = trained(params, [zero], OptimizerConfig("adamw", 0.1, weight_decay=0.5, **CONSTANT))
     np.testing.assert_allclose(ours["kernel"], 0.95)
     np.testing.assert_allclose(ours["bias"], 1.0)
 
