@@ -5,12 +5,12 @@ import hashlib
 
 import numpy as np
 
-from diffusion_jax.data.labels import as_labels
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.storage.npz import array_names, read_arrays
 
 DIGITS_TRAIN = 1500  # of 1,797; the rest is held out
 SPLITS = ("train", "held_out")
+MOST_CLASSES = 2**20  # more are taken for identifiers that were given as labels
 
 
 class Arrays:
@@ -78,7 +78,12 @@ def npz(path: str, *, labelled: bool = True, any_channels: bool = False) -> Arra
     Raises:
       UserError: for an unreadable file, or arrays of another type or shape.
     """
-    images, labels = _load(path)
+    names = array_names(path)
+    key = next((name for name in ("images", "arr_0") if name in names), None)
+    if key is None:
+        raise UserError(f"{path}: no array 'images' among {sorted(names)}: rename yours")
+    found = read_arrays(path, *{key, "labels"} & set(names))
+    images, labels = found[key], found.get("labels")
     if images.dtype != np.uint8:
         raise UserError(f"{path}: images are {images.dtype}: give uint8, 0 to 255")
     if images.ndim not in (4, 5) or not (any_channels or images.shape[-1] in (1, 3)):
@@ -94,10 +99,27 @@ def npz(path: str, *, labelled: bool = True, any_channels: bool = False) -> Arra
     return Arrays(images, as_labels(labels, len(images), path))
 
 
-def _load(path: str) -> tuple[np.ndarray, np.ndarray | None]:
-    names = array_names(path)
-    images = next((name for name in ("images", "arr_0") if name in names), None)
-    if images is None:
-        raise UserError(f"{path}: no array 'images' among {sorted(names)}: rename yours")
-    arrays = read_arrays(path, *{images, "labels"} & set(names))
-    return arrays[images], arrays.get("labels")
+def as_labels(values: np.ndarray, count: int, where: str) -> np.ndarray:
+    """Convert labels to int32, (count,).
+
+    Args:
+      values: (count,), or (count, 1) as Keras stores them, of bool or of integers of any width.
+      count: the number of examples, at least 1.
+      where: the name of the data, for messages.
+
+    Raises:
+      UserError: for another shape or type, or a label outside [0, MOST_CLASSES).
+    """
+    if values.dtype.kind not in "biu" or values.shape not in ((count,), (count, 1)):
+        raise UserError(
+            f"{where}: labels are {values.dtype} of shape {values.shape}: give {count} integers"
+        )
+    values = values.reshape(count)
+    for place in (values.argmin(), values.argmax()):
+        label = int(values[place])  # compared before the cast to int32, which could wrap
+        if not 0 <= label < MOST_CLASSES:
+            raise UserError(
+                f"{where}: label {label} of example {place} is outside 0 to {MOST_CLASSES - 1}: "
+                "number the classes from 0"
+            )
+    return values.astype(np.int32)

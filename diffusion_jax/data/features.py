@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
+from diffusion_jax.data.arrays import MOST_CLASSES
 from diffusion_jax.errors import UserError
 from diffusion_jax.storage import schemas
 from diffusion_jax.storage.json_files import parse_json
@@ -19,7 +20,6 @@ from diffusion_jax.storage.untrusted import read_regular
 FEATURES = "features.json"
 LARGEST = 2**26  # bytes of a file of metadata
 _AGAIN = schemas.TFDS.advice
-MOST_CLASSES = 2**20  # without names
 # The names that TFDS writes for its own features, and two that older versions wrote.
 ACCEPTED = {
     f"{kind.__module__}.{kind.__qualname__}"

@@ -25,8 +25,8 @@ from tensorflow_datasets.core.proto import dataset_info_pb2
 from tensorflow_datasets.core.utils.version import list_all_versions
 from tensorflow_datasets.proto import tf_example_pb2
 
+from diffusion_jax.data.arrays import as_labels
 from diffusion_jax.data.features import FEATURES, read_features, read_metadata
-from diffusion_jax.data.labels import as_labels
 from diffusion_jax.data.manifest import (
     AGAIN,
     UNFINISHED,
