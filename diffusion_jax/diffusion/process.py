@@ -115,17 +115,6 @@ def transition(now: NoiseLevel, next: NoiseLevel) -> Transition:
     return Transition(now, next, 1 - jnp.clip(ratio, 0.0, 1.0))
 
 
-def half_log_snr(noise: NoiseLevel) -> jax.Array:
-    """Return lambda = log(alpha / sigma), finite at gamma = 1; shaped like the noise level."""
-    power = jnp.maximum(noise.sigma_squared, jnp.finfo(noise.gamma.dtype).tiny)
-    return (jnp.log(noise.gamma) - jnp.log(power)) / 2
-
-
-def ends_noise(step: Transition) -> jax.Array:
-    """Return whether a step leads to no noise, up to the rounding of gamma in float32."""
-    return step.next.gamma > 1 - 1e-6
-
-
 def posterior_mean(x0: jax.Array, x_t: jax.Array, step: Transition) -> jax.Array:
     """Return the mean of q(x_next | x_t, x_0), all (B, ...) (arXiv 2006.11239, eq. 7)."""
     variance = step.now.sigma_squared

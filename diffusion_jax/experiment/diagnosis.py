@@ -83,7 +83,7 @@ def level_losses(subject: Subject, times: np.ndarray, bar: tqdm) -> dict[str, np
 
 def gradient_norms(subject: Subject, bar: tqdm) -> dict[str, np.ndarray]:
     """Return `module_norms` of the gradient of the training loss at the raw weights."""
-    declared = subject.experiment.declared
+    declared = subject.run.experiment.declared
     gradient, total = subject.program(make_gradient, declared=declared), None
     add = jax.jit(functools.partial(jax.tree.map, jnp.add))
     for batch, indices in subject.batches:

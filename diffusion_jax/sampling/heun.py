@@ -6,9 +6,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.diffusion.process import Transition, ends_noise, half_log_snr
+from diffusion_jax.diffusion.process import Transition
 from diffusion_jax.sampling.ddim import ddim_step
-from diffusion_jax.sampling.interface import Estimate, Estimator, Sampler, Visit
+from diffusion_jax.sampling.interface import (
+    Estimate,
+    Estimator,
+    Sampler,
+    Visit,
+    ends_noise,
+    half_log_snr,
+)
 
 
 class Heun(Sampler):

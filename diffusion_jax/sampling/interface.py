@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.diffusion.process import Transition
@@ -107,3 +108,14 @@ class Sampler(abc.ABC):
         It is the estimate: x still has whatever noise the last level leaves, as in RIN's code.
         """
         return x0
+
+
+def half_log_snr(noise: NoiseLevel) -> jax.Array:
+    """Return lambda = log(alpha / sigma), finite at gamma = 1; shaped like the noise level."""
+    power = jnp.maximum(noise.sigma_squared, jnp.finfo(noise.gamma.dtype).tiny)
+    return (jnp.log(noise.gamma) - jnp.log(power)) / 2
+
+
+def ends_noise(step: Transition) -> jax.Array:
+    """Return whether a step leads to no noise, up to the rounding of gamma in float32."""
+    return step.next.gamma > 1 - 1e-6
