@@ -1,16 +1,17 @@
-"""Variants of a config, named after a colon: --config=configs/rin/cifar10.py:bf16,2h."""
+"""Variants of a config, and presets of a file, by names after a colon: rin/cifar10:bf16,2h."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
 
+T = TypeVar("T")
 Changes = dict[str, Any]  # value by field, as {'train.steps': 100}
 
 
 def vary(config: ConfigDict, chosen: str, variants: dict[str, Changes]) -> ConfigDict:
-    """Makes the changes of the variants in `chosen`, as 'bf16,2h', '' for none.
+    """Make the changes of the variants in `chosen`, as 'bf16,2h', '' for none.
 
     Raises:
       UserError: for an unknown one, or two of one field.
@@ -27,7 +28,10 @@ def vary(config: ConfigDict, chosen: str, variants: dict[str, Changes]) -> Confi
 
 
 def shorter(config: ConfigDict, steps: int) -> Changes:
-    """Training for `steps`, with 10 checkpoints, 5 grids, warm-up and the EMA in proportion."""
+    """Return the changes that train for `steps`.
+
+    There are 10 checkpoints and 5 grids; warm-up and the width of the EMA stay in proportion.
+    """
     part = steps / config.train.steps
     return {
         "train.steps": steps,
@@ -38,6 +42,18 @@ def shorter(config: ConfigDict, steps: int) -> Changes:
     }
 
 
+def choose(name: str, presets: dict[str, T]) -> T:
+    """Return the preset of this name.
+
+    Raises:
+      UserError: for no name, or an unknown one.
+    """
+    if name not in presets:
+        wrong = f"{name!r} is no preset" if name else "this file has presets"
+        raise UserError(f"{wrong}: choose one after the colon, of {', '.join(presets)}")
+    return presets[name]
+
+
 def file_of(name: str) -> str:
-    """'rin/cifar10' of 'rin/cifar10:bf16,2h': what has a file, and a row in a paper."""
+    """Return 'rin/cifar10' of 'rin/cifar10:bf16,2h': what has a row in a paper."""
     return name.partition(":")[0]

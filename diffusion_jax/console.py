@@ -26,12 +26,17 @@ def warn(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-def progress(total: int, unit: str, initial: int = 0) -> tqdm:
-    """Return a progress bar for a terminal; it prints nothing elsewhere."""
+def progress(total: int, unit: str, initial: int = 0, each: int = 1) -> tqdm:
+    """Return a progress bar for a terminal; it prints nothing elsewhere.
+
+    Args:
+      each: number of units in a step of the bar.
+    """
     return tqdm(
         total=total,
         initial=initial,
         unit=f" {unit}",
+        unit_scale=each if each > 1 else False,
         disable=not sys.stderr.isatty(),
         dynamic_ncols=True,
     )

@@ -6,7 +6,12 @@ A denoiser is a pure function
     denoiser.initial_carry(batch_size) -> pytree
 
 The train step and the samplers treat `carry` as opaque: RIN hands its latents from one pass to the
-next, a network without memory hands `()`.
+next, a network without memory hands `()`. What else shared code has to know, a network declares:
+
+    geometry           what its data are, see `diffusion_jax.geometry`
+    num_classes        0 for none
+    learned_variance   optional, whether the output has learned-variance channels
+    its parameters     their axes and treatment, see `diffusion_jax.parallel.axes`
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +23,7 @@ NULL_LABEL = -1  # what a dropped label becomes; every network gives it its unco
 
 
 class NoiseLevel(NamedTuple):
-    """How noisy `x_t` is, in the terms that either paper feeds its network.
+    """The noise level of `x_t`, in the terms that either paper feeds its network.
 
         x_t = alpha x_0 + sigma eps,  alpha = sqrt(gamma),  sigma = sqrt(1 - gamma)
 
@@ -40,7 +45,7 @@ class NoiseLevel(NamedTuple):
 
     @property
     def sigma_squared(self) -> jax.Array:
-        """(B,) the power of the noise."""
+        """(B,) 1 - gamma, the power of the noise."""
         return 1 - self.gamma if self.noise_power is None else self.noise_power
 
     @property
@@ -63,7 +68,7 @@ class Condition(NamedTuple):
     frames: jax.Array | None = None
 
     def keep(self, mask: jax.Array) -> "Condition":
-        """Drops label and tokens of the examples where `mask` (B,) bool is false."""
+        """Return the condition without label and tokens where `mask` (B,) bool is false."""
         labels, tokens = self.labels, self.tokens
         if labels is not None:
             labels = jnp.where(mask, labels, NULL_LABEL)
@@ -72,7 +77,7 @@ class Condition(NamedTuple):
         return self._replace(labels=labels, tokens=tokens)
 
     def dropped(self) -> "Condition":
-        """The unconditional counterpart, for guidance."""
+        """Return the unconditional counterpart, for guidance."""
         batch = next(part.shape[0] for part in self if part is not None)
         return self.keep(jnp.zeros((batch,), bool))
 

@@ -5,13 +5,16 @@ A field declares its rule beside its default,
     learning_rate: float = number(1e-3, at_least=0)
 
 and `Checked` enforces the rules of all fields when the object is made, so that a new field is
-checked without anyone having to remember it. Rules need no JAX: worker processes import them.
+checked without anyone having to remember it. `str(rule)` describes a rule in the --help of a
+command. Rules need no JAX: worker processes import them.
 """
 
 import dataclasses
+import inspect
 import math
 import numbers
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -74,6 +77,16 @@ class Number:
                 raise UserError(f"{name} is {shown(value)}: {wanted}")
         return int(value) if self.integral else float(value)
 
+    def __str__(self) -> str:
+        bounds = {
+            "at least": self.at_least,
+            "above": self.above,
+            "at most": None if self.at_most == LARGEST else self.at_most,
+            "below": self.below,
+        }
+        given = [f"{words} {bound}" for words, bound in bounds.items() if bound is not None]
+        return ", ".join(["integer" if self.integral else "number", *given])
+
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
@@ -85,6 +98,9 @@ class Choice:
         """Return `value`. Raises `UserError` with the nearest option unless it is one."""
         check_choice(name, value, self.options)
         return value
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.options)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +145,9 @@ class Location:
             raise UserError(f"{name} is {shown(text)}, which is a folder: give a file")
         return path
 
+    def __str__(self) -> str:
+        return f"path of a {self.kind}" if self.kind else "path"
+
 
 @dataclasses.dataclass(frozen=True)
 class Each:
@@ -148,6 +167,9 @@ class Each:
         except UserError as error:
             raise UserError(f"{name} is {shown(value)}: {error}") from error
 
+    def __str__(self) -> str:
+        return f"list, each element {self.rule}"
+
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
@@ -161,6 +183,9 @@ class Kind:
             raise UserError(f"{name} is {shown(value)}: it must be a {self.kind.__name__}")
         return value
 
+    def __str__(self) -> str:
+        return {bool: "True or False", str: "text"}.get(self.kind, self.kind.__name__)
+
 
 _BY_TYPE = {bool: Kind(bool), str: Kind(str)}
 
@@ -170,14 +195,26 @@ SEED = Number(integral=True, at_least=0, at_most=LARGEST_SEED)
 RATE = Number(at_least=0, at_most=1, meaning="it is a rate, between 0 and 1")
 
 
-def ruled(rule: Rule, default: Any = dataclasses.MISSING) -> Any:
-    """Declare a dataclass field that follows `rule`."""
-    return dataclasses.field(default=default, metadata={"rule": rule})
+def ruled(rule: Rule | None, default: Any = dataclasses.MISSING, *, in_config: bool = True) -> Any:
+    """Declare a dataclass field that follows `rule`.
+
+    Args:
+      rule: None for a field whose values are not checked.
+      in_config: False for a field that programs set and configs do not have.
+    """
+    return dataclasses.field(default=default, metadata={"rule": rule, "in_config": in_config})
 
 
-def count(default: Any = dataclasses.MISSING, *, at_least: int = 1, at_most: int = LARGEST) -> Any:
+def count(
+    default: Any = dataclasses.MISSING,
+    *,
+    at_least: int = 1,
+    at_most: int = LARGEST,
+    in_config: bool = True,
+) -> Any:
     """Declare an integer field, from `at_least` to `at_most`, by default the largest int32."""
-    return ruled(Number(integral=True, at_least=at_least, at_most=at_most), default)
+    rule = Number(integral=True, at_least=at_least, at_most=at_most)
+    return ruled(rule, default, in_config=in_config)
 
 
 def number(default: Any = dataclasses.MISSING, **bounds: float) -> Any:
@@ -198,6 +235,23 @@ def choice(options: Iterable[str], default: Any = dataclasses.MISSING) -> Any:
 def rule_of(field: dataclasses.Field) -> Rule | None:
     """Return the rule of a field: the declared one, or that of its type; None if it has none."""
     return field.metadata.get("rule", _BY_TYPE.get(field.type))
+
+
+_ATTRIBUTE = re.compile(r"^  (\w+(?:, \w+)*): (.*(?:\n    .*)*)", re.MULTILINE)
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """Return what the `Attributes` section of a class's docstring says about each field.
+
+    The docstring is the one place where fields are documented: the API pages show it, and --help
+    prints this.
+    """
+    section = (inspect.getdoc(kind) or "").partition("\nAttributes:\n")[2].partition("\n\n")[0]
+    return {
+        name: " ".join(text.split())
+        for names, text in _ATTRIBUTE.findall(section)
+        for name in names.split(", ")
+    }
 
 
 def check(checked: Any) -> None:

@@ -1,14 +1,9 @@
 """What turns data into tokens and back: images, video, token sets and sequences.
 
-A geometry is a frozen description without parameters; the network owns the patch kernel.
-Every geometry has
+A geometry is a frozen description without parameters; the network owns the patch kernel. Data with
+`sides`, as (H, W), are cut into patches of sizes `patch`, as (p, q), and a patch becomes a token:
 
-    sample_shape    shape of x_t, less the batch
-    grid            positions of the noisy tokens, row-major
-    data_grid       the same with the tokens of conditioning frames, which come last
-    kernel_shape    shape of the patch kernel less its output width (fans as in a convolution)
-    to_patches      data -> (B, N, P), P = prod(kernel_shape)
-    from_patches    (B, num_tokens, P) -> data shaped like x_t, or with 2C channels from 2P numbers
+    (B, H, W, C) <-> (B, N, P)        N = (H / p) (W / q),  P = p q C
 """
 
 import dataclasses
@@ -23,10 +18,30 @@ from diffusion_jax.errors import UserError
 
 
 class _Geometry(fields.Checked):
+    """Base of what is cut into patches: a subclass has `channels`, `sides`, `patch` and patterns.
+
+    The patterns are einops': t, h, w count tokens along the sides, s, p, q positions in a patch.
+    """
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of x_t, less the batch: (*sides, C)."""
+        return (*self.sides, self.channels)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Number of noisy tokens along each side; tokens are in row-major order."""
+        return self._grid(self.sides)
+
     @property
     def data_grid(self) -> tuple[int, ...]:
         """Positions of all data tokens; those beyond `grid` condition and are not read out."""
         return self.grid
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Shape of the patch kernel less its output width (fans as in a convolution)."""
+        return (*self.patch, self.channels)
 
     @property
     def num_tokens(self) -> int:
@@ -40,15 +55,36 @@ class _Geometry(fields.Checked):
 
     @property
     def patch_dim(self) -> int:
-        """Numbers in a patch."""
+        """Numbers in a patch, P."""
         return math.prod(self.kernel_shape)
+
+    def to_patches(self, x: jax.Array) -> jax.Array:
+        """Cut data (B, *sides, C) into patches (B, N, P), row by row.
+
+        A side that the patch does not divide is padded with zeros at its end.
+        """
+        missing = [-size % p for size, p in zip(x.shape[1:], self.patch, strict=False)]
+        if any(missing):
+            x = jnp.pad(x, ((0, 0), *((0, zeros) for zeros in missing), (0, 0)))
+        inside = dict(zip("qps", reversed(self.patch), strict=False))
+        return rearrange(x, f"{self.data_pattern} -> {self.token_pattern}", **inside)
+
+    def from_patches(self, patches: jax.Array) -> jax.Array:
+        """Put patches (B, num_tokens, P) together to data shaped like x_t; 2P numbers give 2C."""
+        inside = dict(zip("qps", reversed(self.patch), strict=False))
+        counts = dict(zip("wht", reversed(self.grid), strict=False))
+        pattern = f"{self.token_pattern} -> {self.data_pattern}"
+        x = rearrange(patches, pattern, **inside, **counts)
+        return x[(slice(None), *map(slice, self.sides))]  # without the padding
+
+    def _grid(self, sides: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(-(-side // p) for side, p in zip(sides, self.patch, strict=True))
 
 
 def _check_divides(patch: int, **sides: int) -> None:
     for name, side in sides.items():
         if side % patch:
-            small = [p for p in range(1, math.isqrt(side) + 1) if side % p == 0]
-            fits = sorted({*small, *(side // p for p in small)})
+            fits = [p for p in range(1, side + 1) if side % p == 0]
             raise UserError(
                 f"patch_size {patch} does not divide {name} {side}: choose one of {fits}"
             )
@@ -67,35 +103,21 @@ class Images(_Geometry):
     channels: int = fields.count()
     patch_size: int = fields.count()
 
+    data_pattern, token_pattern = "b (h p) (w q) c", "b (h w) (p q c)"
+
     def __post_init__(self):
         super().__post_init__()
         _check_divides(self.patch_size, height=self.height, width=self.width)
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """(H, W, C)."""
-        return (self.height, self.width, self.channels)
+    def sides(self) -> tuple[int, int]:
+        """(H, W)."""
+        return (self.height, self.width)
 
     @property
-    def grid(self) -> tuple[int, int]:
-        """(rows, columns) of patches."""
-        return (self.height // self.patch_size, self.width // self.patch_size)
-
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """(patch_size, patch_size, C)."""
-        return (self.patch_size, self.patch_size, self.channels)
-
-    def to_patches(self, x: jax.Array) -> jax.Array:
-        """(B, H, W, C) -> (B, rows columns, P), row by row."""
-        p = self.patch_size
-        return rearrange(x, "b (h p) (w q) c -> b (h w) (p q c)", p=p, q=p)
-
-    def from_patches(self, patches: jax.Array) -> jax.Array:
-        """(B, rows columns, P) -> (B, H, W, C)."""
-        h, w = self.grid
-        p = self.patch_size
-        return rearrange(patches, "b (h w) (p q c) -> b (h p) (w q) c", h=h, w=w, p=p, q=p)
+    def patch(self) -> tuple[int, int]:
+        """(patch_size, patch_size)."""
+        return (self.patch_size, self.patch_size)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +140,8 @@ class Video(_Geometry):
     frames_per_patch: int = fields.count()
     conditioning_frames: int = fields.count(0, at_least=0)
 
+    data_pattern, token_pattern = "b (t s) (h p) (w q) c", "b (t h w) (s p q c)"
+
     def __post_init__(self):
         super().__post_init__()
         _check_divides(self.patch_size, height=self.height, width=self.width)
@@ -128,45 +152,20 @@ class Video(_Geometry):
             )
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """(T, H, W, C) of the noisy frames."""
-        noisy = self.frames - self.conditioning_frames
-        return (noisy, self.height, self.width, self.channels)
-
-    def _grid(self, frames: int) -> tuple[int, int, int]:
-        p = self.patch_size
-        return (-(-frames // self.frames_per_patch), self.height // p, self.width // p)
+    def sides(self) -> tuple[int, int, int]:
+        """(T, H, W) of the noisy frames."""
+        return (self.frames - self.conditioning_frames, self.height, self.width)
 
     @property
-    def grid(self) -> tuple[int, int, int]:
-        """(times, rows, columns) of the noisy patches."""
-        return self._grid(self.frames - self.conditioning_frames)
+    def patch(self) -> tuple[int, int, int]:
+        """(frames_per_patch, patch_size, patch_size)."""
+        return (self.frames_per_patch, self.patch_size, self.patch_size)
 
     @property
     def data_grid(self) -> tuple[int, int, int]:
-        """(times, rows, columns) with the patches of the conditioning frames."""
+        """(times, rows, columns) with the patches of the conditioning frames, which come last."""
         times, *space = self.grid
-        return (times + self._grid(self.conditioning_frames)[0], *space)
-
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """(frames_per_patch, patch_size, patch_size, C)."""
-        return (self.frames_per_patch, self.patch_size, self.patch_size, self.channels)
-
-    def to_patches(self, x: jax.Array) -> jax.Array:
-        """(B, T, H, W, C) -> (B, times rows columns, P)."""
-        s, p = self.frames_per_patch, self.patch_size
-        x = jnp.pad(x, ((0, 0), (0, -x.shape[1] % s), (0, 0), (0, 0), (0, 0)))
-        return rearrange(x, "b (t s) (h p) (w q) c -> b (t h w) (s p q c)", s=s, p=p, q=p)
-
-    def from_patches(self, patches: jax.Array) -> jax.Array:
-        """(B, times rows columns, P) -> (B, T, H, W, C), T the noisy frames."""
-        t, h, w = self.grid
-        s, p = self.frames_per_patch, self.patch_size
-        x = rearrange(
-            patches, "b (t h w) (s p q c) -> b (t s) (h p) (w q) c", t=t, h=h, w=w, s=s, p=p, q=p
-        )
-        return x[:, : self.frames - self.conditioning_frames]
+        return (times + self._grid((self.conditioning_frames, *self.sides[1:]))[0], *space)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,28 +179,22 @@ class Tokens(_Geometry):
     count: int = fields.count()
     channels: int = fields.count()
 
-    @property
-    def sample_shape(self) -> tuple[int, ...]:
-        """(N, C)."""
-        return (self.count, self.channels)
+    data_pattern, token_pattern = "b (w q) c", "b w (q c)"
 
     @property
-    def grid(self) -> tuple[int]:
+    def sides(self) -> tuple[int]:
         """(N,)."""
         return (self.count,)
 
     @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """(C,)."""
+    def patch(self) -> tuple[int]:
+        """(1,): each token is a patch."""
+        return (1,)
+
+    @property
+    def kernel_shape(self) -> tuple[int]:
+        """(C,), without an axis of length 1."""
         return (self.channels,)
-
-    def to_patches(self, x: jax.Array) -> jax.Array:
-        """(B, N, C), as it is."""
-        return x
-
-    def from_patches(self, patches: jax.Array) -> jax.Array:
-        """(B, N, C), as it is."""
-        return patches
 
 
 Geometry = Images | Video | Tokens

@@ -1,23 +1,32 @@
 """One DiffuSSM block (arXiv 2311.18257, section 4): hourglass, bidirectional SSM, gated fusion.
 
-On normalised, modulated input I:
+On normalised, modulated input I, for position j of the short sequence and k of its M places:
 
-    U_l  = act(W_up_k act(W0 I_j))                    l = j M + k
-    Y    = BiSSM(U)
-    I'_j[k] = act(W_down_k Y_l)                       2D / M channels each
-    O_j  = W3(act(W2 I'_j) * act(W1 I_j))
+    U_l  = act(W_up_k act(W0 I_j))                    l = j M + k       (1)
+    Y    = BiSSM(U)                                                     (2)
+    I'_j[k] = act(W_down_k Y_l)                       2D / M channels   (3)
+    O_j  = W3(act(W2 I'_j) * act(W1 I_j))                               (4)
+
+The numbers are ours. Only the SSM works at the full length L = J M, and mixes positions; all dense
+layers but W_up and W_down see the short sequence.
 """
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import linen as nn
 
-from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import check, choice, count, ruled
+from diffusion_jax.normalisation import normalise
+from diffusion_jax.parallel.axes import declare, dense_inits
 from diffusion_jax.parallel.sharding import constrain
+from diffussm_jax.convolution import FORMS
+from diffussm_jax.s4d import STARTS, even
 from diffussm_jax.ssm import BidirectionalSSM
 
 READINGS = ("flops", "parameters")
-glorot = nn.initializers.glorot_uniform()
+glorot, zeros = nn.initializers.glorot_uniform(), nn.initializers.zeros
 
 
 def glorot_of_each(
@@ -50,16 +59,15 @@ class DiffuSSMBlock(nn.Module):
       UserError: on construction, for a name or a number that cannot work.
     """
 
-    expansion: int = 2
-    state_size: int = 64
-    start: str = "lin"
-    form: str = "auto"
-    reading: str = "flops"
+    expansion: int = count(2)
+    state_size: int = ruled(even, 64)
+    start: str = choice(STARTS, "lin")
+    form: str = choice(FORMS, "auto")
+    reading: str = choice(READINGS, "flops")
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
-        check_choice("reading", self.reading, READINGS)
-        check_at_least("expansion", self.expansion, 1)
+        check(self)
         super().__post_init__()
 
     @nn.compact
@@ -79,52 +87,60 @@ class DiffuSSMBlock(nn.Module):
         """
         x = constrain(x, None)
         dim = x.shape[-1]
-        hidden = normalise(x).astype(self.dtype)
+        i_BxJxD = normalise(x).astype(self.dtype)
         gate = None
         if condition is not None:
-            condition = condition.astype(self.dtype)
-            shift, scale, gate = modulation(condition, 3, dim, self.dtype)
-            hidden = hidden * (1 + scale) + shift
+            shift, scale, gate = modulation(condition.astype(self.dtype), 3, dim, self.dtype)
+            i_BxJxD = i_BxJxD * (1 + scale) + shift
         # The widths in the middle are split over 'tensor'; the sums over them meet in W_down, W3.
-        fused_width = {"flops": 2 * dim, "parameters": dim}[self.reading]
-        u = self._up(self._dense("w0", dim, hidden))
-        y = self._down(BidirectionalSSM(self.state_size, self.start, self.form, name="ssm")(u))
-        fused = self._dense("w2", fused_width, y) * self._dense("w1", fused_width, hidden)
-        out = nn.Dense(dim, kernel_init=glorot, dtype=self.dtype, name="w3")(
-            constrain(fused, "tensor")
-        )
+        fused = {"flops": 2 * dim, "parameters": dim}[self.reading]
+        u = self._up(self._dense("w0", dim, ("embed", "inner"), i_BxJxD))  # (1)
+        y_BxLx2xD = BidirectionalSSM(self.state_size, self.start, self.form, name="ssm")(u)  # (2)
+        hourglass = self._down(y_BxLx2xD)  # (3)
+        gated = self._dense("w2", fused, ("hourglass", "fused"), hourglass)
+        gated = gated * self._dense("w1", fused, ("embed", "fused"), i_BxJxD)
+        w3 = nn.Dense(dim, **dense_inits(glorot, "fused", "embed"), dtype=self.dtype, name="w3")
+        out = w3(constrain(gated, "tensor"))  # (4)
         return x + constrain(out if gate is None else gate * out, None).astype(x.dtype)
 
     def _up(self, x: jax.Array) -> jax.Array:
         """(B, J, D) -> (B, J M, D) for both directions, or (B, J M, 2, D), D for each."""
         dim = x.shape[-1]
-        shape = {"flops": (dim,), "parameters": (2, dim)}[self.reading]
-        init = glorot_of_each((1,), tuple(range(2, 2 + len(shape))))
+        axes, shape = {
+            "flops": (("channels",), (dim,)),
+            "parameters": (("directions", "channels"), (2, dim)),
+        }[self.reading]
+        init = declare(
+            glorot_of_each((1,), tuple(range(2, 2 + len(shape)))), "expansion", "inner", *axes
+        )
         kernel = self.param("up_kernel", init, (self.expansion, dim, *shape))
-        bias = self.param("up_bias", nn.initializers.zeros, (self.expansion, *shape))
+        bias_init = declare(zeros, "expansion", *axes, adapted=False)
+        bias = self.param("up_bias", bias_init, (self.expansion, *shape))
         up = jnp.einsum("bjd,kd...->bjk...", x, kernel.astype(self.dtype))
         up = nn.gelu(up + bias.astype(self.dtype)[None, None])
-        return constrain(up.reshape(x.shape[0], -1, *shape), "tensor")
+        return constrain(rearrange(up, "b j k ... -> b (j k) ..."), "tensor")
 
     def _down(self, y: jax.Array) -> jax.Array:
         """(B, J M, 2, D) -> (B, J, 2D): position k of M fills channels k of M parts."""
-        batch, _, _, dim = y.shape
-        if 2 * dim % self.expansion:
-            raise UserError(f"expansion is {self.expansion}: it must divide 2 D = {2 * dim}")
-        part = 2 * dim // self.expansion
-        init = glorot_of_each((1, 2), (3,))
-        kernel = self.param("down_kernel", init, (self.expansion, 2, dim, part))
-        bias = self.param("down_bias", nn.initializers.zeros, (self.expansion, part))
-        y = y.reshape(batch, -1, self.expansion, 2, dim)
-        kernel = kernel.astype(self.dtype)
+        dim, expansion = y.shape[-1], self.expansion
+        if 2 * dim % expansion:
+            raise UserError(f"expansion is {expansion}: it must divide 2 D = {2 * dim}")
+        part = 2 * dim // expansion
+        axes = ("expansion", "directions", "channels", "hourglass")
+        init = declare(glorot_of_each((1, 2), (3,)), *axes)
+        kernel = self.param("down_kernel", init, (expansion, 2, dim, part)).astype(self.dtype)
+        bias_init = declare(zeros, "expansion", "hourglass", adapted=False)
+        bias = self.param("down_bias", bias_init, (expansion, part))
+        y = rearrange(y, "b (j k) way d -> b j k way d", k=expansion)
         # Not one einsum over k: XLA's CPU backend would transpose the kernels at every call.
-        parts = [jnp.einsum("bjcd,cde->bje", y[:, :, k], kernel[k]) for k in range(len(kernel))]
+        parts = [jnp.einsum("bjcd,cde->bje", y[:, :, k], kernel[k]) for k in range(expansion)]
         down = constrain(jnp.stack(parts, axis=2))
         down = nn.gelu(down + bias.astype(self.dtype)[None, None])
-        return down.reshape(batch, -1, 2 * dim)
+        return rearrange(down, "b j k e -> b j (k e)")
 
-    def _dense(self, name: str, width: int, x: jax.Array) -> jax.Array:
-        return nn.gelu(nn.Dense(width, kernel_init=glorot, dtype=self.dtype, name=name)(x))
+    def _dense(self, name: str, width: int, axes: tuple[str, str], x: jax.Array) -> jax.Array:
+        dense = nn.Dense(width, **dense_inits(glorot, *axes), dtype=self.dtype, name=name)
+        return nn.gelu(dense(x))  # of tanh, as DiT's; the paper does not say
 
 
 def modulation(condition: jax.Array, parts: int, dim: int, dtype: jnp.dtype) -> list[jax.Array]:
@@ -136,13 +152,6 @@ def modulation(condition: jax.Array, parts: int, dim: int, dtype: jnp.dtype) -> 
     Returns:
       `parts` arrays (B, 1, dim).
     """
-    zeros = nn.initializers.zeros
-    dense = nn.Dense(parts * dim, kernel_init=zeros, dtype=dtype, name="modulation")
+    inits = dense_inits(zeros, "embed", "modulation")
+    dense = nn.Dense(parts * dim, **inits, dtype=dtype, name="modulation")
     return jnp.split(dense(nn.silu(condition))[:, None], parts, axis=-1)
-
-
-def normalise(x: jax.Array) -> jax.Array:
-    """LayerNorm of (..., D) without scale or shift, epsilon 1e-6, in float32 or wider."""
-    x = x.astype(jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
-    x = x - x.mean(-1, keepdims=True)
-    return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + 1e-6)

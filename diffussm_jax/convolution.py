@@ -1,17 +1,21 @@
-"""The bidirectional long convolution, in three forms that agree.
+"""The bidirectional long convolution, in two forms that agree.
 
     forward[t] = sum_{s <= t} K_f[t - s] u[s]          backward[t] = sum_{s >= t} K_b[s - t] u[s]
 
-A skip D u is part of it, as D added to K[0]: no pass over the sequence of its own. All take u as
-(B, H, L), or as a pair of them, one for each direction. Nothing is flipped, and a shared u is
-transformed once.
+The kernels are those of state spaces, K[l] = Re sum_n weight_n exp(rate_n l). A skip D u is part of
+it, as D added to K[0]: no pass over the sequence of its own. All take u as (B, H, L), or as a pair
+of them, one for each direction. Nothing is flipped, and a shared u is transformed once.
+
+Names of arrays end in their axes: B examples, H channels, L positions, M modes; C chunks of T
+positions.
 """
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from jax.sharding import PartitionSpec
 
-from diffusion_jax.parallel.sharding import BATCH, shard_map
+from diffusion_jax.parallel.sharding import BATCH, platform, shard_map
 from diffussm_jax.s4d import Modes, kernel, powers, weighted_powers
 
 FORMS = ("auto", "fft", "chunked")
@@ -23,7 +27,7 @@ Input = jax.Array | tuple[jax.Array, jax.Array]
 def convolve(
     u: Input, forward: Modes, backward: Modes, skip: jax.Array, form: str
 ) -> tuple[jax.Array, jax.Array]:
-    """Each device convolves its own examples and channels, over the whole length.
+    """Convolve on each device its own examples and channels, over the whole length.
 
     XLA does not partition an FFT: left to it, every device would gather the global batch.
 
@@ -38,7 +42,7 @@ def convolve(
     """
     length = jax.tree.leaves(u)[0].shape[-1]
     if form == "auto":
-        form = choose_form(length, jax.default_backend())
+        form = choose_form(length, platform())
 
     def local(u, forward, backward, skip):
         if form == "chunked":
@@ -54,7 +58,7 @@ def convolve(
 
 
 def choose_form(length: int, platform: str) -> str:
-    """What 'auto' stands for.
+    """Return the form that 'auto' stands for.
 
     Timed on CPU (docs/long_sequences.md): FFT is faster up to 8,192 positions at least, and further
     where there is more than one narrow example. Not timed: on TPU an FFT does not use the matrix
@@ -64,7 +68,10 @@ def choose_form(length: int, platform: str) -> str:
 
 
 def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """By FFT: the backward direction multiplies by the conjugate spectrum.
+    """Convolve by FFT in O(L log L).
+
+    With zeros up to 2L or more, the product of spectra is no longer circular. conj(K) is the
+    spectrum of K read backwards in time, so it gives the backward direction without a flip.
 
     Args:
       u: (B, H, L) float32 or wider, or a pair of them.
@@ -74,7 +81,7 @@ def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax
       (forward, backward), each (B, H, L).
     """
     length = forward.shape[-1]
-    padded = 2 ** (2 * length - 1).bit_length()
+    padded = 2 ** (2 * length - 1).bit_length()  # a power of 2, of at least 2 L
     spectra = jax.tree.map(lambda u: jnp.fft.rfft(u, padded), u)
     k_forward = jnp.fft.rfft(forward, padded)[None]
     k_backward = jnp.conj(jnp.fft.rfft(backward, padded))[None]
@@ -90,14 +97,16 @@ def _with_skip(modes: Modes, skip_H: jax.Array, length: int) -> jax.Array:
 
 
 def _each(u: Input) -> tuple[jax.Array, jax.Array]:
-    """What the forward, and what the backward direction sees."""
+    """Return what the forward and what the backward direction sees."""
     return u if isinstance(u, tuple) else (u, u)
 
 
 def convolve_chunked(
     u: Input, forward: Modes, backward: Modes, skip: jax.Array, chunk: int = CHUNK
 ) -> tuple[jax.Array, jax.Array]:
-    """By matmuls: Toeplitz inside a chunk, a carried state between chunks.
+    """Convolve by matmuls: Toeplitz inside a chunk, a carried state between chunks.
+
+    About T + 2M multiply-adds per element and direction, on the matrix units of a TPU.
 
     Args:
       u: (B, H, L), or a pair of them.
@@ -110,37 +119,35 @@ def convolve_chunked(
     """
     outputs = []
     directions = zip(_each(u), (forward, backward), skip, (False, True), strict=True)
-    for u_BHL, modes, skip_H, reverse in directions:
-        batch, channels, length = u_BHL.shape
-        chunk = min(chunk, length)
-        count = -(-length // chunk)
-        padded = jnp.pad(u_BHL, ((0, 0), (0, 0), (0, count * chunk - length)))
-        u_BHCT = padded.reshape(batch, channels, count, chunk)
-        toeplitz_HTT = _toeplitz(_with_skip(modes, skip_H, chunk), reverse)
-        inside = _matmul("bhcs,hst->bhct", u_BHCT, toeplitz_HTT)
-        y = inside + _between_chunks(u_BHCT, modes, reverse)
-        outputs.append(y.reshape(batch, channels, -1)[..., :length])
+    for u_BxHxL, modes, skip_H, reverse in directions:
+        length = u_BxHxL.shape[-1]
+        size = min(chunk, length)
+        padded = jnp.pad(u_BxHxL, ((0, 0), (0, 0), (0, -length % size)))
+        u_BxHxCxT = rearrange(padded, "b h (c t) -> b h c t", t=size)
+        toeplitz_HxSxT = _toeplitz(_with_skip(modes, skip_H, size), reverse)
+        inside = _matmul("bhcs,hst->bhct", u_BxHxCxT, toeplitz_HxSxT)
+        y_BxHxCxT = inside + _between_chunks(u_BxHxCxT, modes, reverse)
+        outputs.append(rearrange(y_BxHxCxT, "b h c t -> b h (c t)")[..., :length])
     return tuple(outputs)
 
 
-def _toeplitz(k_HT: jax.Array, reverse: bool) -> jax.Array:
-    """(H, s, t): K[t - s] where t >= s; reversed, K[s - t] where s >= t."""
-    size = k_HT.shape[-1]
-    lag = jnp.arange(size)[None, :] - jnp.arange(size)[:, None]
-    lag = -lag if reverse else lag
-    return jnp.where((lag >= 0)[None], k_HT[:, jnp.maximum(lag, 0)], 0)
+def _toeplitz(k_HxT: jax.Array, reverse: bool) -> jax.Array:
+    """Return (H, s, t): K[t - s] where t >= s; reversed, K[s - t] where s >= t."""
+    t = jnp.arange(k_HxT.shape[-1])
+    lag = t[:, None] - t[None, :] if reverse else t[None, :] - t[:, None]
+    return jnp.where((lag >= 0)[None], k_HxT[:, jnp.maximum(lag, 0)], 0)
 
 
-def _between_chunks(u_BHCT: jax.Array, modes: Modes, reverse: bool) -> jax.Array:
-    """What all earlier (reversed: later) chunks add to each chunk."""
-    chunk = u_BHCT.shape[-1]
-    position = jnp.arange(chunk)
-    # A chunk becomes sum_j exp(rate a_j) u_j, and is read b_i steps on: a_j + b_i is the lag.
-    written, read = (
-        (position, chunk - position) if reverse else (chunk - 1 - position, position + 1)
-    )
-    summary_BHCM = _matmul("bhct,hmt->bhcm", u_BHCT, powers(modes, written))
+def _between_chunks(u_BxHxCxT: jax.Array, modes: Modes, reverse: bool) -> jax.Array:
+    """Return what all earlier (reversed: later) chunks add to each chunk."""
+    chunk = u_BxHxCxT.shape[-1]
+    t = jnp.arange(chunk)
+    # A chunk becomes a state, sum_j exp(rate a_j) u_j, which the next chunk reads b_i steps on:
+    # the lag from position j to position i is a_j + b_i.
+    a, b = (t, chunk - t) if reverse else (chunk - 1 - t, t + 1)
+    summary_BxHxCxM = _matmul("bhct,hmt->bhcm", u_BxHxCxT, powers(modes, a))
 
+    # state of a chunk = exp(rate T) state of the one before + its own, real and imaginary parts
     step_re, step_im = jnp.split(powers(modes, jnp.array([chunk]))[None, ..., 0], 2, axis=-1)
 
     def hand_on(state, summary):
@@ -148,39 +155,11 @@ def _between_chunks(u_BHCT: jax.Array, modes: Modes, reverse: bool) -> jax.Array
         decayed = jnp.concatenate([re * step_re - im * step_im, re * step_im + im * step_re], -1)
         return decayed + summary, state
 
-    zero = jnp.zeros_like(summary_BHCM[:, :, 0])
-    _, before_CBHM = jax.lax.scan(hand_on, zero, jnp.moveaxis(summary_BHCM, 2, 0), reverse=reverse)
-    return _matmul("cbhm,hmt->bhct", before_CBHM, weighted_powers(modes, read))
+    summary_CxBxHxM = rearrange(summary_BxHxCxM, "b h c m -> c b h m")
+    zero = jnp.zeros_like(summary_CxBxHxM[0])
+    _, before_CxBxHxM = jax.lax.scan(hand_on, zero, summary_CxBxHxM, reverse=reverse)
+    return _matmul("cbhm,hmt->bhct", before_CxBxHxM, weighted_powers(modes, b))
 
 
 def _matmul(equation: str, *operands: jax.Array) -> jax.Array:
     return jnp.einsum(equation, *operands, precision=jax.lax.Precision.HIGHEST)
-
-
-def convolve_recurrent(
-    u: Input, forward: Modes, backward: Modes, skip: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """By the recurrence x = exp(rate) x + u, y = Re(weight x) + D u: slow, the others' oracle.
-
-    Args:
-      u: (B, H, L), or a pair of them.
-      forward, backward: modes of shape (H, M).
-      skip: (2, H).
-
-    Returns:
-      (forward, backward), each (B, H, L).
-    """
-    outputs = []
-    directions = zip(_each(u), (forward, backward), skip, (False, True), strict=True)
-    for u_BHL, modes, skip_H, reverse in directions:
-        decay = jnp.exp(jax.lax.complex(modes.rate_re, modes.rate_im))[None]
-        weight = jax.lax.complex(modes.weight_re, modes.weight_im)[None]
-
-        def step(state, u_BH, decay=decay, weight=weight):
-            state = decay * state + u_BH[..., None].astype(state.dtype)
-            return state, (weight * state).real.sum(-1)
-
-        zero = jnp.zeros((*u_BHL.shape[:2], modes.rate_re.shape[-1]), decay.dtype)
-        _, y_LBH = jax.lax.scan(step, zero, jnp.moveaxis(u_BHL, 2, 0), reverse=reverse)
-        outputs.append(jnp.moveaxis(y_LBH, 0, 2) + skip_H[None, :, None] * u_BHL)
-    return tuple(outputs)

@@ -1,4 +1,4 @@
-"""What DiT tells its network (arXiv 2212.09748): timestep, class, and where a token stands."""
+"""DiT's embeddings (arXiv 2212.09748) of timesteps, classes and positions."""
 
 import math
 
@@ -7,13 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from diffusion_jax.parallel.axes import declare, dense_inits
 from diffusion_jax.parallel.sharding import constrain, gathered
 
 MAX_PERIOD = 10_000
 
 
 def timestep_code(t: jax.Array, dim: int) -> jax.Array:
-    """[cos | sin] of t at geometric frequencies from 1 down to nearly 1e-4.
+    """Encode timesteps as [cos | sin] at geometric frequencies from 1 down to nearly 1e-4.
 
     Args:
       t: (B,) timesteps.
@@ -30,7 +31,7 @@ def timestep_code(t: jax.Array, dim: int) -> jax.Array:
 
 
 def position_table(grid: tuple[int, ...], dim: int) -> np.ndarray:
-    """[sin | cos] codes of every position, in row-major order.
+    """Encode every position as [sin | cos], in row-major order.
 
     The channels are shared out among the axes of the grid, last axis first: of an image, columns
     take the first half and rows the second.
@@ -69,11 +70,13 @@ class ConditionEmbedding(nn.Module):
         """(B,) int32, and (B,) int32 labels with `NULL_LABEL` for no class -> (B, dim) float32."""
         normal = nn.initializers.normal(0.02)
         code = timestep_code(timestep, self.features)
-        hidden = nn.Dense(self.dim, kernel_init=normal, name="time_in")(constrain(code))
+        first, second = dense_inits(normal, "code", "mlp"), dense_inits(normal, "mlp", "embed")
+        hidden = nn.Dense(self.dim, **first, name="time_in")(constrain(code))
         hidden = nn.silu(constrain(hidden))
-        embedding = constrain(nn.Dense(self.dim, kernel_init=normal, name="time_out")(hidden))
+        embedding = constrain(nn.Dense(self.dim, **second, name="time_out")(hidden))
         if self.num_classes:
-            table = self.param("labels", normal, (self.num_classes + 1, self.dim))
+            init = declare(normal, "classes", "embed")
+            table = self.param("labels", init, (self.num_classes + 1, self.dim))
             row = jnp.where(labels < 0, self.num_classes, labels)
             embedding = embedding + constrain(gathered(table)[row])
         return embedding

@@ -11,21 +11,22 @@ from diffussm_jax.ssm import DIRECTIONS
 
 
 def kernels(params: Any, layer: int, length: int) -> jax.Array:
-    """K[0:length] of the forward and of the backward direction of one layer, (2, D, length).
+    """Return K[0:length] of both directions of one layer, (2, D, length), without the skips.
 
-    Without the skips, which would add to K[0]. Params are those of a `DiffuSSM`.
+    Args:
+      params: those of a `DiffuSSM`.
     """
     modes = (jax.tree.map(lambda part: part[layer], each) for each in _modes(params))
     return jnp.stack([kernel(each, length) for each in modes])
 
 
 def time_scales(params: Any) -> jax.Array:
-    """1 / |Re(dt A)|, tokens until a state has decayed to 1/e: (layers, 2, D, N/2)."""
+    """Return 1 / |Re(dt A)|, tokens until a state has decayed to 1/e: (layers, 2, D, N/2)."""
     return jnp.stack([-1 / modes.rate_re for modes in _modes(params)], axis=1)
 
 
 def _modes(params: Any) -> list[Modes]:
-    """Of the forward and of the backward direction, with a leading axis of layers."""
+    """Discretise both directions, with a leading axis of layers."""
     ssm = params["blocks"]["ssm"]
     names = ("log_dt", "log_decay", "frequency", "c")
     return [
@@ -37,10 +38,11 @@ def _modes(params: Any) -> list[Modes]:
 def receptive_field(
     run: Callable[[jax.Array], jax.Array], x: jax.Array, key: jax.Array, row: slice, column: slice
 ) -> jax.Array:
-    """Share of each pixel in the gradient of one place of the output, (H, W), sums to 1.
+    """Return each pixel's share in the gradient of one place of the output, (H, W), sums to 1.
 
-    It is that of (d (c . output[row, column]) / d x)^2, mean over examples, channels and a standard
-    normal c for each example (arXiv 1701.04128, with squares). 0 if nothing reaches the output.
+    The share is in (d (c . output[row, column]) / d x)^2, mean over examples, channels and a
+    standard normal c for each example (arXiv 1701.04128, with squares); 0 if nothing reaches the
+    output.
 
     Args:
       run: x (B, H, W, C) -> (B, H, W, C'), each example by itself.

@@ -1,8 +1,13 @@
 """S4D: diagonal state spaces, discretised, as long convolution kernels (arXiv 2206.11893).
 
-    K[l] = 2 Re sum_n C_n (exp(dt A_n) - 1) / A_n exp(dt A_n l)          n over N/2 conjugate pairs
+A state space x' = A x + B u, y = C x with diagonal A is N equations x_n' = A_n x_n + u_n (1). Held
+constant over steps of dt, u makes of each a recurrence that is solved by a convolution:
 
-The exponentials are of float32 or wider always: rounding dt A to bfloat16 alone costs 10%.
+    x_n[l] = exp(dt A_n) x_n[l - 1] + (exp(dt A_n) - 1) / A_n u[l]       zero-order hold, B = 1 (2)
+    K[l] = 2 Re sum_n C_n (exp(dt A_n) - 1) / A_n exp(dt A_n l)          y = K * u              (3)
+
+N real states are N/2 conjugate pairs, of which n counts one each: hence 2 Re. The exponentials are
+of float32 or wider always: rounding dt A to bfloat16 alone costs 10%.
 """
 
 import math
@@ -11,13 +16,22 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 
 from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.fields import COUNT
 
 STARTS = ("lin", "inv", "legs")
 # Bounds of the parameters' logarithms: beyond them the gradient is zero, the kernel finite.
 LOG_DT = (math.log(1e-5), math.log(1e1))
 LOG_DECAY = (math.log(1e-4), math.log(1e4))
+
+
+def even(name: str, value: int) -> int:
+    """Return a number of states. Raise `UserError` unless they make conjugate pairs."""
+    if COUNT(name, value) % 2:
+        raise UserError(f"{name} is {value}: conjugate pairs need an even number")
+    return value
 
 
 class Modes(NamedTuple):
@@ -33,14 +47,8 @@ class Modes(NamedTuple):
     weight_im: jax.Array
 
 
-def check_state_size(state_size: int) -> None:
-    """Raises `UserError` unless N real states make N/2 conjugate pairs."""
-    if state_size < 2 or state_size % 2:
-        raise UserError(f"state_size is {state_size}: conjugate pairs need an even number")
-
-
 def start_state_matrix(start: str, state_size: int) -> np.ndarray:
-    """The N/2 eigenvalues of A with positive imaginary part, complex128.
+    """Return the N/2 eigenvalues of A with positive imaginary part, complex128.
 
     'lin': -1/2 + i pi n. 'inv': -1/2 + i N/pi (N/(2n + 1) - 1). 'legs': of HiPPO-LegS' normal part.
 
@@ -48,7 +56,7 @@ def start_state_matrix(start: str, state_size: int) -> np.ndarray:
       UserError: for an unknown start or an odd `state_size`.
     """
     check_choice("start", start, STARTS)
-    check_state_size(state_size)
+    even("state_size", state_size)
     n = np.arange(state_size // 2)
     if start == "lin":
         return -0.5 + 1j * np.pi * n
@@ -65,7 +73,7 @@ def start_state_matrix(start: str, state_size: int) -> np.ndarray:
 def discretise(
     log_dt: jax.Array, log_decay: jax.Array, frequency: jax.Array, c: jax.Array
 ) -> Modes:
-    """Zero-order hold with B = 1 of A = -exp(log_decay) + i frequency in conjugate pairs.
+    """Discretise A = -exp(log_decay) + i frequency, in conjugate pairs, whatever is learnt stable.
 
     Args:
       log_dt: (H,) log of the step.
@@ -73,27 +81,13 @@ def discretise(
       c: (H, N/2, 2) real and imaginary part of C.
     """
     decay = jnp.exp(jnp.clip(log_decay, *LOG_DECAY))
-    return _zero_order_hold(log_dt, jax.lax.complex(-decay, frequency), 2 * c)
+    return zero_order_hold(log_dt, jax.lax.complex(-decay, frequency), 2 * c)
 
 
-def discretise_shared(log_dt: jax.Array, a_re: jax.Array, a_im: jax.Array, c: jax.Array) -> Modes:
-    """BiGS' form: one kernel for all channels from N modes, not pairs, Re A clipped at -1e-4.
-
-    Args:
-      log_dt: (1,).
-      a_re, a_im: (N,).
-      c: (N, 2).
-
-    Returns:
-      Modes of shape (1, N).
-    """
-    a = jax.lax.complex(jnp.minimum(a_re, -1e-4), a_im)
-    return _zero_order_hold(log_dt, a[None], c[None])
-
-
-def _zero_order_hold(log_dt: jax.Array, a: jax.Array, c: jax.Array) -> Modes:
-    """rate = dt A, weight = C (exp(dt A) - 1) / A, of complex A (H, M) and C (H, M, 2)."""
+def zero_order_hold(log_dt: jax.Array, a: jax.Array, c: jax.Array) -> Modes:
+    """Equation 2: rate = dt A, weight = C (exp(dt A) - 1) / A, of complex A (H, M), C (H, M, 2)."""
     rate = a * jnp.exp(jnp.clip(log_dt, *LOG_DT))[:, None].astype(a.dtype)
+    # expm1: exp(z) - 1 of a small z would cancel.
     weight = jax.lax.complex(c[..., 0], c[..., 1]) * jnp.expm1(rate) / a
     return Modes(rate.real, rate.imag, weight.real, weight.imag)
 
@@ -134,11 +128,13 @@ def weighted_powers(modes: Modes, steps: jax.Array) -> jax.Array:
 def kernel(modes: Modes, length: int) -> jax.Array:
     """K[0:length], (H, length), in O(H M sqrt(length)) memory.
 
-    With l = l1 L2 + l2 the sum over modes is one real matmul of (L1, 2M) by (2M, L2) a kernel.
+    Equation 3 as it stands needs exp(dt A_n l) for all n and l, O(H M length). With l = l1 L2 + l2
+    it is the product of two factors, and the sum over modes one real matmul of (L1, 2M) by (2M, L2)
+    a kernel.
     """
     inner = 2 ** round(math.log2(max(length, 1)) / 2)
     outer = -(-length // inner)
     coarse = weighted_powers(modes, jnp.arange(outer) * inner)
     fine = powers(modes, jnp.arange(inner))
     product = jnp.einsum("hmi,hmj->hij", coarse, fine, precision=jax.lax.Precision.HIGHEST)
-    return product.reshape(product.shape[0], -1)[:, :length]
+    return rearrange(product, "h i j -> h (i j)")[:, :length]

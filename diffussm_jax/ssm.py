@@ -1,17 +1,26 @@
 """The bidirectional state space layer: S4D kernels in both directions over one sequence."""
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import linen as nn
 
-from diffusion_jax.errors import check_choice
+from diffusion_jax.fields import check, choice, ruled
+from diffusion_jax.parallel.axes import declare
 from diffussm_jax.convolution import FORMS, convolve
-from diffussm_jax.s4d import STARTS, Modes, check_state_size, discretise, start_state_matrix
+from diffussm_jax.s4d import STARTS, Modes, discretise, even, start_state_matrix
 
 DIRECTIONS = ("forward", "backward")
 DT = (1e-3, 1e-1)  # where dt starts, log-uniform
+
+# All of S4D's parameters stay float32 in exports: rounded time steps give kernels that are 10% off.
+# Time steps and state matrices are not decayed, and learn at 1e-3 at most, as in S4D's own recipe
+# (arXiv 2206.11893): an update of their logarithms multiplies whole time scales.
+exact = functools.partial(declare, exact=True)
+dynamics = functools.partial(exact, adapted=False, capped=True)
 
 
 class BidirectionalSSM(nn.Module):
@@ -28,15 +37,13 @@ class BidirectionalSSM(nn.Module):
       UserError: on construction, for an odd `state_size` or an unknown name.
     """
 
-    state_size: int = 64
-    start: str = "lin"
-    form: str = "auto"
+    state_size: int = ruled(even, 64)
+    start: str = choice(STARTS, "lin")
+    form: str = choice(FORMS, "auto")
     param_dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
-        check_choice("form", self.form, FORMS)
-        check_choice("start", self.start, STARTS)
-        check_state_size(self.state_size)
+        check(self)
         super().__post_init__()
 
     @nn.compact
@@ -46,20 +53,22 @@ class BidirectionalSSM(nn.Module):
         Of any float dtype, which the output has too.
         """
         channels = u.shape[-1]
-        u_BDL = [
-            direction.astype(self.param_dtype).swapaxes(1, 2)
-            for direction in ([u] if u.ndim == 3 else [u[:, :, 0], u[:, :, 1]])
-        ]
+        # The sequence comes last: an FFT over the last axis is 2.6 times faster on CPU.
+        u_BxDxL = tuple(
+            rearrange(part.astype(self.param_dtype), "b l d -> b d l")
+            for part in ([u] if u.ndim == 3 else [u[:, :, 0], u[:, :, 1]])
+        )
         modes = [self._modes(direction, channels) for direction in DIRECTIONS]
-        shared = len(u_BDL) == 1
-        skip = self.param("skip", nn.initializers.normal(1.0), (2, channels), self.param_dtype)
-        y_BDL = convolve(u_BDL[0] if shared else tuple(u_BDL), *modes, skip, self.form)
-        return jnp.moveaxis(jnp.stack(y_BDL, axis=1), 3, 1).astype(u.dtype)
+        skip_init = exact(nn.initializers.normal(1.0), "directions", "channels")
+        skip = self.param("skip", skip_init, (2, channels), self.param_dtype)
+        y_BxDxL = convolve(u_BxDxL if len(u_BxDxL) == 2 else u_BxDxL[0], *modes, skip, self.form)
+        return rearrange(jnp.stack(y_BxDxL, axis=1), "b way d l -> b l way d").astype(u.dtype)
 
     def _modes(self, name: str, channels: int) -> Modes:
         """The state spaces of one direction, one per channel."""
         a = start_state_matrix(self.start, self.state_size)
         pairs = (channels, self.state_size // 2)
+        axes = ("channels", "state")
 
         def param(suffix, init, shape):
             return self.param(f"{name}_{suffix}", init, shape, self.param_dtype)
@@ -71,8 +80,10 @@ class BidirectionalSSM(nn.Module):
         def table(values):
             return lambda key, shape, dtype: jnp.broadcast_to(jnp.asarray(values, dtype), shape)
 
-        log_dt = param("log_dt", log_uniform, (channels,))
-        log_decay = param("log_decay", table(math.log(0.5)), pairs)
-        frequency = param("frequency", table(a.imag), pairs)
-        c = param("c", nn.initializers.normal(math.sqrt(0.5)), (*pairs, 2))
+        # A = -exp(log_decay) + i frequency: its real part stays negative whatever is learnt.
+        log_dt = param("log_dt", dynamics(log_uniform, "channels"), (channels,))
+        log_decay = param("log_decay", dynamics(table(math.log(0.5)), *axes), pairs)
+        frequency = param("frequency", dynamics(table(a.imag), *axes), pairs)
+        normal = nn.initializers.normal(math.sqrt(0.5))  # complex, of variance 1
+        c = param("c", exact(normal, *axes, "complex"), (*pairs, 2))
         return discretise(log_dt, log_decay, frequency, c)

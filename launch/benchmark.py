@@ -19,156 +19,75 @@ launch.benchmark_data the reading of images.
 """
 
 import json
-import os
 from pathlib import Path
-from typing import Any
 
-import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.benchmarks.phases import PHASES, Phase
-from diffusion_jax.benchmarks.timing import Ceilings, in_turn, measure_ceilings, ratios, spread
+from diffusion_jax.benchmarks.phases import groups, phase_names
+from diffusion_jax.benchmarks.results import Table, device_name, write_table
+from diffusion_jax.benchmarks.timing import Ceilings, Spread, measure, measure_ceilings
+from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
-from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.workdir import flatten
+from diffusion_jax.experiment.networks import find_network
 from diffusion_jax.fields import Choice, Each
-from diffusion_jax.parallel.sharding import check_batch, make_mesh
-from diffusion_jax.storage.files import write_atomically, writing
 from launch.common import arguments, cli
 
+PHASES = phase_names(find_network(name).denoiser for name in ("rin", "diffussm"))
 COLUMNS = (
     *("program", "milliseconds", "times as fast", "images/s", "GFLOP/s"),
     *("of matmul", "of memory", "GiB", "compiled in s", "from cache"),
 )
-HEAD = f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|"
 
 
-def variants(config: ConfigDict, vary: str | None) -> dict[str, ConfigDict]:
-    """{'' or 'full': config with that value of the field of 'model.remat=none,full'}.
+def row(found: dict) -> list[str]:
+    """Return the cells of a record, empty where it has no such number."""
 
-    Raises:
-      UserError: if `vary` is not so written, or the config has no such field.
-    """
-    if vary is None:
-        return {"": config}
-    name, equals, values = vary.partition("=")
-    fields = flatten(config.to_dict())
-    if not equals or name not in fields:
-        raise UserError(f"--vary is {vary!r}: give a field of the config, as model.remat=none,full")
-    made = {}
-    for value in values.split(","):
-        made[value] = config.copy_and_resolve_references()
-        made[value].update_from_flattened_dict({name: _parsed(name, value, type(fields[name]))})
-    return made
+    def cell(value: float | None, spec: str) -> str:
+        return format(value, spec) if value else ""
 
-
-def _parsed(name: str, value: str, kind: type) -> Any:
-    """`value` as what the field is."""
-    if kind is bool and value in ("True", "False"):
-        return value == "True"
-    try:
-        if kind in (int, float, str):
-            return kind(value)
-    except ValueError:
-        pass
-    raise UserError(f"--vary has {value!r}, which is no {kind.__name__}, as {name} is")
-
-
-def record(name: str, value: str, phase: Phase, taken: list[float], ceilings: Ceilings) -> dict:
-    """What was measured of one program, for the JSON."""
-    time = spread(taken)
-    return {
-        "phase": name,
-        "value": value,
-        "milliseconds": {k: 1e3 * v for k, v in time._asdict().items()},
-        "images_per_second": phase.examples / time.median,
-        "gflops": phase.flops / time.median / 1e9,
-        "of_matmul": phase.flops / time.median / ceilings.flops[phase.dtype],
-        "of_memory": phase.moved and phase.moved / time.median / ceilings.bandwidth,
-        "memory": phase.memory,
-        "compile_seconds": phase.compile_seconds,
-    }
+    compiled, cached = found["compile_seconds"]
+    return [
+        f"{found['phase']} {found['value']}".strip(),
+        f"{Spread(**found['milliseconds']):.4g}",
+        f"{Spread(**found['times_as_fast']):.2f}",
+        cell(found["images_per_second"], ",.4g"),
+        cell(found["gflops"], ",.0f"),
+        cell(found["of_matmul"], ".0%"),
+        cell(found["of_memory"], ".0%"),
+        cell(found["memory"] / 2**30, ".2f"),
+        cell(compiled, ".1f"),
+        cell(cached, ".1f"),
+    ]
 
 
 def run(
-    configs: dict[str, ConfigDict], phases: list[str], seconds: float
-) -> tuple[Ceilings, list[dict]]:
-    """Measures every phase of every variant."""
+    configs: dict[str, ConfigDict], phases: list[str], seconds: float, title: str
+) -> tuple[Table, list[dict], Ceilings]:
+    """Measure every phase of every config, printing the table as it grows."""
     experiments = {value: build(config) for value, config in configs.items()}
+    table = Table(title, COLUMNS)
     dtypes = {config.model.dtype for config in configs.values()} | {"float32"}
-    ceilings = measure_ceilings(tuple(sorted(dtypes)), seconds)
+    ceilings = measure_ceilings(sorted(dtypes), seconds)
     records = []
-    for name in phases:
-        made = {}
-        for value, config in configs.items():
-            mesh = make_mesh(**config.mesh)
-            check_batch(config.train.batch_size, config.train.accumulate, mesh)
-            phase = PHASES[name](config, experiments[value], mesh)
-            if phase is not None:
-                made[value] = phase
-        if not made:
-            say(f"{name}: nothing of it in this config")
-            continue
-        taken = in_turn({value: phase.call for value, phase in made.items()}, seconds)
-        speed = ratios(taken, next(iter(made)))
-        for value, phase in made.items():
-            found = record(name, value, phase, taken[value], ceilings)
-            found["times_as_fast"] = speed[value]._asdict()
-            records.append(found)
-            say(row(found))
-    return ceilings, records
+    for found in measure(groups(phases, configs, experiments), seconds):
+        records.append(found.record(ceilings))
+        table.add(*row(records[-1]))
+    return table, records, ceilings
 
 
-def row(found: dict) -> str:
-    """A row of the table."""
-    time, speed = found["milliseconds"], found["times_as_fast"]
-    cells = (
-        f"{found['phase']} {found['value']}".strip(),
-        f"{time['median']:.4g} ({time['lowest']:.4g} to {time['highest']:.4g})",
-        f"{speed['median']:.2f} ({speed['lowest']:.2f} to {speed['highest']:.2f})",
-        f"{found['images_per_second']:,.4g}",
-        f"{found['gflops']:,.0f}" if found["gflops"] else "",
-        f"{found['of_matmul']:.0%}" if found["gflops"] else "",
-        f"{found['of_memory']:.0%}" if found["of_memory"] else "",
-        f"{found['memory'] / 2**30:.2f}" if found["memory"] else "",
-        *(f"{seconds:.1f}" if seconds else "" for seconds in found["compile_seconds"]),
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def device_name() -> str:
-    """'2 CPU cores', or the accelerators."""
-    device = jax.devices()[0]
-    if device.platform == "cpu":
-        return f"{os.cpu_count()} CPU cores"
-    return f"{jax.device_count()} x {device.device_kind}"
-
-
-def write_table(out: Path, table: str, content: str) -> None:
-    """OUT.md, and OUT.json with what the table is of."""
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    for suffix, text in ((".md", table), (".json", content + "\n")):
-        write_atomically(out.with_suffix(suffix), lambda path, text=text: path.write_text(text))
-
-
-def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
-    """Measures, prints and writes the table."""
+def main(config: ConfigDict, name: str) -> None:
+    """Measure, print and write the table."""
+    options = flags.FLAGS
     configs = variants(config, options.vary)
     title = f"{name}, batch {config.train.batch_size}, {config.model.dtype}, on {device_name()}"
-    title += f"; {options.vary}" if options.vary else ""
-    say(title, "", *HEAD.splitlines())
-    ceilings, records = run(configs, options.phases, options.seconds)
-    reached = ", ".join(
-        f"{kind} {flops / 1e9:,.0f} GFLOP/s" for kind, flops in ceilings.flops.items()
-    )
-    foot = f"Large matmul: {reached}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
-    say("", *foot.splitlines())
+    title += f"; {options.vary}:" if options.vary else ":"
+    table, records, ceilings = run(configs, options.phases, options.seconds, title)
+    reached = [f"{dtype} {flops / 1e9:,.0f} GFLOP/s" for dtype, flops in ceilings.flops.items()]
+    foot = f"Large matmul: {', '.join(reached)}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
+    say("", foot)
     if options.out:
-        rows = "\n".join(row(found) for found in records)
-        table = f"{title}:\n\n{HEAD}\n{rows}\n\n{foot}\n\n    {cli.command()}\n"
         content = dict(
             config=name,
             device=device_name(),
@@ -176,7 +95,8 @@ def main(config: ConfigDict, name: str, options: flags.FlagValues) -> None:
             ceilings=ceilings._asdict(),
             records=records,
         )
-        write_table(Path(options.out), table, json.dumps(content, indent=1))
+        text = table.text(foot, f"    {cli.command()}")
+        write_table(Path(options.out), text, json.dumps(content, indent=1))
 
 
 if __name__ == "__main__":
@@ -189,4 +109,4 @@ if __name__ == "__main__":
         "seconds", 10.0, "To go on with each program; five calls at least.", at_least=0
     )
     arguments.path("out", None, "Writes OUT.json and OUT.md.")
-    cli.run(lambda: main(CONFIG.value, cli.config_name(), flags.FLAGS), __doc__)
+    cli.run(lambda: main(CONFIG.value, cli.config_name()), __doc__)

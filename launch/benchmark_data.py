@@ -1,4 +1,4 @@
-"""Measures how fast images reach the training loop, on all cores, beside what Pillow alone decodes.
+"""Measure how fast images reach the training loop, on all cores, beside what Pillow alone decodes.
 
     python -m launch.benchmark_data --path=photos --size=64
 
@@ -21,7 +21,7 @@ from PIL import Image
 from diffusion_jax.console import say
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.folders import ImageFolder
-from diffusion_jax.data.preparing import PreparedImages
+from diffusion_jax.data.preparing import PreparedFiles
 from diffusion_jax.data.shards import write_dataset
 from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
@@ -32,7 +32,7 @@ BATCH = 64
 
 
 def per_second(batches: Iterator, seconds: float) -> float:
-    """Images per second, after a first second that does not count."""
+    """Return images per second, after a first second that does not count."""
     start, count = None, 0
     begun = time.perf_counter()
     for _ in batches:
@@ -47,7 +47,7 @@ def per_second(batches: Iterator, seconds: float) -> float:
 
 
 def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Iterator:
-    """Batches that Pillow decodes, and `then` is done with each image."""
+    """Yield batches that Pillow decodes, `then` applied to each image."""
 
     def decode(index: int) -> None:
         image = Image.open(io.BytesIO(folder.record(index % len(folder))["image"]))
@@ -59,7 +59,7 @@ def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Ite
 
 
 def main(options: flags.FlagValues) -> None:
-    """Prints the table."""
+    """Print the table."""
     shape = (options.size, options.size, 3)
     folder = ImageFolder(options.path)
 
@@ -68,7 +68,7 @@ def main(options: flags.FlagValues) -> None:
         return Stream(source, BATCH, seed=0).batches(0)
 
     with tempfile.TemporaryDirectory() as directory:
-        records = PreparedImages(folder, 3, shape[:2], "centre")
+        records = PreparedFiles(folder, 3, shape[:2], "centre")
         spec, splits = Spec("image", shape, folder.class_names), {"train": records}
         out = Path(directory) / "set"
         write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count())

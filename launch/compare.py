@@ -14,15 +14,17 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict
 
+from diffusion_jax.benchmarks.results import device_name, write_table
+from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
+from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 from diffusion_jax.reporting.plots import Curves, loss_table, plot_losses
 from diffusion_jax.reporting.published import markdown
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
-from launch import train
-from launch.benchmark import device_name, variants, write_table
 from launch.common import arguments, cli
+from launch.common.report import write_report
 
 
 def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curves | None:
@@ -33,8 +35,9 @@ def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curv
             config.seed, folder = seed, workdir / f"{value}_{seed}"
             config.train.update(grid_every=0, eval_every=0)
             say(f"{value}, seed {seed}:")
-            if not train.run(config, folder):
+            if not train(config, folder).finished:
                 return None
+            write_report(folder)
             lines = read_lines(folder / METRICS)
             curves[value][seed] = [(r["step"], r["loss"]) for r in lines if "loss" in r]
     return curves

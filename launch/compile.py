@@ -14,21 +14,15 @@ they send to each other is not counted.
 the family, from --slice up, that holds its train step; with --config, that one alone.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
 from absl import flags
 from ml_collections import ConfigDict
 
-from diffusion_jax.compilation.programs import (
-    Excess,
-    Program,
-    compile_for,
-    for_tpu,
-    trace_sampler,
-    trace_train,
-)
+from configs.catalogue import every_config, link
+from diffusion_jax.compilation import jobs
+from diffusion_jax.compilation.programs import TRIES, Excess, Program, compile_for, largest_batch
 from diffusion_jax.compilation.slice_table import add_rows
 from diffusion_jax.compilation.slices import slice_devices
 from diffusion_jax.console import say
@@ -36,53 +30,54 @@ from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh, round_up
 from launch.common import arguments, cli
 
-TRIES = 6
 _GIB = 2**30
 
 
-def describe(program: Program | Excess) -> str:
-    """What one program needs, a line for each limit of the chip."""
+def describe(program: Program | Excess) -> list[str]:
+    """Return what a program needs, a line for each limit of the chip."""
     if isinstance(program, Excess):
-        return (
-            f"does not fit: needs {program.needed / _GIB:.2f} GiB a chip or more, and there are "
-            f"{program.available / _GIB:.2f}"
-        )
-    kinds = {}
+        needed, available = program.needed / _GIB, program.available / _GIB
+        return [
+            f"does not fit: needs {needed:.2f} GiB a chip or more, and there are {available:.2f}"
+        ]
+    kinds: dict[str, tuple[int, float]] = {}
     for found in program.collectives:
         count, size = kinds.get(found.name, (0, 0))
         kinds[found.name] = count + found.times, size + found.times * found.size
     moved = [f"{n} {name} of {size / 1e6:,.1f} MB" for name, (n, size) in sorted(kinds.items())]
     parts = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in program.memory.items())
     bounds = ", ".join(f"{name} {1e3 * value:.3g}" for name, value in program.bounds.items())
-    each = program.flops / program.chips
-    return f"""compiled in {program.seconds:.0f} s
-  HBM a chip     {program.needed / _GIB:.2f} of {program.chip.hbm / _GIB:.0f} GiB: {parts}
-  FLOPs          {program.flops / 1e12:,.3f} T, {each / 1e12:,.3f} T a chip
-  collectives    {"; ".join(moved) or "none"}
-  time at least  {1e3 * program.bound:.3g} ms: {bounds}"""
+    needed, hbm, each = program.needed, program.chip.hbm, program.flops / program.chips
+    return [
+        f"compiled in {program.seconds:.0f} s",
+        f"  HBM a chip     {needed / _GIB:.2f} of {hbm / _GIB:.0f} GiB: {parts}",
+        f"  FLOPs          {program.flops / 1e12:,.3f} T, {each / 1e12:,.3f} T a chip",
+        f"  collectives    {'; '.join(moved) or 'none'}",
+        f"  time at least  {1e3 * program.bound:.3g} ms: {bounds}",
+    ]
 
 
 def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
-    """Prints what the config, of the file `name`, needs on a slice.
+    """Print what the config needs on a slice; `name` is like 'rin/cifar10'.
 
     Raises:
       UserError: for a config that cannot work, an unknown slice, or without libtpu.
     """
     devices = slice_devices(slice_name)
     mesh = make_mesh(**config.mesh, devices=devices)
-    config = for_tpu(config)
     experiment = build(config)
     axes = " x ".join(f"{axis} {size}" for axis, size in mesh.shape.items())
     say(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
 
-    def attempt(batch_size: int) -> Program | Excess:
-        result = compile_for(trace_train(config, experiment, mesh, batch_size), mesh)
-        say(
-            f"train step, batch {batch_size}, {batch_size / len(devices):g} a chip: "
-            f"{describe(result)}",
-            flush=True,
-        )
+    def report(about: str, job: jobs.Job) -> Program | Excess:
+        result = compile_for(job.trace(), mesh)
+        first, *rest = describe(result)
+        say(f"{about}: {first}", *rest)
         return result
+
+    def attempt(batch: int) -> Program | Excess:
+        about = f"train step, batch {batch}, {batch / len(devices):g} a chip"
+        return report(about, jobs.train_step(config, experiment, mesh, batch))
 
     if search:
         smallest = round_up(1, mesh) * config.train.accumulate
@@ -91,37 +86,8 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
     else:
         attempt(config.train.batch_size)
     count = round_up(config.train.grid_size, mesh)
-    result = compile_for(trace_sampler(config, experiment, mesh, count), mesh)
-    say(f"sampler, {count} samples, {config.sampling.steps} steps: {describe(result)}")
-
-
-def largest_batch(
-    attempt: Callable[[int], Program | Excess], batch_size: int, smallest: int
-) -> int | None:
-    """The largest of batch_size times a power of two, a multiple of `smallest`, that fits.
-
-    What a program needs shrinks no faster than its batch, so that batches between are not tried.
-
-    Args:
-      attempt: batch size -> what compiling gives; called `TRIES` times at most.
-    """
-    fits, refused = None, False
-    for _ in range(TRIES):
-        result = attempt(batch_size)
-        if isinstance(result, Excess):
-            if fits:
-                break
-            refused, halvings = True, 1
-            while result.needed / 2**halvings > result.available:
-                halvings += 1
-            batch_size, rest = divmod(batch_size, 2**halvings)
-            if rest or not batch_size or batch_size % smallest:
-                break
-        else:
-            fits, batch_size = batch_size, 2 * batch_size
-            if refused:
-                break
-    return fits
+    about = f"sampler, {count} samples, {config.sampling.steps} steps"
+    report(about, jobs.sampler(experiment, mesh, count, config.seed))
 
 
 if __name__ == "__main__":
@@ -140,8 +106,8 @@ if __name__ == "__main__":
         jax.config.update("jax_platforms", "cpu")  # a TPU that is there is left to others
         name = cli.config_name() if CONFIG.value else None
         if TABLE.value:
-            only = {name: CONFIG.value} if name else None
-            add_rows(Path(TABLE.value), SLICE.value, only)
+            configs = [(name, CONFIG.value)] if name else every_config()
+            add_rows(Path(TABLE.value), SLICE.value, ((link(n), each) for n, each in configs))
         else:
             main(CONFIG.value, name, SLICE.value, SEARCH.value)
 

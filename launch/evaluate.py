@@ -23,7 +23,7 @@ from diffusion_jax.experiment.scoring import draw, score
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.published import beside_published
 from launch.common import arguments, cli, distributed
-from launch.common.options import define_judge, define_sampling, sampling_job
+from launch.common.options import define_judge, define_samples, sampling_job
 
 
 def main(options: flags.FlagValues) -> None:
@@ -50,7 +50,7 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    define_sampling(num=50_000)
+    define_samples(num=50_000)
     define_judge()
     flags.adopt_module_key_flags(distributed)  # for --help
     arguments.path("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")

@@ -21,7 +21,7 @@ from diffusion_jax.experiment.scoring import draw, score_videos
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.published import beside_published
 from launch.common import arguments, cli, distributed
-from launch.common.options import define_sampling, sampling_job
+from launch.common.options import define_samples, sampling_job
 
 
 def main(options: flags.FlagValues) -> None:
@@ -44,7 +44,7 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    define_sampling(num=50_000)
+    define_samples(num=50_000)
     flags.adopt_module_key_flags(distributed)  # for --help
     arguments.file("i3d", None, "Weights of I3D.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -1,4 +1,4 @@
-"""Draws samples from the EMA weights of a run, or from an export; a stopped command continues.
+"""Draw samples from the EMA weights of a run, or from an export; a stopped command continues.
 
     python -m launch.sample --pretrained                # digits, before any training
     python -m launch.sample --workdir=runs/digits --num=100
@@ -19,8 +19,8 @@ One picture instead, written to pictures/ in the run directory, or in --out:
     python -m launch.sample --pretrained --show=guidance      # one noise, the guidance growing
     python -m launch.sample --pretrained --show=steps         # quality by sampler and steps
 
-Samples that begin with something given: images of which a part is drawn anew (RePaint), or all
-from a noise level on (SDEdit), and clips that a video model continues, window after window:
+Samples that begin with images, of which a part is inpainted (RePaint) or all is redrawn from a
+noise level (SDEdit), or with clips that a video model continues, window after window:
 
     python -m launch.sample --workdir=runs/mine --images=photos --mask=centre
     python -m launch.sample --workdir=runs/mine --images=cat.png --mask=cat_mask.png --num=8
@@ -31,63 +31,70 @@ from a noise level on (SDEdit), and clips that a video model continues, window a
 from pathlib import Path
 
 from absl import flags
-from ml_collections import ConfigDict
 
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment import given
-from diffusion_jax.experiment.given import read_edit, read_frames
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.show import KINDS, show, show_edit
-from diffusion_jax.experiment.weights import chosen_checkpoint, opened_folder
-from diffusion_jax.experiment.workdir import read_workdir
-from launch.common import arguments, cli, distributed
-from launch.common.options import define_sampling, override
+from launch.common import arguments, cli, distributed, options
 from launch.pretrained import unpack_pretrained
 
 NUM = 64
+GIVEN = ("images", "mask", "noise_level", "frames", "extend")  # what samples may begin with
 
 
-def from_flags(workdir: Path, config: ConfigDict, options: flags.FlagValues, **begun) -> Path:
-    """`sample` of what the flags ask for; `begun` are its edit, frames and windows."""
-    request = {name: options[name].value for name in ("num", "labels", "seed", "batch_size")}
-    out = Path(options.out) if options.out else None
-    checkpoint = chosen_checkpoint(options)
-    return sample(config, workdir, out, request, checkpoint=checkpoint, **begun)
-
-
-def main(options: flags.FlagValues) -> None:
-    """Samples, or shows, as the flags say."""
-    distributed.initialize(options)
-    if options.pretrained and options.init_from:
+def main(values: flags.FlagValues) -> None:
+    """Sample, or show, as the options say."""
+    distributed.initialize(values)
+    if values.pretrained and values.init_from:
         raise UserError("--pretrained is a run, and --init_from an export: give one of them")
-    if options.pretrained:
-        workdir = unpack_pretrained(Path(options.workdir or "runs/pretrained"))
-    else:
-        workdir = opened_folder(options)
-    config = override(read_workdir(workdir), options)
-    if options.show:
-        path = show(config, workdir, options)
+    if values.pretrained:
+        values.workdir = str(unpack_pretrained(Path(values.workdir or "runs/pretrained")))
+    job, command = options.sampling_job(values), cli.command()
+    if values.show:
+        if beginnings := [name for name in GIVEN if values[name].present]:
+            raise UserError(f"--show draws from noise alone: leave out --{beginnings[0]}")
+        request = job.request | {"num": values.num if values["num"].present else None}
+        path = show(
+            job.config,
+            job.folder,
+            values.show,
+            changes=options.sampling_changes(values),
+            out=job.out,
+            checkpoint=job.checkpoint,
+            command=command,
+            **request,
+        )
         say(f"Written: {path}")
         return
-    given.check_windows(options.extend, config)
-    edit = read_edit(config, options.num, options)
-    frames = read_frames(options.frames, config) if options.frames else None
-    begun = dict(edit=edit, frames=frames, windows=options.extend)
-    out = from_flags(workdir, config, options, **begun)
+    given.check_windows(values.extend, job.config)
+    about = {name: values[name].value for name in ("images", "mask", "noise_level", "resample")}
+    edit = given.read_edit(job.config, values.num, **about)
+    frames = given.read_frames(values.frames, job.config) if values.frames else None
+    begun = dict(edit=edit, frames=frames, windows=values.extend)
+    out = sample(job.config, job.folder, job.out, job.request, checkpoint=job.checkpoint, **begun)
     files = ["samples.npz", "grid.png", "samples.gif", "samples.mp4"]
     written = [str(out / name) for name in files if (out / name).exists()]
     if edit:
-        written.append(str(show_edit(edit, workdir, out, read_request(out)["step"])))
-    say(f"{options.num} samples: {', '.join(written)}")
+        written.append(str(show_edit(edit, job.folder, out, read_request(out)["step"], command)))
+    say(f"{values.num} samples: {', '.join(written)}")
 
 
 if __name__ == "__main__":
-    define_sampling(num=NUM)
+    options.define_samples(NUM)
     flags.DEFINE_bool("pretrained", False, "Sample the run of digits that comes with this package.")
     arguments.choice("show", None, "Draw this picture instead; --num are its rows.", KINDS)
-    given.define_flags()
-    for module in (distributed, given):
-        flags.adopt_module_key_flags(module)  # for --help
+    about = "Images to begin with: .npz, file or folder; else ten of the run's own data."
+    arguments.path("images", None, about)
+    sides = ", ".join(given.SIDES)
+    about = f"Inpaint this part of them: {sides}, or white in a picture on black or clear."
+    flags.DEFINE_string("mask", "", about)
+    about = "Redraw them from this time: 0.1 a little, 1 all."
+    arguments.number("noise_level", None, about, above=0, at_most=1)
+    arguments.count("resample", 10, "Passes of inpainting; more fit the kept part better.")
+    arguments.path("frames", None, "Clips for a video model to continue: .npz, file, folder.")
+    arguments.count("extend", 1, "Windows to draw of a video, each continuing the one before.")
+    flags.adopt_module_key_flags(distributed)  # for --help
     cli.run(lambda: main(flags.FLAGS), __doc__)

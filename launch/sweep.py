@@ -24,15 +24,15 @@ from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.judge import load_judge
 from diffusion_jax.evaluation.results import Result
+from diffusion_jax.experiment.posthoc_ema import reconstruct
 from diffusion_jax.experiment.sweep import FIELDS, describe, jobs, parse_vary, sweep
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import save_picture
 from diffusion_jax.reporting.plots import plot_metrics
 from diffusion_jax.reporting.published import compare, markdown
-from launch import posthoc_ema
 from launch.common import cli, distributed
-from launch.common.options import define_judge, define_sampling, sampling_job
+from launch.common.options import define_judge, define_samples, sampling_job
 
 
 def run(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Result]]:
@@ -48,7 +48,7 @@ def run(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Resul
     job = sampling_job(options)
     judge = load_judge(Path(options.reference), Path(options.inception), make_mesh())
     if field == "sigma_rel":
-        folders = posthoc_ema.write(job.folder, values, command)
+        folders = reconstruct(job.folder, values, command)
         points = {value: dataclasses.replace(job, folder=path) for value, path in folders.items()}
     else:
         points = jobs(job, field, values)
@@ -70,7 +70,7 @@ def main(options: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-    define_sampling(num=5_000)
+    define_samples(num=5_000)
     define_judge()
     flags.adopt_module_key_flags(distributed)  # for --help
     flags.DEFINE_string("vary", None, f"FIELD=VALUE,VALUE,...: of {', '.join(FIELDS)}.")

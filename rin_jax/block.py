@@ -1,4 +1,12 @@
-"""One RIN block: latents read the interface, process among themselves, and write back."""
+"""One RIN block (arXiv 2212.11972): latents read the interface, process, and write back.
+
+    read      Z += MHA(LN(Z), X);  Z += MLP(LN(Z))
+    process   Z += MHA(LN(Z));     Z += MLP(LN(Z))      K times
+    write     X += MHA(LN(X), Z);  X += MLP(LN(X))
+
+Z are M latents (B, M, D), X the N tokens of the interface (B, N, E). The read and the write cost
+M N, the process M^2: attention over the data grows with N, not with N^2.
+"""
 
 import functools
 
@@ -7,11 +15,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from diffusion_jax.stack import stack
-from rin_jax.attention import DropPath, Dtype, FeedForward, LayerNorm, MultiHeadAttention
+from rin_jax.attention import FeedForward, MultiHeadAttention
 from rin_jax.convolution import InterfaceConvolution
+from rin_jax.layers import DropPath, Layer, Norm
 
 
-class CrossAttention(nn.Module):
+class CrossAttention(Layer):
     """x += MHA(LN(x), source); x += MLP(LN(x)): both the read and the write.
 
     Keys and values see `source` unnormalised unless `normalize_source`.
@@ -26,26 +35,24 @@ class CrossAttention(nn.Module):
     width: int
     mlp_ratio: int
     normalize_source: bool
-    dtype: Dtype
-    param_dtype: Dtype
     form: str
 
     @nn.compact
     def __call__(self, x: jax.Array, source: jax.Array) -> jax.Array:
         """(B, L, D), (B, S, E) -> (B, L, D)."""
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
+        norm = functools.partial(Norm, **self.dtypes)
         if self.normalize_source:
-            source = LayerNorm(**dtypes, name="source_norm")(source)
+            source = norm(name="source_norm")(source)
         attention = MultiHeadAttention(
-            self.heads, self.width, **dtypes, form=self.form, name="attention"
+            self.heads, self.width, self.form, **self.dtypes, name="attention"
         )
-        x = x + attention(LayerNorm(**dtypes, name="norm")(x), source)
+        x = x + attention(norm(name="norm")(x), source)
         if self.mlp_ratio:
-            x = x + FeedForward(self.mlp_ratio, **dtypes, name="mlp")(x)
+            x = x + FeedForward(self.mlp_ratio, **self.dtypes, name="mlp")(x)
         return x
 
 
-class ProcessLayer(nn.Module):
+class ProcessLayer(Layer):
     """z += MHA(LN(z)); z += MLP(LN(z)), the only layer with dropout and drop-path.
 
     Attributes:
@@ -56,37 +63,32 @@ class ProcessLayer(nn.Module):
 
     heads: int
     mlp_ratio: int
-    dropout: float
-    drop_path: float
-    train: bool
-    dtype: Dtype
-    param_dtype: Dtype
-    form: str
+    dropout: float = 0.0
+    drop_path: float = 0.0
     attention_dropout: float = 0.0
+    train: bool = False
+    form: str = "einsum"
 
     @nn.compact
     def __call__(self, z: jax.Array, _: None = None) -> tuple[jax.Array, None]:
         """(B, M, D) -> (B, M, D), in the (carry, output) form that `nn.scan` asks for."""
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        drop_path = DropPath(self.drop_path, self.train)
-        normed = LayerNorm(**dtypes, name="norm")(z)
+        options = {**self.dtypes, "train": self.train}
         attention = MultiHeadAttention(
             self.heads,
             z.shape[-1],
-            **dtypes,
-            form=self.form,
-            dropout=self.attention_dropout,
-            train=self.train,
+            self.form,
+            self.attention_dropout,
+            **options,
             name="attention",
         )
+        mlp = FeedForward(self.mlp_ratio, self.dropout, **options, name="mlp")
+        drop_path = DropPath(self.drop_path, self.train)
+        normed = Norm(**self.dtypes, name="norm")(z)
         z = z + drop_path(attention(normed, normed))
-        mlp = FeedForward(
-            self.mlp_ratio, **dtypes, dropout=self.dropout, train=self.train, name="mlp"
-        )
         return z + drop_path(mlp(z)), None
 
 
-class RINBlock(nn.Module):
+class RINBlock(Layer):
     """Read, process K times, write (arXiv 2212.11972). A block with K = 0 only reads.
 
     Attributes:
@@ -96,7 +98,6 @@ class RINBlock(nn.Module):
       interface_mlp_ratio: of the MLP after the write; 0 leaves it out.
       normalize_source: LayerNorm on the keys and values of the cross-attentions.
       dropout, drop_path: rates of the process, when `train`; then the rng 'dropout' is needed.
-      dtype, param_dtype: of the matmuls and of the parameters.
       form: of `MultiHeadAttention`.
       unroll: writes the process layers out instead of scanning over them.
       condition_width: total key width of a read of `read_only` by itself, which comes first; 0
@@ -115,8 +116,6 @@ class RINBlock(nn.Module):
     dropout: float = 0.0
     drop_path: float = 0.0
     train: bool = False
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
     form: str = "einsum"
     unroll: bool = False
     condition_width: int = 0
@@ -140,13 +139,12 @@ class RINBlock(nn.Module):
           (latents, interface), like those given, and None.
         """
         latents, interface = carry
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         cross = functools.partial(
             CrossAttention,
             self.read_write_heads,
             normalize_source=self.normalize_source,
             form=self.form,
-            **dtypes,
+            **self.dtypes,
         )
         width = min(latents.shape[-1], interface.shape[-1])
         read = functools.partial(cross, mlp_ratio=self.latent_mlp_ratio)
@@ -163,10 +161,10 @@ class RINBlock(nn.Module):
                 self.latent_mlp_ratio,
                 self.dropout,
                 self.drop_path,
+                self.attention_dropout,
                 self.train,
-                form=self.form,
-                attention_dropout=self.attention_dropout,
-                **dtypes,
+                self.form,
+                **self.dtypes,
                 name="process",
             )
             latents, _ = process(latents, None)
@@ -180,7 +178,7 @@ class RINBlock(nn.Module):
                 self.convolved,
                 self.convolution_dropout,
                 self.train,
-                **dtypes,
+                **self.dtypes,
                 name="convolution",
             )(interface)
         return (latents, interface), None

@@ -4,14 +4,16 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from rin_jax.attention import Dense, Dtype, FeedForward, LayerNorm
+from rin_jax.attention import FeedForward
+from rin_jax.layers import Layer, Norm, zeros
 from rin_jax.positions import scalar_code
 
 
-class TimeEmbedding(nn.Module):
+class TimeEmbedding(Layer):
     """gamma -> sines and cosines, standardised per row -> Dense, SiLU, Dense.
 
-    Features of a condition, if given, join the input of the second Dense.
+    The network is told the signal power gamma(t), not t: it then serves any schedule. Features of
+    a condition, if given, join the input of the second Dense.
 
     Attributes:
       dim: output width d'; the code has d' / 4 features.
@@ -20,38 +22,34 @@ class TimeEmbedding(nn.Module):
 
     dim: int
     scaling: float
-    dtype: Dtype
-    param_dtype: Dtype
 
     @nn.compact
     def __call__(self, gamma: jax.Array, features: jax.Array | None = None) -> jax.Array:
         """(B,) float32 or wider, (B, F) of `dtype` or None -> (B, d')."""
         code = scalar_code(gamma * self.scaling, self.dim // 4)
+        # The population's deviation and no epsilon, as in the official code.
         code = (code - code.mean(-1, keepdims=True)) / code.std(-1, keepdims=True)
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
-        hidden = nn.silu(Dense(self.dim, **dtypes, name="in")(code.astype(self.dtype)))
+        hidden = nn.silu(self.dense("in", self.dim, ("code", "mlp"), code.astype(self.dtype)))
         if features is not None:
             hidden = jnp.concatenate([hidden, features], axis=-1)
-        return Dense(self.dim, **dtypes, name="out")(hidden)
+        return self.dense("out", self.dim, ("mlp", "embed"), hidden)
 
 
-class SelfConditioning(nn.Module):
-    """LN0(previous + MLP(LN(previous))): adds nothing until LN0's scale and bias have left zero.
+class SelfConditioning(Layer):
+    """LN0(previous + MLP(LN(previous))), latent self-conditioning (arXiv 2212.11972).
 
-    Latent self-conditioning (arXiv 2212.11972).
+    LN0's scale and bias start at zero: a new network ignores what it carries, and learns to use it.
+    A trained one does not: its bias is added even where `previous` is zeros.
 
     Attributes:
       mlp_ratio: hidden width of the MLP over its input's.
     """
 
     mlp_ratio: int
-    dtype: Dtype
-    param_dtype: Dtype
 
     @nn.compact
     def __call__(self, previous: jax.Array) -> jax.Array:
         """(B, L, D) -> (B, L, D)."""
-        dtypes = dict(dtype=self.dtype, param_dtype=self.param_dtype)
         previous = previous.astype(self.dtype)
-        previous = previous + FeedForward(self.mlp_ratio, **dtypes, name="mlp")(previous)
-        return LayerNorm(scale_init=nn.initializers.zeros, **dtypes, name="norm")(previous)
+        previous = previous + FeedForward(self.mlp_ratio, **self.dtypes, name="mlp")(previous)
+        return Norm(scale_init=zeros, **self.dtypes, name="norm")(previous)

@@ -11,7 +11,7 @@ from rin_jax.model import RIN
 
 
 class Inside(NamedTuple):
-    """Of one pass.
+    """What one pass computes on its way.
 
     Attributes:
       read: (blocks, B, M, S) float32 or wider, the share of each token in what each latent reads,
@@ -38,7 +38,7 @@ def look_inside(
     condition: Condition,
     carry: dict[str, jax.Array],
 ) -> Inside:
-    """Runs one pass, arguments as of `RIN`, and returns what it computed on its way."""
+    """Run one pass, with the arguments of `RIN`, and return what it computes on its way."""
     _, state = model.clone(attention="einsum").apply(  # the form that knows its weights
         {"params": params}, x_t, noise, condition, carry, mutable=["intermediates"]
     )
@@ -51,7 +51,7 @@ def look_inside(
 
 
 def read_maps(read: jax.Array, tokens: int) -> jax.Array:
-    """Mean over the latents, of the first `tokens` tokens: (..., M, S) -> (..., tokens).
+    """Average over latents what they read of the first tokens: (..., M, S) -> (..., tokens).
 
     In multiples of an even share: 1 everywhere where all tokens are read alike.
     """
@@ -59,7 +59,7 @@ def read_maps(read: jax.Array, tokens: int) -> jax.Array:
 
 
 def spread(shares: jax.Array) -> jax.Array:
-    """Effective number of tokens read, exp(entropy), over their number: (..., N) -> (...).
+    """Return the effective number of tokens read, exp(entropy), over all: (..., N) -> (...).
 
     1 where all are read alike, 1/N where one alone is read. Shares need not sum to 1.
     """
@@ -69,7 +69,7 @@ def spread(shares: jax.Array) -> jax.Array:
 
 
 def detail(images: jax.Array, patch_size: int) -> jax.Array:
-    """Mean length of the gradient of brightness in each patch: (B, H, W, C) -> (B, N)."""
+    """Return the mean gradient of brightness in each patch: (B, H, W, C) -> (B, N)."""
     down, right = jnp.gradient(images.mean(axis=-1), axis=(1, 2))
     length = jnp.sqrt(jnp.square(down) + jnp.square(right))
     p = patch_size
@@ -77,7 +77,7 @@ def detail(images: jax.Array, patch_size: int) -> jax.Array:
 
 
 def correlation(maps: jax.Array, values: jax.Array) -> jax.Array:
-    """Pearson's, over the N tokens, of every map with every example's values.
+    """Return Pearson's correlation, over N tokens, of every map with every example's values.
 
     (..., N), (B, N) -> (..., B); 0 where either is constant.
     """
@@ -89,7 +89,7 @@ def correlation(maps: jax.Array, values: jax.Array) -> jax.Array:
 
 
 def drift(before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """|after - before| / |after| and cos(after, before), over all numbers of all latents.
+    """Return |after - before| / |after| and cos(after, before), over all numbers of all latents.
 
     (..., M, D) -> two of (...).
     """
@@ -100,9 +100,9 @@ def drift(before: jax.Array, after: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def statistics(latents: jax.Array) -> dict[str, jax.Array]:
-    """Over all numbers of all latents, (..., M, D) -> four of (...).
+    """Return statistics over all numbers of all latents, (..., M, D) -> four of (...).
 
-    'mean', 'std', 'norm', the Euclidean length, and 'max' of the absolute values.
+    They are 'mean', 'std', 'norm', the Euclidean length, and 'max' of the absolute values.
     """
     axes = (-2, -1)
     return {

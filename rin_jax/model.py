@@ -4,32 +4,39 @@ One pass:
 
     interface X = LN(patches) + positions            latents Z = learned rows, time, class
     Z = Z + LN0(Zprev + MLP(LN(Zprev)))              latent self-conditioning
-    B times: read X into Z, process Z, write Z to X
+    B times: read X into Z, process Z, write Z to X  rin_jax.block
     output = unpatchify(Dense(LN(X)))
 """
 
 import itertools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.fields import COUNT_OR_ZERO, Each, choice, count, number, rate, ruled
 from diffusion_jax.geometry import Geometry
+from diffusion_jax.parallel.axes import declare
 from diffusion_jax.parallel.sharding import constrain
 from diffusion_jax.stack import REMAT, stack
-from rin_jax.attention import FORMS, Dense, Dtype, LayerNorm, glorot
+from rin_jax.attention import FORMS
 from rin_jax.block import RINBlock
 from rin_jax.checks import POSITIONS, SELF_CONDITIONING, TOKEN_PLACES, check_network
 from rin_jax.conditioning import SelfConditioning, TimeEmbedding
+from rin_jax.layers import Layer, Norm, glorot, zeros
 from rin_jax.positions import position_table
 
+# Attributes of the network that its blocks have too.
+SHARED = ("latent_heads", "latent_mlp_ratio", "read_write_heads", "interface_mlp_ratio")
+SHARED += ("normalize_source", "dropout", "drop_path", "attention_dropout", "unroll")
+SHARED += ("condition_width", "convolution", "convolution_dropout", "dtype", "param_dtype")
 
-class RIN(nn.Module):
-    """The whole network.
+
+class RIN(Layer):
+    """The whole network; the defaults are NS's at 64 pixels (arXiv 2301.10972).
 
     Attributes:
       geometry: what the data are: `Images`, `Video` or `Tokens`.
@@ -68,16 +75,16 @@ class RIN(nn.Module):
     """
 
     geometry: Geometry
-    num_latents: int = count()
-    process_layers: tuple[int, ...] = ruled(Each(COUNT_OR_ZERO, fewest=1))
-    latent_dim: int = count()
-    latent_heads: int = count()
-    latent_mlp_ratio: int = count()
-    interface_dim: int = count()
-    interface_mlp_ratio: int = count(at_least=0)
-    read_write_heads: int = count()
+    num_latents: int = count(128)
+    process_layers: tuple[int, ...] = ruled(Each(COUNT_OR_ZERO, fewest=1), (6, 6, 6, 6))
+    latent_dim: int = count(768)
+    latent_heads: int = count(16)
+    latent_mlp_ratio: int = count(4)
+    interface_dim: int = count(512)
+    interface_mlp_ratio: int = count(4, at_least=0)
+    read_write_heads: int = count(16)
     num_classes: int = count(0, at_least=0)
-    condition_tokens: int = count(1)
+    condition_tokens: int = count(1, in_config=False)
     time_on: str = choice(TOKEN_PLACES, "latents")
     condition_on: str = choice((*TOKEN_PLACES, "time"), "latents")
     project_condition: bool = True
@@ -97,8 +104,6 @@ class RIN(nn.Module):
     attention: str = choice(FORMS, "einsum")
     remat: str = choice(REMAT, "none")
     unroll: bool = False
-    dtype: Dtype = jnp.float32
-    param_dtype: Dtype = jnp.float32
 
     def __post_init__(self):
         check_network(self)
@@ -112,24 +117,17 @@ class RIN(nn.Module):
             rows -= self.condition_tokens
         return rows
 
-    def width_on(self, place: str) -> int:
-        """Width of the tokens of time and class on 'latents' or on 'interface'."""
-        return {"latents": self.latent_dim, "interface": self.condition_dim or self.interface_dim}[
-            place
-        ]
-
-    @property
-    def time_width(self) -> int:
-        """Width of the time token, four times that of its code."""
-        return self.width_on(self.time_on) // 4 * 4
-
     @property
     def condition_width(self) -> int:
         """Total key width of the read of the interface-side tokens alone, 0 if it is not."""
         return min(self.latent_dim, self.width_on("interface")) if self.decoupled_read else 0
 
+    def width_on(self, place: str) -> int:
+        """Width of the tokens of time and class on 'latents' or on 'interface'."""
+        return self.latent_dim if place == "latents" else self.condition_dim or self.interface_dim
+
     def initial_carry(self, batch_size: int) -> dict[str, jax.Array]:
-        """Zeros: the carry of the first pass. {'latents': (B, m, d), 'interface': (B, N, d')}."""
+        """Return the zeros of a first pass, {'latents': (B, m, d), 'interface': (B, N, d')}."""
         shapes = {
             "latents": (batch_size, self.num_latents, self.latent_dim),
             "interface": (batch_size, self.geometry.data_tokens, self.interface_dim),
@@ -151,7 +149,7 @@ class RIN(nn.Module):
         *,
         train: bool = False,
     ) -> Prediction:
-        """Denoises.
+        """Predict eps, x0 or v, as the objective has it, from noisy data.
 
         Args:
           x_t: (B, *geometry.sample_shape) noisy data.
@@ -163,14 +161,7 @@ class RIN(nn.Module):
         Returns:
           The network's output, shaped like `x_t`, and the next carry.
         """
-        embed = TimeEmbedding(self.time_width, self.time_scaling, **self._dtypes, name="time")
-        tokens = {"latents": [], "interface": []}
-        told = self.condition_on if self.num_classes else None
-        label = self._features(condition)[:, 0] if told == "time" else None
-        tokens[self.time_on].append(embed(noise.gamma, label)[:, None])
-        if told in tokens:
-            tokens[told].append(self._condition(condition))
-
+        tokens = self._tokens(noise, condition)
         interface = self._interface(x_t, condition, carry)
         latents = self._latents(x_t.shape[0], tokens["latents"], carry)
         read_only = jnp.concatenate(tokens["interface"], 1) if tokens["interface"] else None
@@ -179,25 +170,15 @@ class RIN(nn.Module):
         self.sow("intermediates", "initial_interface", interface)
         self.sow("intermediates", "initial_latents", latents)
 
+        # Blocks do not share weights. Those of equal K have equal shapes, and neighbours of equal
+        # K are one scan.
         runs = [(layers, len(list(run))) for layers, run in itertools.groupby(self.process_layers)]
         for i, (layers, blocks_alike) in enumerate(runs):
             blocks = stack(RINBlock, blocks_alike, self.remat, self.unroll)(
                 layers,
-                self.latent_heads,
-                self.latent_mlp_ratio,
-                self.read_write_heads,
-                self.interface_mlp_ratio,
-                self.normalize_source,
-                self.dropout,
-                self.drop_path,
-                train,
-                **self._dtypes,
+                **{name: getattr(self, name) for name in SHARED},
+                train=train,
                 form=self.attention,
-                unroll=self.unroll,
-                condition_width=self.condition_width,
-                attention_dropout=self.attention_dropout,
-                convolution=self.convolution,
-                convolution_dropout=self.convolution_dropout,
                 convolved=self.geometry.data_tokens,
                 name=f"blocks_{i}",
             )
@@ -205,81 +186,74 @@ class RIN(nn.Module):
         self.sow("intermediates", "latents", latents)
         self.sow("intermediates", "interface", interface)
 
-        noisy = interface[:, : self.geometry.num_tokens]
-        readout = Dense(self.geometry.patch_dim, **self._dtypes, name="readout")
-        patches = readout(LayerNorm(**self._dtypes, name="readout_norm")(noisy))
+        # Conditioning frames, and what was written beside the data, are not read out.
+        noisy = Norm(**self.dtypes, name="readout_norm")(interface[:, : self.geometry.num_tokens])
+        patches = self.dense("readout", self.geometry.patch_dim, ("embed", "patch"), noisy)
         final = {"latents": latents, "interface": interface[:, : self.geometry.data_tokens]}
         return Prediction(
             self.geometry.from_patches(patches), {name: final[name] for name in self._carried}
         )
 
-    @property
-    def _dtypes(self) -> dict[str, Any]:
-        return dict(dtype=self.dtype, param_dtype=self.param_dtype)
+    def _tokens(self, noise: NoiseLevel, condition: Condition) -> dict[str, list[jax.Array]]:
+        """Time and condition as tokens (B, S, width), by the place where they go."""
+        tokens = {"latents": [], "interface": []}
+        # A label is a one-hot; one that was dropped, of zeros, leaves the bias of the projection.
+        place, features = self.condition_on if self.num_classes else None, None
+        if place and condition.labels is not None:
+            one_hot = jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)
+            features = rearrange(one_hot, "b classes -> b 1 classes")
+        elif place:
+            features = condition.tokens.astype(self.dtype)
+        width = self.width_on(self.time_on) // 4 * 4  # four times that of the code
+        embed = TimeEmbedding(width, self.time_scaling, **self.dtypes, name="time")
+        time = embed(noise.gamma, features[:, 0] if place == "time" else None)
+        tokens[self.time_on].append(rearrange(time, "b d -> b 1 d"))
+        if place in tokens:
+            if self.project_condition:
+                width = self.width_on(place)
+                features = self.dense("condition", width, ("classes", "embed"), features)
+            tokens[place].append(features)
+        return tokens
 
-    def _features(self, condition: Condition) -> jax.Array:
-        """Label or tokens -> (B, S, F); a dropped label is a zero one-hot."""
-        if condition.labels is not None:
-            return jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)[:, None]
-        return condition.tokens.astype(self.dtype)
-
-    def _condition(self, condition: Condition) -> jax.Array:
-        """Label or tokens -> (B, S, width); a dropped label leaves the bias of the projection."""
-        features = self._features(condition)
-        if not self.project_condition:
-            return features
-        return Dense(self.width_on(self.condition_on), **self._dtypes, name="condition")(features)
-
-    def _interface(self, x_t, condition: Condition, carry) -> jax.Array:
+    def _interface(self, x_t: jax.Array, condition: Condition, carry: dict) -> jax.Array:
         """LN(patches) + positions (+ the carried interface): (B, data_tokens, d')."""
-        kernel = self.param(
-            "patch_kernel",
-            glorot,
-            (*self.geometry.kernel_shape, self.interface_dim),
-            self.param_dtype,
-        )
-        zeros = nn.initializers.zeros
-        bias = self.param("patch_bias", zeros, (self.interface_dim,), self.param_dtype)
+        # The patch "convolution", whose stride is its side: a matmul of every patch.
+        patch = [("patch", size) for size in self.geometry.kernel_shape]
+        kernel, bias = self.affine("patch", glorot, *patch, ("embed", self.interface_dim))
         patches = self.geometry.to_patches(x_t.astype(self.dtype))
         if self.geometry.data_tokens > self.geometry.num_tokens:
             given = self.geometry.to_patches(condition.frames.astype(self.dtype))
             patches = jnp.concatenate([patches, given], axis=1)
-        kernel = kernel.reshape(-1, self.interface_dim).astype(self.dtype)
-        interface = jnp.einsum("bnp,pd->bnd", constrain(patches), kernel)
-        interface = interface + bias.astype(self.dtype)[None, None]
-        interface = LayerNorm(**self._dtypes, name="patch_norm")(interface)
-        interface = interface + self._positions(
-            "interface_positions",
-            self.interface_positions,
-            self.geometry.data_grid,
-            self.interface_dim,
-        )
+        kernel = rearrange(kernel, "... d -> (...) d")
+        interface = jnp.einsum("bnp,pd->bnd", constrain(patches), kernel) + bias[None, None]
+        interface = Norm(**self.dtypes, name="patch_norm")(interface)
+        interface = interface + self._positions("interface", self.geometry.data_grid)
         if "interface" in self._carried:
             ratio = self.interface_mlp_ratio
-            remember = SelfConditioning(ratio, **self._dtypes, name="interface_carry")
+            remember = SelfConditioning(ratio, **self.dtypes, name="interface_carry")
             interface = interface + remember(carry["interface"])
         return interface
 
-    def _latents(self, batch_size: int, tokens: list[jax.Array], carry) -> jax.Array:
+    def _latents(self, batch_size: int, tokens: list[jax.Array], carry: dict) -> jax.Array:
         """Learned rows, then time, then class (+ the carried latents): (B, m, d)."""
-        rows = self._positions(
-            "latent_positions", self.latent_positions, (self.learned_latents,), self.latent_dim
-        )
+        rows = self._positions("latent", (self.learned_latents,))
         rows = jnp.broadcast_to(rows, (batch_size, *rows.shape[1:]))
         latents = constrain(jnp.concatenate([rows, *tokens], axis=1))
         if "latents" in self._carried:
-            remember = SelfConditioning(self.latent_mlp_ratio, **self._dtypes, name="latent_carry")
+            remember = SelfConditioning(self.latent_mlp_ratio, **self.dtypes, name="latent_carry")
             latents = latents + remember(carry["latents"])
         return latents
 
-    def _positions(self, name: str, kind: str, grid: tuple[int, ...], dim: int) -> jax.Array:
-        """(1, prod(grid), dim): a learned table, a sin-cos one, or the sum of both."""
-        rows = math.prod(grid)
-        table = jnp.zeros((rows, dim), self.dtype)
+    def _positions(self, stream: str, grid: tuple[int, ...]) -> jax.Array:
+        """Positions of a stream, (1, prod(grid), dim): learned, sin-cos, or the sum of both."""
+        name = f"{stream}_positions"
+        kind, shape = getattr(self, name), (math.prod(grid), getattr(self, f"{stream}_dim"))
+        table = jnp.zeros(shape, self.dtype)
         if kind != "learned":
-            table = table + jnp.asarray(position_table(grid, dim, self.time_scaling), self.dtype)
+            codes = position_table(grid, shape[1], self.time_scaling)
+            table = table + jnp.asarray(codes, self.dtype)
         if kind != "sin_cos":
             alone = nn.initializers.truncated_normal(0.02)
-            init = alone if kind == "learned" else nn.initializers.zeros
-            table = table + self.param(name, init, (rows, dim), self.param_dtype).astype(self.dtype)
+            init = declare(alone if kind == "learned" else zeros, "positions", "embed")
+            table = table + self.param(name, init, shape, self.param_dtype).astype(self.dtype)
         return table[None]

@@ -1,22 +1,22 @@
-"""Weights of the official code (google-research/pix2seq, which names RIN "tape"), both ways.
+"""Read and write weights of the official code (google-research/pix2seq, which names RIN "tape").
 
 The official constructor's arguments become our `RIN`, and its variables, by their official names,
 our parameter tree.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import COUNT, Number
 from diffusion_jax.geometry import Images, Video
-from diffusion_jax.storage.tensors import check_tensors
+from diffusion_jax.storage.renaming import Layout
 from rin_jax.model import RIN
 from rin_jax.official_names import official_names, positions_name
 from rin_jax.positions import position_table
@@ -105,7 +105,7 @@ def model_from_official(
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
-    """Raises `UserError` for arguments that are missing, or no integers where we compute with them.
+    """Raise `UserError` for arguments that are missing, or no integers where we compute with them.
 
     `RIN` checks those that it is given as they are.
     """
@@ -122,7 +122,7 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
 
 
 def _process_layers(text: Any) -> tuple[int, ...]:
-    """K of every block, of the official '4,4'."""
+    """Return K of every block, from the official '4,4'."""
     try:
         return tuple(int(layers) for layers in text.split(","))
     except (AttributeError, ValueError):
@@ -144,7 +144,7 @@ def _geometry(arguments: Mapping[str, Any]) -> Images | Video:
 
 
 def _check_video(arguments: Mapping[str, Any]) -> None:
-    """Raises `UserError` for what the official video network computes otherwise, or not at all."""
+    """Raise `UserError` for what the official video network computes otherwise, or not at all."""
     if arguments.get("cond_on_latent_n"):
         raise UserError(
             f"cond_on_latent_n is {arguments['cond_on_latent_n']}: a video's label enters with the "
@@ -162,7 +162,7 @@ def _check_video(arguments: Mapping[str, Any]) -> None:
 def params_from_official(
     variables: Mapping[str, np.ndarray], model: RIN, arguments: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Our parameter tree from official variables.
+    """Return our parameter tree from official variables.
 
     Args:
       variables: official name, with or without its first component ('tape/'), to array.
@@ -176,48 +176,33 @@ def params_from_official(
     Raises:
       UserError: naming the first variable that is missing, left over, or of another shape.
     """
-    wanted = official_shapes(model)
+    layout = _layout(model)
+    wanted = layout.shapes()
     plain = {name.split(":")[0]: value for name, value in variables.items()}
     variables = {k if k in wanted else k.split("/", 1)[-1]: value for k, value in plain.items()}
     arguments = arguments or {}
     if "seq_len" in arguments and arguments.get("tape_pos_encoding") == "sin_cos":
-        variables[positions_name("tape", "learned")] = _official_video_table(model)
-    check_tensors(variables, wanted, "network")
-    params = {}
-    for path, (names, leaf) in _name_table(model).items():
-        value = np.stack([variables[name] for name in names.flat]).reshape(leaf.shape)
-        params[path] = jnp.asarray(value, leaf.dtype)
-    return traverse_util.unflatten_dict(params)
+        table = positions_name("interface_positions", "learned")
+        variables[table] = _official_video_table(model)
+    return layout.read(variables)
 
 
 def params_to_official(params: Mapping[str, Any], model: RIN) -> dict[str, np.ndarray]:
-    """The inverse of `params_from_official`: official names, without their first component.
+    """Return official variables, by name without its first component, from our parameter tree.
 
-    A video's 'sin_cos' table, which is no variable of the official network, is among them.
+    This is the inverse of `params_from_official`. A video's 'sin_cos' table, which is no variable
+    of the official network, is among them.
     """
-    flat = {k: np.asarray(v) for k, v in traverse_util.flatten_dict(params).items()}
-    return {
-        names[layer]: flat[path][layer]
-        for path, (names, _) in _name_table(model).items()
-        for layer in np.ndindex(names.shape)
-    }
+    return _layout(model).write(params)
 
 
 def official_shapes(model: RIN) -> dict[str, tuple[int, ...]]:
-    """Name (without its first component) and shape of every variable of the official network."""
-    return {
-        name: leaf.shape[names.ndim :]
-        for names, leaf in _name_table(model).values()
-        for name in names.flat
-    }
+    """Return the name (without its first component) and shape of every official variable."""
+    return _layout(model).shapes()
 
 
-def _name_table(model: RIN) -> dict[tuple[str, ...], tuple[np.ndarray, jax.ShapeDtypeStruct]]:
-    """Path of each of our parameters -> (official names over its layer axes, shape and dtype)."""
-    return {
-        path: (np.array(official_names(path, leaf.shape, model), dtype=object), leaf)
-        for path, leaf in traverse_util.flatten_dict(_shapes(model)).items()
-    }
+def _layout(model: RIN) -> Layout:
+    return Layout("network", _shapes(model), functools.partial(official_names, model=model))
 
 
 def _shapes(model: RIN) -> dict[str, Any]:
@@ -238,6 +223,6 @@ def _shapes(model: RIN) -> dict[str, Any]:
 
 
 def _official_video_table(model: RIN) -> np.ndarray:
-    """The official 'sin_cos' table of a video: each position repeated over time, not the grid."""
+    """Return the official 'sin_cos' positions of a video: each repeated over time, not tiled."""
     times, *space = model.geometry.data_grid
     return position_table(tuple(space), model.interface_dim, model.time_scaling).repeat(times, 0)

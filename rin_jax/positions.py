@@ -3,16 +3,17 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import repeat
 
 
 def _rates(dim: int) -> tuple[np.ndarray, np.ndarray]:
-    """Angular rates 10000^(-2 floor(i/2) / dim) of the sines (even i) and cosines (odd i)."""
+    """Return the rates 10000^(-2 floor(i/2) / dim) of sines (even i) and of cosines (odd i)."""
     rates = 1 / 10000 ** (2 * (np.arange(dim) // 2) / dim)
     return rates[0::2], rates[1::2]
 
 
 def scalar_code(value: jax.Array, dim: int) -> jax.Array:
-    """Sines, then cosines (not interleaved), of scalars.
+    """Encode scalars as sines, then cosines (not interleaved).
 
     Args:
       value: (B,) float.
@@ -33,7 +34,7 @@ def _line(length: int, dim: int, scale: float) -> np.ndarray:
 
 
 def position_table(grid: tuple[int, ...], dim: int, scale: float) -> np.ndarray:
-    """Codes of every position of a grid, in row-major order.
+    """Encode every position of a grid, in row-major order.
 
     Coordinates run over [0, scale]. Rows fill the first half of the channels, columns the second;
     a grid with a side of 1 gets a one-dimensional code; a video repeats its space code over time.
@@ -52,6 +53,6 @@ def position_table(grid: tuple[int, ...], dim: int, scale: float) -> np.ndarray:
     if len(grid) == 1 or 1 in grid:
         return _line(int(np.prod(grid)), dim, scale)
     rows, columns = grid
-    row = np.broadcast_to(_line(rows, dim // 2, scale)[:, None], (rows, columns, dim // 2))
-    column = np.broadcast_to(_line(columns, dim // 2, scale)[None], (rows, columns, dim // 2))
-    return np.concatenate([row, column], axis=-1).reshape(rows * columns, dim)
+    row = repeat(_line(rows, dim // 2, scale), "h d -> (h w) d", w=columns)
+    column = repeat(_line(columns, dim // 2, scale), "w d -> (h w) d", h=rows)
+    return np.concatenate([row, column], axis=-1)

@@ -15,25 +15,31 @@ import rin_jax
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```(python|bash)(?: title=\"([\w.]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 WITH_CODE = [page for page in PAGES if BLOCK.search((ROOT / page).read_text())]
 
 
 @pytest.mark.parametrize("page", WITH_CODE)
 def test_the_code_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
-    from diffusion_jax.experiment import build
+    """A block with a title is a file of that name."""
+    from diffusion_jax.sampling.samplers import SAMPLERS
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(build, "MODELS", dict(build.MODELS))
+    monkeypatch.setitem(SAMPLERS, "noisy_ddim", None)  # removed again afterwards
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.syspath_prepend(tmp_path)
     text = (ROOT / page).read_text()
     namespace = {"__name__": "page"}
     for block in BLOCK.finditer(text):
-        language, code = block.groups()
-        if language == "bash":
+        language, title, code = block.groups()
+        if title:
+            Path(title).write_text(code)
+        elif language == "bash":
             subprocess.run(["bash", "-ec", code], check=True)
         else:
-            line = text[: block.start(2)].count("\n")
+            line = text[: block.start(3)].count("\n")
             exec(compile("\n" * line + code, ROOT / page, "exec"), namespace)
 
 

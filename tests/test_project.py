@@ -1,6 +1,5 @@
 """The layers of the project, and what its configs count to."""
 
-import importlib
 import re
 import subprocess
 import sys
@@ -9,15 +8,11 @@ from pathlib import Path
 import jax
 import pytest
 
+from configs.catalogue import find, load, names, source
+from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 
 ROOT = Path(__file__).parents[1]
-SHARED = ("__init__", "imagenet", "latents")
-CONFIGS = sorted(
-    f"{path.parent.name}/{path.stem}"
-    for path in (ROOT / "configs").glob("*/*.py")
-    if path.stem not in SHARED
-)
 # Millions: published, but for RIN's own rows, whose sizes are inferred, and for DiffuSSM, whose
 # published count and FLOPs contradict each other.
 PARAMETERS = {
@@ -43,47 +38,48 @@ PARAMETERS = {
 }
 
 
-# What the redesign has not brought down to its place yet: it still imports networks or commands.
-STILL_ABOVE = ("benchmarks", "compilation", "experiment")
-
-
-def load(name: str):
-    return importlib.import_module("configs." + name.replace("/", "."))
-
-
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", names())
 def test_every_config_builds_and_opens_with_its_command(name):
-    module = load(name)
-    experiment = build(module.get_config())
+    experiment = build(load(name))
+    text = (ROOT / source(name)).read_text()
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
     count = sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6
     if name in PARAMETERS:
         digits = 2 if name == "rin/cifar10" else 1
         assert round(count, digits) == PARAMETERS[name]
-        assert f"{PARAMETERS[name]:.{digits}f}M" in module.__doc__
-    assert f"--config=configs/{name}.py" in module.__doc__
+        assert f"{PARAMETERS[name]:.{digits}f}M" in text
+    path, given = find(name).file, re.findall(r"--config=(\S+)", text)
+    assert path in {find(each).file for each in given}
+
+
+def test_configs_are_found_by_name_by_path_and_by_the_names_of_their_presets(tmp_path):
+    assert len(names()) == len(set(names())) == 25
+    ways = ("rin/imagenet256_rin", "rin/imagenet:256_rin", "configs/rin/imagenet.py:256_rin")
+    ways += ("configs/rin/imagenet256_rin.py", "/elsewhere/configs/rin/imagenet256_rin.py")
+    for given in ways:
+        found = find(given)
+        assert (found.file.name, found.argument, found.name) == ("imagenet.py", "256_rin", ways[0])
+    assert find("diffussm/lsun_church")[1:] == ("church", "diffussm/lsun_church")
+    assert find("configs/rin/cifar10.py:bf16,2h")[1:] == ("bf16,2h", "rin/cifar10:bf16,2h")
+    own = tmp_path / "mine" / "toy.py"
+    own.parent.mkdir()
+    own.write_text("")
+    assert find(str(own)) == (own, None, "mine/toy")
+    with pytest.raises(UserError, match=r"there is no file 'rin/digit', .*: did you mean rin/digi"):
+        find("rin/digit")
+    with pytest.raises(UserError, match=r"there is no file 'my/rin/digits\.py'"):
+        find("my/rin/digits.py")
+    with pytest.raises(UserError, match="rin/imagenet64 is a preset already, leave it out"):
+        find("rin/imagenet64:bf16")
+    for wrong in ("rin/imagenet", "rin/imagenet:65"):
+        with pytest.raises(UserError, match="choose one after the colon, of 64, 128, 256"):
+            load(wrong)
 
 
 def test_configs_cannot_be_misspelt():
-    config = load("rin/digits").get_config()
+    config = load("rin/digits")
     with pytest.raises(AttributeError, match="steps"):
         config.train.stps = 3
-
-
-@pytest.mark.parametrize(
-    "package, forbidden",
-    [
-        ("rin_jax", r"diffussm_jax|diffusion_jax\.training|launch|configs"),
-        ("diffussm_jax", r"rin_jax|diffusion_jax\.training|launch|configs"),
-        ("diffusion_jax", r"rin_jax|diffussm_jax|launch|configs"),
-    ],
-)
-def test_layers_import_downwards_only(package, forbidden):
-    for path in (ROOT / package).rglob("*.py"):
-        if package == "diffusion_jax" and path.parent.name in STILL_ABOVE:
-            continue
-        upwards = re.findall(rf"^\s*(?:from|import) ({forbidden})\b.*$", path.read_text(), re.M)
-        assert not upwards, path
 
 
 def test_files_stay_short():
@@ -107,8 +103,8 @@ def test_imports_stay_light():
     assert result.stdout.strip() == "[]"
 
 
-def test_worker_processes_start_without_jax():
-    """It would take each of them a second."""
+def test_preparing_starts_without_jax():
+    """It would take a second, and a device."""
     code = "import sys, launch.prepare; print('jax' in sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True

@@ -1,7 +1,7 @@
 """CIFAR-10 in pixel space, class-conditional; nobody published a row for it (28.1M parameters).
 
-    python -m launch.train --config=configs/diffussm/cifar10.py --workdir=runs/diffussm_cifar10
-    python -m launch.train --config=configs/diffussm/cifar10.py:2h --workdir=runs/diffussm_2h
+    python -m launch.train --config=diffussm/cifar10 --workdir=runs/diffussm_cifar10
+    python -m launch.train --config=diffussm/cifar10:2h --workdir=runs/diffussm_2h
 
 For one accelerator of 40 GB or more. Data: data/cifar10.npz, the 50,000 training images.
 DiT's recipe at DiffuSSM-S's width, a token for each pixel; batch and steps are those of

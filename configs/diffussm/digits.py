@@ -1,6 +1,6 @@
 """The 1,500 real 8 x 8 digits of scikit-learn, class-conditional, in pixel space.
 
-    python -m launch.train --config=configs/diffussm/digits.py --workdir=runs/diffussm_digits
+    python -m launch.train --config=diffussm/digits --workdir=runs/diffussm_digits
     python -m launch.quickstart --workdir=runs/diffussm_digits
 
 For a laptop: two CPU cores. Nobody published a row for it. How often a classifier sees the

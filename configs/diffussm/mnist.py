@@ -1,6 +1,6 @@
 """MNIST in pixel space, class-conditional, for a laptop; nobody published a row for it.
 
-    python -m launch.train --config=configs/diffussm/mnist.py --workdir=runs/diffussm_mnist
+    python -m launch.train --config=diffussm/mnist --workdir=runs/diffussm_mnist
 
 For one GPU, or some CPU hours. Data: data/mnist.npz, images (60000, 28, 28, 1).
 The recipe is that of digits.py at 28 pixels. On one core it took 2.3 hours beside other work; FD of

@@ -1,7 +1,7 @@
 """CIFAR-10, class-conditional: FID 1.81, IS 10.3 (30.95M parameters).
 
-    python -m launch.train --config=configs/rin/cifar10.py --workdir=runs/cifar10
-    python -m launch.train --config=configs/rin/cifar10.py:bf16,2h --workdir=runs/cifar10_2h
+    python -m launch.train --config=rin/cifar10 --workdir=runs/cifar10
+    python -m launch.train --config=rin/cifar10:bf16,2h --workdir=runs/cifar10_2h
 
 For one accelerator of 40 GB or more. Data: data/cifar10.npz, the 50,000 training images.
 Float32, as the authors trained; they stress the sigmoid schedule, dropout and 1000 DDPM steps.

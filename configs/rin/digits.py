@@ -1,6 +1,6 @@
 """The 1,500 real 8 x 8 digits of scikit-learn, class-conditional: the quickstart.
 
-    python -m launch.train --config=configs/rin/digits.py --workdir=runs/digits
+    python -m launch.train --config=rin/digits --workdir=runs/digits
 
 For a laptop: two CPU cores. Nobody published a row for it. What experiments found, each with one
 seed and 1,500 steps of a like network (FD: Frechet distance of the pixels to the training digits;

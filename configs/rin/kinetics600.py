@@ -1,6 +1,6 @@
 """Kinetics-600, 5 frames -> 11, 16 x 64 x 64: FVD 10.8 (1000 steps), IS 17.7 (411M published).
 
-    python -m launch.train --config=configs/rin/kinetics600.py --workdir=runs/kinetics600
+    python -m launch.train --config=rin/kinetics600 --workdir=runs/kinetics600
 
 For 16 or more accelerators of 80 GB, or a TPU slice of that size. Data: data/kinetics600, made by
 launch.prepare --source=clips --size=64; training takes 16 frames from anywhere in a clip.
@@ -13,7 +13,7 @@ from configs.rin.imagenet import imagenet, wide_rin
 
 def get_config():
     """2 x 4 x 4 patches, no classes, arXiv 2212.11972."""
-    config = imagenet(64, patch_size=4, input_scale=1.0)
+    config = imagenet(64, patch_size=4)
     config.data.path = "data/kinetics600"
     config.model.geometry = dict(
         kind="video",
@@ -25,7 +25,7 @@ def get_config():
         frames_per_patch=2,
         conditioning_frames=5,
     )
-    wide_rin(config, blocks=6, latents=256)
+    config.update_from_flattened_dict(wide_rin(blocks=6, latents=256))
     config.model.num_classes = 0
     config.train.steps = 500_000
     return config

@@ -1,6 +1,6 @@
 """MNIST, class-conditional, small enough for a laptop; nobody published a row for it.
 
-    python -m launch.train --config=configs/rin/mnist.py --workdir=runs/mnist
+    python -m launch.train --config=rin/mnist --workdir=runs/mnist
 
 For one GPU, or some CPU hours. Data: data/mnist.npz, images (60000, 28, 28, 1).
 The recipe is that of digits.py at 28 pixels. On one core it took 3 hours beside other work; FD of

@@ -1,7 +1,7 @@
 """A folder of images of your own at 64 x 64, not conditioned on anything; nobody published a row.
 
     python -m launch.prepare --path=photos --size=64 --out=data/photos64
-    python -m launch.train --config=configs/rin/photos.py --workdir=runs/photos
+    python -m launch.train --config=rin/photos --workdir=runs/photos
 
 For one GPU, or a day of CPU. With classes, a sub-folder each: --config.model.num_classes=5.
 The recipe is that of digits.py at CIFAR-10's learning rate, run for its first steps only.

@@ -1,4 +1,4 @@
-"""From latents to images, a few at a time: decoding takes far more memory than sampling."""
+"""Decode latents to images, a few at a time: decoding takes far more memory than sampling."""
 
 import functools
 from collections.abc import Callable

@@ -4,11 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+from einops import rearrange
 from flax import linen as nn
 
 
 def group_norm(x: jax.Array, groups: int, name: str) -> jax.Array:
-    """GroupNorm of (B, h, w, C), epsilon 1e-6, in float32; called inside a compact method."""
+    """Normalise (B, h, w, C) by groups in float32, epsilon 1e-6. Call it in a compact method."""
     # Fast variances, E[x^2] - E[x]^2, cancel where a mean is large beside its spread.
     norm = nn.GroupNorm(groups, epsilon=1e-6, use_fast_variance=False, name=name)
     return norm(x.astype(jnp.float32))
@@ -41,14 +42,15 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         channels = x.shape[-1]
-        h = group_norm(x, self.groups, "norm").reshape(len(x), -1, channels)
+        h = rearrange(group_norm(x, self.groups, "norm"), "b h w c -> b (h w) c")
         query, key, value = (
             nn.Dense(channels, dtype=self.dtype, name=name)(h) for name in ("query", "key", "value")
         )
         logits = jnp.einsum("bqc,bkc->bqk", query, key, preferred_element_type=jnp.float32)
         weights = nn.softmax(logits / math.sqrt(channels)).astype(self.dtype)
         h = jnp.einsum("bqk,bkc->bqc", weights, value)
-        return x + nn.Dense(channels, dtype=self.dtype, name="out")(h).reshape(x.shape)
+        h = nn.Dense(channels, dtype=self.dtype, name="out")(h)
+        return x + rearrange(h, "b (h w) c -> b h w c", h=x.shape[1])
 
 
 class Middle(nn.Module):

@@ -4,71 +4,72 @@ Those of SDXL, SD3 and FLUX differ from it in their settings alone. Images shrin
 between levels of residual blocks: with four levels 8-fold.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from einops import repeat
 from flax import linen as nn
 
 from diffusion_jax.autoencoder.layers import Middle, ResidualBlock, group_norm
 from diffusion_jax.autoencoder.moments import Moments, unpack
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
+from diffusion_jax.fields import COUNT, Each, check, count, ruled
 
 
-class Encoder(nn.Module):
+class _Half(nn.Module):
+    """The layers that encoder and decoder share; their compact methods call these."""
+
+    block_channels: tuple[int, ...]
+    layers_per_block: int
+    out_channels: int
+    groups: int
+    mid_block_add_attention: bool
+    dtype: jnp.dtype
+
+    def _conv(self, x: jax.Array, channels: int, name: str, **how: Any) -> jax.Array:
+        return nn.Conv(channels, (3, 3), dtype=self.dtype, name=name, **how)(x)
+
+    def _blocks(self, x: jax.Array, level: int, channels: int, count: int) -> jax.Array:
+        for i in range(count):
+            name = f"level_{level}_block_{i}"
+            x = ResidualBlock(channels, self.groups, self.dtype, name=name)(x)
+        return x
+
+    def _middle(self, x: jax.Array) -> jax.Array:
+        return Middle(self.groups, self.mid_block_add_attention, self.dtype, name="middle")(x)
+
+    def _end(self, x: jax.Array) -> jax.Array:
+        return self._conv(nn.silu(group_norm(x, self.groups, "norm")), self.out_channels, "out")
+
+
+class Encoder(_Half):
     """(B, H, W, image_channels) -> (B, H / f, W / f, out_channels)."""
 
-    block_channels: tuple[int, ...]
-    layers_per_block: int
-    out_channels: int
-    groups: int
-    mid_block_add_attention: bool
-    dtype: jnp.dtype
-
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(self.block_channels[0], (3, 3), dtype=self.dtype, name="in")(x)
+        x = self._conv(x, self.block_channels[0], "in")
         for level, channels in enumerate(self.block_channels):
-            if level > 0:
-                x = nn.Conv(
-                    x.shape[-1],
-                    (3, 3),
-                    strides=2,
-                    padding=((0, 1), (0, 1)),
-                    dtype=self.dtype,
-                    name=f"level_{level - 1}_down",
-                )(x)
-            for i in range(self.layers_per_block):
-                name = f"level_{level}_block_{i}"
-                x = ResidualBlock(channels, self.groups, self.dtype, name=name)(x)
-        x = Middle(self.groups, self.mid_block_add_attention, self.dtype, name="middle")(x)
-        x = nn.silu(group_norm(x, self.groups, "norm"))
-        return nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="out")(x)
+            if level > 0:  # halve the sides; the original pads below and to the right alone
+                how = dict(strides=2, padding=((0, 1), (0, 1)))
+                x = self._conv(x, x.shape[-1], f"level_{level - 1}_down", **how)
+            x = self._blocks(x, level, channels, self.layers_per_block)
+        return self._end(self._middle(x))
 
 
-class Decoder(nn.Module):
+class Decoder(_Half):
     """(B, h, w, latent_channels) -> (B, f h, f w, out_channels)."""
 
-    block_channels: tuple[int, ...]
-    layers_per_block: int
-    out_channels: int
-    groups: int
-    mid_block_add_attention: bool
-    dtype: jnp.dtype
-
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.Conv(self.block_channels[-1], (3, 3), dtype=self.dtype, name="in")(x)
-        x = Middle(self.groups, self.mid_block_add_attention, self.dtype, name="middle")(x)
+        x = self._middle(self._conv(x, self.block_channels[-1], "in"))
         for level, channels in enumerate(reversed(self.block_channels)):
-            if level > 0:
-                x = x.repeat(2, axis=1).repeat(2, axis=2)
-                name = f"level_{level - 1}_up"
-                x = nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype, name=name)(x)
-            for i in range(self.layers_per_block + 1):
-                name = f"level_{level}_block_{i}"
-                x = ResidualBlock(channels, self.groups, self.dtype, name=name)(x)
-        x = nn.silu(group_norm(x, self.groups, "norm"))
-        return nn.Conv(self.out_channels, (3, 3), dtype=self.dtype, name="out")(x)
+            if level > 0:  # double the sides, by nearest neighbours
+                x = repeat(x, "b h w c -> b (h 2) (w 2) c")
+                x = self._conv(x, x.shape[-1], f"level_{level - 1}_up")
+            x = self._blocks(x, level, channels, self.layers_per_block + 1)
+        return self._end(x)
 
 
 class Autoencoder(nn.Module):
@@ -93,11 +94,11 @@ class Autoencoder(nn.Module):
       UserError: on construction, for sizes that cannot work.
     """
 
-    block_channels: tuple[int, ...] = (128, 256, 512, 512)
-    layers_per_block: int = 2
-    latent_channels: int = 4
-    image_channels: int = 3
-    groups: int = 32
+    block_channels: tuple[int, ...] = ruled(Each(COUNT, fewest=1), (128, 256, 512, 512))
+    layers_per_block: int = count(2)
+    latent_channels: int = count(4)
+    image_channels: int = count(3)
+    groups: int = count(32)
     mid_block_add_attention: bool = True
     use_quant_conv: bool = True
     use_post_quant_conv: bool = True
@@ -105,19 +106,17 @@ class Autoencoder(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     def __post_init__(self):
-        for name in ("layers_per_block", "latent_channels", "image_channels", "groups"):
-            check_at_least(name, getattr(self, name), 1)
-        check_at_least("number of block_channels", len(self.block_channels), 1)
-        if any(channels < 1 or channels % self.groups for channels in self.block_channels):
+        check(self)
+        if any(channels % self.groups for channels in self.block_channels):
             raise UserError(
-                f"block_channels is {tuple(self.block_channels)}: each must be a multiple of "
-                f"groups = {self.groups}"
+                f"block_channels is {self.block_channels}: each must be a multiple of groups = "
+                f"{self.groups}"
             )
         super().__post_init__()
 
     @property
     def factor(self) -> int:
-        """f, the side of an image over the side of its latents."""
+        """Return f, the side of an image divided by the side of its latents."""
         return 2 ** (len(self.block_channels) - 1)
 
     def setup(self) -> None:
@@ -131,7 +130,7 @@ class Autoencoder(nn.Module):
         self.decoder = Decoder(*sizes, self.image_channels, *compute)
 
     def encode(self, images: jax.Array) -> Moments:
-        """The posterior of z, (B, H / f, W / f, latent_channels), float32.
+        """Return the posterior of z, (B, H / f, W / f, latent_channels), float32.
 
         Args:
           images: (B, H, W, image_channels) floats in [-1, 1].
@@ -150,7 +149,7 @@ class Autoencoder(nn.Module):
         return unpack(self.quant_conv(moments) if self.use_quant_conv else moments)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Images (B, f h, f w, image_channels) in about [-1, 1], not clipped, float32.
+        """Return images (B, f h, f w, image_channels) in about [-1, 1], not clipped, float32.
 
         Args:
           z: (B, h, w, latent_channels), as `Moments.sample` or `from_latents` gives it.
@@ -159,5 +158,5 @@ class Autoencoder(nn.Module):
         return self.decoder(z).astype(jnp.float32)
 
     def __call__(self, images: jax.Array) -> jax.Array:
-        """Reconstructions, float32 (B, H, W, image_channels), from the means."""
+        """Return reconstructions, float32 (B, H, W, image_channels), from the means."""
         return self.decode(self.encode(images).mean)

@@ -1,9 +1,7 @@
-"""What the autoencoder says of an image, and the latents that a diffusion sees.
+"""The posterior of an image under the autoencoder, and the latents that a diffusion is trained on.
 
-Where
-
-    q(z | image) = N(mean, exp(log_variance))         of each latent on its own
-    latents = scaling_factor (z - shift_factor)       about unit variance
+q(z | image) = N(mean, exp(log_variance))         of each latent on its own
+latents = scaling_factor (z - shift_factor)       about unit variance
 """
 
 from typing import NamedTuple
@@ -15,22 +13,22 @@ from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 
 
 class Moments(NamedTuple):
-    """A posterior: mean and log-variance in nats, float32 (B, h, w, C) each."""
+    """A diagonal Gaussian posterior: mean and log-variance, float32 (B, h, w, C) each."""
 
     mean: jax.Array
     log_variance: jax.Array
 
     def sample(self, eps: jax.Array) -> jax.Array:
-        """z (B, h, w, C) for standard normal `eps` of that shape, float32."""
+        """Return z (B, h, w, C), float32, for standard normal `eps` of that shape."""
         return self.mean + jnp.exp(self.log_variance / 2) * eps
 
     def pack(self) -> jax.Array:
-        """(B, h, w, 2C), [mean | log_variance]: how data sets store moments."""
+        """Return (B, h, w, 2C), [mean | log_variance], as data sets store moments."""
         return jnp.concatenate(self, axis=-1)
 
 
 def unpack(packed: jax.Array) -> Moments:
-    """Moments from (..., 2C), of any float dtype; log-variances are clamped to [-30, 20]."""
+    """Return moments from (..., 2C) of any float dtype; log-variances are clamped to [-30, 20]."""
     mean, log_variance = jnp.split(packed.astype(jnp.float32), 2, axis=-1)
     return Moments(mean, jnp.clip(log_variance, -30, 20))
 

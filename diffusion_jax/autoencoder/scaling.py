@@ -1,10 +1,10 @@
-"""How a diffusion sees the latents of an autoencoder; without JAX, for the readers of data."""
+"""The scale at which a diffusion sees latents. Readers of data need it, so it imports no JAX."""
 
 from typing import Any, NamedTuple
 
-from diffusion_jax.errors import UserError
+from diffusion_jax.fields import Number
 
-LARGEST = 1e6
+LARGEST = 1e6  # beyond it, or its inverse, a factor is no scale of latents but a mistake
 
 
 class Scaling(NamedTuple):
@@ -33,12 +33,9 @@ def check_scaling(where: str, scaling_factor: Any, shift_factor: Any) -> Scaling
     Raises:
       UserError: for anything but numbers that float32 can compute with.
     """
-    if not (type(scaling_factor) in (int, float) and 1e-6 <= scaling_factor <= LARGEST):
-        raise UserError(
-            f"{where}: scaling_factor is {scaling_factor!r}: give a number from 1e-6 to {LARGEST:g}"
-        )
-    if not (type(shift_factor) in (int, float) and -LARGEST <= shift_factor <= LARGEST):
-        raise UserError(
-            f"{where}: shift_factor is {shift_factor!r}: give a number within {LARGEST:g} of 0"
-        )
-    return Scaling(float(scaling_factor), float(shift_factor))
+    scale = Number(at_least=1 / LARGEST, at_most=LARGEST)
+    shift = Number(at_least=-LARGEST, at_most=LARGEST)
+    return Scaling(
+        scale(f"{where}: scaling_factor", scaling_factor),
+        shift(f"{where}: shift_factor", shift_factor),
+    )

@@ -4,12 +4,12 @@ Every setting that changes what AutoencoderKL computes is honoured or refused by
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, check_scaling
-from diffusion_jax.errors import UserError
+from diffusion_jax.errors import UserError, shown
+from diffusion_jax.fields import COUNT, Each, Kind, Rule
 from diffusion_jax.storage import schemas
 from diffusion_jax.storage.json_files import read_json
 
@@ -17,63 +17,40 @@ CONFIG = "config.json"
 CLASS = "AutoencoderKL"
 
 
-class Setting(NamedTuple):
-    """What a setting may be.
+def _only(*values: Any) -> Rule:
+    """Return the rule of a setting of which we compute one value, by whatever name."""
 
-    Attributes:
-      what: the values that it may have, in words.
-      allows: value -> whether it may have it.
-      attribute: of our `Autoencoder`, which gets the value; None where it gets none.
-    """
+    def rule(name: str, value: Any) -> None:
+        if value not in values:
+            wanted = "null" if values == (None,) else values[0]
+            raise UserError(f"{name} is {shown(value)}: it must be {wanted}, all that can be read")
 
-    what: str
-    allows: Callable[[Any], bool]
-    attribute: str | None = None
+    return rule
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 1
-
-
-def _is_bool(value: Any) -> bool:
-    return type(value) is bool
-
-
-def _lists(allows: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: type(value) is list and value != [] and all(map(allows, value))
-
-
-_COUNT, _BOOL = ("a whole number above 0", _is_count), ("true or false", _is_bool)
-_NULL = ("null, the only value that can be read", lambda value: value is None)
-_SETTINGS = {
-    "in_channels": Setting(*_COUNT, "image_channels"),
-    "out_channels": Setting(*_COUNT, "image_channels"),
-    "block_out_channels": Setting(
-        "a list of whole numbers above 0", _lists(_is_count), "block_channels"
-    ),
-    "layers_per_block": Setting(*_COUNT, "layers_per_block"),
-    "latent_channels": Setting(*_COUNT, "latent_channels"),
-    "norm_num_groups": Setting(*_COUNT, "groups"),
-    "use_quant_conv": Setting(*_BOOL, "use_quant_conv"),
-    "use_post_quant_conv": Setting(*_BOOL, "use_post_quant_conv"),
-    "mid_block_add_attention": Setting(*_BOOL, "mid_block_add_attention"),
-    "down_block_types": Setting(
-        "DownEncoderBlock2D at every level", _lists(lambda value: value == "DownEncoderBlock2D")
-    ),
-    "up_block_types": Setting(
-        "UpDecoderBlock2D at every level", _lists(lambda value: value == "UpDecoderBlock2D")
-    ),
-    "act_fn": Setting(  # two names of one function
-        "silu, the only one that can be read", lambda value: value in ("silu", "swish")
-    ),
-    "latents_mean": Setting(*_NULL),
-    "latents_std": Setting(*_NULL),
+# By diffusers' name: the rule of its value, and the attribute of our `Autoencoder` that gets it;
+# None where it gets none.
+_SETTINGS: dict[str, tuple[Rule | None, str | None]] = {
+    "in_channels": (COUNT, "image_channels"),
+    "out_channels": (COUNT, "image_channels"),
+    "block_out_channels": (Each(COUNT, fewest=1), "block_channels"),
+    "layers_per_block": (COUNT, "layers_per_block"),
+    "latent_channels": (COUNT, "latent_channels"),
+    "norm_num_groups": (COUNT, "groups"),
+    "use_quant_conv": (Kind(bool), "use_quant_conv"),
+    "use_post_quant_conv": (Kind(bool), "use_post_quant_conv"),
+    "mid_block_add_attention": (Kind(bool), "mid_block_add_attention"),
+    "down_block_types": (Each(_only("DownEncoderBlock2D"), fewest=1), None),
+    "up_block_types": (Each(_only("UpDecoderBlock2D"), fewest=1), None),
+    "act_fn": (_only("silu", "swish"), None),  # two names of one function
+    "latents_mean": (_only(None), None),
+    "latents_std": (_only(None), None),
     # `check_scaling` looks at these two.
-    "scaling_factor": Setting("", lambda value: True),
-    "shift_factor": Setting("", lambda value: True),
+    "scaling_factor": (None, None),
+    "shift_factor": (None, None),
     # These change no result: we compute in float32, in one piece.
-    "force_upcast": Setting("", lambda value: True),
-    "sample_size": Setting("", lambda value: True),
+    "force_upcast": (None, None),
+    "sample_size": (None, None),
 }
 
 
@@ -97,21 +74,20 @@ def read_settings(path: Path) -> dict[str, Any] | None:
         return None
     if (kind := content.get("_class_name", CLASS)) != CLASS:
         raise UserError(f"{path}: is of diffusers' {kind}: only {CLASS} can be read")
-    values = {name: value for name, value in content.items() if not name.startswith("_")}
-    for name, value in values.items():
+    values, attributes = {}, {}
+    for name, value in content.items():
+        if name.startswith("_"):
+            continue
         if name not in _SETTINGS:
             raise UserError(
                 f"{path}: {name} is {value!r}, which {CLASS} did not have when this was written: "
                 "remove it if the weights do not depend on it"
             )
-        if not _SETTINGS[name].allows(value):
-            raise UserError(f"{path}: {name} is {value!r}: it must be {_SETTINGS[name].what}")
+        rule, attribute = _SETTINGS[name]
+        values[name] = rule(f"{path}: {name}", value) if rule else value
+        if attribute:
+            attributes[attribute] = values[name]
     _check_together(path, values)
-    attributes = {
-        attribute: tuple(value) if type(value) is list else value
-        for name, value in values.items()
-        if (attribute := _SETTINGS[name].attribute)
-    }
     scale = values.get("scaling_factor", STABLE_DIFFUSION.scaling_factor)
     shift = values.get("shift_factor")
     attributes["scaling"] = check_scaling(str(path), scale, 0.0 if shift is None else shift)
@@ -125,8 +101,7 @@ def check_sizes(path: Path, attributes: dict[str, Any], told: dict[str, Any]) ->
       attributes: as `read_settings` returns them.
       told: the `Autoencoder` attributes that the tensors tell.
     """
-    for name, setting in _SETTINGS.items():
-        attribute = setting.attribute
+    for name, (_, attribute) in _SETTINGS.items():
         if attribute in told and attributes.get(attribute, told[attribute]) != told[attribute]:
             raise UserError(
                 f"{path}: {name} is {attributes[attribute]}, and the weights beside it have "

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.settings import CONFIG, check_sizes, read_settings
@@ -23,7 +22,8 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.storage import schemas
 from diffusion_jax.storage.files import sha256
 from diffusion_jax.storage.json_files import read_json
-from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_safetensors
+from diffusion_jax.storage.renaming import PYTORCH, Layout, substitute
+from diffusion_jax.storage.tensors import read_safetensors
 from diffusion_jax.storage.untrusted import inside
 
 PLAIN = "diffusion_pytorch_model.safetensors"  # of save_pretrained without a variant
@@ -47,12 +47,11 @@ _RULES = (
     (r"\.value\.", ".to_v."),
     (r"\.(kernel|scale)$", ".weight"),
 )
-_OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-
-# Axes of theirs -> ours, by their number: convolutions OIHW -> HWIO, linear layers (out, in) ->
-# (in, out); and back.
-_TO_OURS = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
-_TO_THEIRS = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}
+# diffusers' names for attention until 0.15 -> those of today.
+_OLD_ATTENTION = tuple(
+    (rf"(?<=\.attentions\.0\.){old}\.", f"{new}.")
+    for old, new in dict(query="to_q", key="to_k", value="to_v", proj_attn="to_out.0").items()
+)
 
 
 class Pretrained(NamedTuple):
@@ -183,7 +182,7 @@ def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides: Any) ->
 
 
 def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder) -> dict[str, Any]:
-    """Our parameter tree from diffusers' tensors.
+    """Return our parameter tree from diffusers' tensors.
 
     Args:
       tensors: diffusers' name to array, float32, or float16 or bfloat16, which are widened.
@@ -197,52 +196,26 @@ def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder)
       UserError: naming the first tensor that is missing, left over, there twice, or of another
         shape or dtype.
     """
-    tensors = _with_current_names(tensors)
-    table = _name_table(model)
-    check_tensors(
-        tensors, {name: _their_shape(leaf) for name, leaf in table.values()}, "autoencoder"
-    )
-    check_dtypes(tensors, "float32", "float16", "bfloat16")
-    params = {
-        path: jnp.asarray(tensors[name].transpose(_TO_OURS[leaf.ndim]), leaf.dtype)
-        for path, (name, leaf) in table.items()
-    }
-    return traverse_util.unflatten_dict(params)
-
-
-def diffusers_shapes(model: Autoencoder) -> dict[str, tuple[int, ...]]:
-    """diffusers' name and shape of every tensor of a network."""
-    return {name: _their_shape(leaf) for name, leaf in _name_table(model).values()}
-
-
-def _their_shape(leaf: jax.ShapeDtypeStruct) -> tuple[int, ...]:
-    return tuple(leaf.shape[axis] for axis in _TO_THEIRS[leaf.ndim])
-
-
-def _name_table(model: Autoencoder) -> dict[tuple[str, ...], tuple[str, jax.ShapeDtypeStruct]]:
-    """Path of each of our parameters -> diffusers' name, our shape and dtype."""
-    image = jax.ShapeDtypeStruct((1, model.factor, model.factor, model.image_channels), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), image)["params"]
-    return {
-        path: (_diffusers_name(path), leaf)
-        for path, leaf in traverse_util.flatten_dict(shapes).items()
-    }
-
-
-def _diffusers_name(path: tuple[str, ...]) -> str:
-    name = ".".join(path)
-    for ours, theirs in _RULES:
-        name = re.sub(ours, theirs, name)
-    return name
-
-
-def _with_current_names(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same tensors, with diffusers' present names for attention."""
-    old = re.compile(rf"(?<=\.attentions\.0\.)({'|'.join(_OLD_ATTENTION)})(?=\.)")
     renamed = {}
     for name, value in tensors.items():
-        current = old.sub(lambda found: _OLD_ATTENTION[found[0]], name)
+        current = substitute(_OLD_ATTENTION, name)
         if current in renamed:
             raise UserError(f"weights hold {current} twice, by its new and its older name")
         renamed[current] = value
-    return renamed
+    return _layout(model).read(renamed)
+
+
+def diffusers_shapes(model: Autoencoder) -> dict[str, tuple[int, ...]]:
+    """Return diffusers' name and shape of every tensor of a network."""
+    return _layout(model).shapes()
+
+
+def _layout(model: Autoencoder) -> Layout:
+    image = jax.ShapeDtypeStruct((1, model.factor, model.factor, model.image_channels), jnp.float32)
+    return Layout(
+        "autoencoder",
+        jax.eval_shape(model.init, jax.random.key(0), image)["params"],
+        lambda path, shape: substitute(_RULES, path),
+        PYTORCH,
+        dtypes=("float32", "float16", "bfloat16"),
+    )

@@ -1,4 +1,4 @@
-"""Public PyTorch networks of a config's sizes, for launch.benchmark_peers."""
+"""Baselines for launch.benchmark_peers: public PyTorch networks of a config's sizes."""
 
 import importlib.util
 import sys
@@ -6,17 +6,22 @@ import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
+
+from diffusion_jax.benchmarks.phases import REVERSE_STEPS
+from diffusion_jax.benchmarks.timing import Program
+from diffusion_jax.errors import UserError
 
 PACKAGES = {"rin": "rin_pytorch", "diffussm": "diffusers"}
 
 
-class Peer(NamedTuple):
+class Baseline(NamedTuple):
     """A network to train and to sample from.
 
     Attributes:
-      network: whose parameters are trained.
-      loss: of x_0 (B, C, H, W), a scalar.
+      network: the module whose parameters are trained.
+      loss: x_0 (B, C, H, W) -> scalar.
       denoise: (x, memory) -> (x, memory), one reverse step; `memory` is () at first.
     """
 
@@ -25,18 +30,67 @@ class Peer(NamedTuple):
     denoise: Callable
 
 
-def peers(config: ConfigDict) -> dict[str, Callable[[], Peer]]:
-    """By name, what makes a peer of the config's network."""
+def baselines(config: ConfigDict) -> dict[str, Callable[[], Baseline]]:
+    """Return, by name, functions that make the baselines of the config's network.
+
+    Raises:
+      UserError: if their packages are not installed.
+    """
+    wanted = ("torch", PACKAGES[config.model.name])
+    if not all(map(importlib.util.find_spec, wanted)):
+        raise UserError(f"{' or '.join(wanted)} is not installed: pip install -e '.[peers]'")
     if config.model.name == "rin":
         return {"rin-pytorch": lambda: rin(config)}
     return {f"DiT/{patch}": lambda patch=patch: dit(config, patch) for patch in (1, 2)}
 
 
-def rin(config: ConfigDict) -> Peer:
-    """RIN of rin-pytorch, always self-conditioned."""
+def programs(
+    baseline: Baseline, shape: tuple[int, ...], compiled: bool
+) -> tuple[dict[str, Program], float]:
+    """Return a baseline's train step and sampler, which do what those of `phases` do.
+
+    Args:
+      shape: of a batch, (B, C, H, W).
+      compiled: by `torch.compile`, instead of eager.
+
+    Returns:
+      ({'train', 'sampler'}: program, multiply-adds of one forward pass of one example).
+    """
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    torch.manual_seed(0)
+    network, loss, denoise = baseline
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
+    params = [p.detach() for p in network.parameters()]
+    ema = [p.clone() for p in params]
+    x_0 = torch.rand(shape)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        denoise(x_0[:1], ())
+    if compiled:
+        loss, denoise = torch.compile(loss), torch.compile(denoise)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(x_0).backward()
+        optimizer.step()
+        torch._foreach_lerp_(ema, params, 1e-4)
+
+    @torch.no_grad()
+    def reverse() -> None:
+        x, memory = torch.randn(shape), ()
+        for _ in range(REVERSE_STEPS):
+            x, memory = denoise(x, memory)
+        np.asarray(x)
+
+    return {"train": Program(step), "sampler": Program(reverse)}, counter.get_total_flops() / 2
+
+
+def rin(config: ConfigDict) -> Baseline:
+    """Return the RIN of rin-pytorch, which self-conditions every example."""
     import torch
 
-    # Its trainer alone wants torchvision.
+    # Only its trainer uses torchvision.
     if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
         stub = types.ModuleType("torchvision")
         stub.transforms, stub.utils = types.SimpleNamespace(), types.SimpleNamespace()
@@ -64,11 +118,11 @@ def rin(config: ConfigDict) -> Peer:
         x0, latents = network(x, time, *memory, return_latents=True)
         return (x + x0 + torch.randn_like(x)) / 3**0.5, (x0.clamp(-1, 1), latents)
 
-    return Peer(diffusion, diffusion, denoise)
+    return Baseline(diffusion, diffusion, denoise)
 
 
-def dit(config: ConfigDict, patch_size: int) -> Peer:
-    """DiT of diffusers, 16 heads, as wide and as deep as the config's DiffuSSM."""
+def dit(config: ConfigDict, patch_size: int) -> Baseline:
+    """Return the DiT of diffusers, 16 heads, as wide and as deep as the config's DiffuSSM."""
     import torch
     from diffusers import DiTTransformer2DModel
 
@@ -95,4 +149,4 @@ def dit(config: ConfigDict, patch_size: int) -> Peer:
     def denoise(x, memory):
         return (x + predict(x)[:, : x.shape[1]] + torch.randn_like(x)) / 3**0.5, memory
 
-    return Peer(network, loss, denoise)
+    return Baseline(network, loss, denoise)

@@ -10,7 +10,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 
 def keep_programs() -> None:
-    """Keeps what took over a second, in JAX_COMPILATION_CACHE_DIR or in the user's cache."""
+    """Keep programs that took over a second, in JAX_COMPILATION_CACHE_DIR or the user's cache."""
     if jax.config.jax_compilation_cache_dir is None:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "rin_diffussm_jax"))
@@ -18,7 +18,7 @@ def keep_programs() -> None:
 
 @contextlib.contextmanager
 def cached_in(folder: str | None) -> Iterator[None]:
-    """With all programs kept in a folder, or none anywhere."""
+    """Keep all programs in a folder while the context lasts, or with None keep none."""
     changed = {
         "jax_enable_compilation_cache": folder is not None,
         "jax_compilation_cache_dir": folder,

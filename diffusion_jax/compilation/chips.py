@@ -1,4 +1,4 @@
-"""What a chip can do at most, by its makers' data sheets."""
+"""What a chip can do at most, by its maker's data sheet."""
 
 from typing import NamedTuple
 

@@ -1,25 +1,26 @@
-"""The train step and the sampler of a config, compiled from shapes alone, and what they need."""
+"""Programs compiled for devices that need not be there, and what they need of each chip.
+
+The compiler needs a description of the devices, not the devices: `slices.slice_devices` gives
+libtpu's description of a TPU slice, a mesh is made of it, and a program traced for that mesh is
+compiled as it would be on the slice. The executable cannot run here, but it tells the memory of a
+chip to the byte, and its text holds every collective. Three lower bounds on its time follow: from
+the FLOPs, from the traffic to memory, and from the bytes that cross the links between chips.
+"""
 
 import dataclasses
 import re
 import time
+from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
-from ml_collections import ConfigDict
 
 from diffusion_jax.compilation.cache import cached_in
 from diffusion_jax.compilation.chips import CHIPS, Chip
 from diffusion_jax.compilation.collectives import Collective, collectives
-from diffusion_jax.denoiser import Condition
-from diffusion_jax.experiment.build import Experiment, build
-from diffusion_jax.parallel.sharding import Mesh, by_example, check_batch, of_state
-from diffusion_jax.sampling.editing import NOTHING
-from diffusion_jax.sampling.scan import make_sampler
-from diffusion_jax.training.checkpoints import abstract_like
-from diffussm_jax.convolution import choose_form
-from launch.describe import in_program
+from diffusion_jax.compilation.costs import program_flops
+from diffusion_jax.parallel.sharding import Mesh
 
+TRIES = 6  # of `largest_batch`
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -29,12 +30,11 @@ class Program:
 
     Attributes:
       chip, chips: what it runs on.
-      memory: bytes on one chip: 'arguments', 'outputs' (those not written over arguments),
-        'temporaries', 'code'.
-      flops: of matrix products and FFTs, on all chips together, loops counted and what `remat`
-        computes again. XLA's own cost_analysis counts the body of a loop once.
-      collectives: what it sends.
-      seconds: of the compilation.
+      memory: bytes on one chip, see `memory_of`.
+      flops: of matrix products, convolutions and FFTs, on all chips together, including what
+        `remat` computes again.
+      collectives: what it sends between chips.
+      seconds: that compiling it took.
     """
 
     chip: Chip
@@ -51,10 +51,8 @@ class Program:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """Seconds that it takes at least, by what it waits for.
-
-        Memory: arguments are read, outputs written, and temporaries both, once at least.
-        """
+        """Lower bounds on its time in seconds, by the resource that it waits for."""
+        # Arguments are read and outputs written; temporaries are written and then read.
         traffic = self.needed - self.memory["code"] + self.memory["temporaries"]
         sent = sum(found.times * found.sent for found in self.collectives)
         return {
@@ -65,105 +63,88 @@ class Program:
 
     @property
     def bound(self) -> float:
-        """Seconds that it takes at least."""
+        """The largest of the lower bounds on its time, in seconds."""
         return max(self.bounds.values())
 
 
 @dataclasses.dataclass(frozen=True)
 class Excess:
-    """A program that does not fit: bytes of a chip's memory that it needs at least, and has."""
+    """A program that does not fit: the bytes of a chip's memory that it needs, and that it has.
+
+    The compiler stops at the first limit that it meets: the program may need more.
+    """
 
     needed: float
     available: float
 
 
-def for_tpu(config: ConfigDict) -> ConfigDict:
-    """The config as a TPU would read it: 'auto' means another convolution on another platform."""
-    config = config.copy_and_resolve_references()
-    if config.model.get("form") == "auto":
-        config.model.form = choose_form(build(config).denoiser.geometry.num_tokens, "tpu")
-    return config
-
-
-def trace_train(
-    config: ConfigDict, experiment: Experiment, mesh: Mesh, batch_size: int
-) -> jax.stages.Traced:
-    """The train step of `launch.train`, traced.
-
-    Raises:
-      UserError: if the batch does not divide over the mesh.
-    """
-    check_batch(batch_size, config.train.accumulate, mesh)
-    state = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
-    step = experiment.train_step(config, state, mesh)
-    name, dtype = ("images", jnp.uint8)
-    if experiment.autoencoder is not None:
-        name, dtype = ("moments", jnp.float32)
-    batch = {name: jax.ShapeDtypeStruct((batch_size, *experiment.example_shape), dtype)}
-    if experiment.num_classes:
-        batch["labels"] = jax.ShapeDtypeStruct((batch_size,), jnp.int32)
-    return step.trace(state, batch)
-
-
-def trace_sampler(
-    config: ConfigDict, experiment: Experiment, mesh: Mesh, count: int
-) -> jax.stages.Traced:
-    """The sampler of `count` samples at once, traced; latents are not decoded."""
-    sampler = make_sampler(
-        experiment.denoiser,
-        experiment.objective,
-        experiment.sampling,
-        experiment.sample_shape,
-        mesh,
-        seed=config.seed,
-        latents=experiment.autoencoder is not None,
-    )
-    params = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    params = abstract_like(params, of_state(params, mesh))
-
-    def each(*shape, dtype=jnp.float32):
-        return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=by_example(mesh))
-
-    condition = Condition(
-        labels=each(dtype=jnp.int32) if experiment.num_classes else None,
-        frames=each(experiment.conditioning_frames, *experiment.sample_shape[1:])
-        if experiment.conditioning_frames
-        else None,
-    )
-    return sampler.program.trace(params, each(dtype=jnp.int32), condition, NOTHING)
-
-
 def compile_for(traced: jax.stages.Traced, mesh: Mesh) -> Program | Excess:
-    """Compiles for the devices of the mesh, which need not be there."""
+    """Compile a traced program for the devices of its mesh, which need not be there."""
     start = time.perf_counter()
     try:
-        with cached_in(None):  # of absent devices jax writes programs that it cannot read
+        # JAX would write executables to its cache that it cannot read back without the devices.
+        with cached_in(None):
             compiled = traced.lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if not re.search("RESOURCE_EXHAUSTED.*HBM", str(error), re.I | re.S):
             raise
         return parse_excess(str(error))
-    seconds = time.perf_counter() - start
+    return Program(
+        CHIPS[mesh.devices.flat[0].device_kind],
+        mesh.size,
+        memory_of(compiled),
+        program_flops(traced),
+        list(collectives(compiled.as_text(), mesh.size)),
+        time.perf_counter() - start,
+    )
+
+
+def memory_of(compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Return the bytes that a program needs on one device.
+
+    Returns:
+      'arguments'; 'outputs', without those written over donated arguments; 'temporaries'; 'code'.
+    """
     found = compiled.memory_analysis()
-    memory = {
+    return {
         "arguments": found.argument_size_in_bytes,
         "outputs": found.output_size_in_bytes - found.alias_size_in_bytes,
         "temporaries": found.temp_size_in_bytes,
         "code": found.generated_code_size_in_bytes,
     }
-    return Program(
-        CHIPS[mesh.devices.flat[0].device_kind],
-        mesh.size,
-        memory,
-        2 * sum(in_program(traced.jaxpr.jaxpr).values()),
-        list(collectives(compiled.as_text(), mesh.size)),
-        seconds,
-    )
 
 
 def parse_excess(message: str) -> Excess:
-    """Of XLA's '... HLO temporaries (44.12G) exceeds available HBM (15.75G)', and of its like."""
-    sizes = [
-        float(size) * _UNITS[unit] for size, unit in re.findall(r"([\d.]+)([KMGT])\b", message)
-    ]
-    return Excess(*sizes[:2])
+    """Read XLA's '... HLO temporaries (44.12G) exceeds available HBM (15.75G)', and its like."""
+    found = re.findall(r"([\d.]+)([KMGT])\b", message)
+    return Excess(*(float(size) * _UNITS[unit] for size, unit in found[:2]))
+
+
+def largest_batch(
+    attempt: Callable[[int], Program | Excess], batch_size: int, smallest: int
+) -> int | None:
+    """Return the largest batch that fits, of `batch_size` times powers of two; None if none does.
+
+    Args:
+      attempt: compiles for a batch size; it is called `TRIES` times at most.
+      batch_size: the first to try.
+      smallest: every batch is a multiple of it.
+    """
+    fits, refused = None, False
+    for _ in range(TRIES):
+        result = attempt(batch_size)
+        if isinstance(result, Program):
+            fits, batch_size = batch_size, 2 * batch_size
+            if refused:
+                break
+            continue
+        if fits:
+            break
+        # Memory shrinks at most as the batch does, so that many halvings are needed at least.
+        refused, halvings = True, 1
+        while result.needed / 2**halvings > result.available:
+            halvings += 1
+        batch_size, rest = divmod(batch_size, 2**halvings)
+        if rest or not batch_size or batch_size % smallest:
+            break
+    return fits

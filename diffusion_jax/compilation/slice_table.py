@@ -1,19 +1,19 @@
 """The table of the smallest slice that holds each config; see launch.compile."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-import jax
 from ml_collections import ConfigDict
 
-from configs.variants import file_of
+from diffusion_jax.compilation import jobs
 from diffusion_jax.compilation.chips import CHIPS
-from diffusion_jax.compilation.programs import Program, compile_for, for_tpu, trace_train
+from diffusion_jax.compilation.costs import state_bytes
+from diffusion_jax.compilation.programs import Program, compile_for
 from diffusion_jax.compilation.slices import larger, slice_devices
 from diffusion_jax.console import say
-from diffusion_jax.experiment.build import Experiment, build
+from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh
-from launch.describe import every_config
 
 HEAD = """\
 # The smallest TPU slice that holds each config
@@ -28,11 +28,12 @@ Made by `python -m launch.compile --slice={first} --table={file}`.
 """
 
 
-def add_rows(file: Path, first: str, configs: dict[str, ConfigDict] | None = None) -> None:
-    """Adds to the table in `file` the configs, or all, that it does not have yet; row by row.
+def add_rows(file: Path, first: str, configs: Iterable[tuple[str, ConfigDict]]) -> None:
+    """Add the configs to the table in `file`, row by row, leaving out those that it has.
 
     Args:
-      first: the slice to try first.
+      first: the smallest slice to try.
+      configs: each with the text of its first cell, a link in Markdown.
 
     Raises:
       UserError: if there is no such slice, or no libtpu.
@@ -40,11 +41,8 @@ def add_rows(file: Path, first: str, configs: dict[str, ConfigDict] | None = Non
     chip = CHIPS[slice_devices(first)[0].device_kind]
     family = first.split("-")[0]
     head = HEAD.format(family=family, hbm=chip.hbm / 2**30, first=first, file=file)
-    rows = set()
-    if file.exists():
-        rows |= set(re.findall(r"^\| \[.*\n", file.read_text(), re.M))
-    for name, config in (configs or dict(every_config())).items():
-        link = f"[{name}](../configs/{file_of(name)}.py)"
+    rows = set(re.findall(r"^\| \[.*\n", file.read_text(), re.M)) if file.exists() else set()
+    for link, config in configs:
         if any(link in row for row in rows):
             continue
         row = f"| {link} | {' | '.join(_cells(config, first))} |\n"
@@ -55,18 +53,19 @@ def add_rows(file: Path, first: str, configs: dict[str, ConfigDict] | None = Non
 
 def _cells(config: ConfigDict, first: str) -> tuple[str, ...]:
     """Cells of a config's row."""
-    config = for_tpu(config)
+    config = config.copy_and_resolve_references()
     experiment = build(config)
     batch, least = config.train.batch_size, 0.0
     for name in larger(first):
         devices = slice_devices(name)
         if len(devices) < least:
             continue
-        config.mesh.fsdp = _fsdp(experiment, devices)
+        # Parameters, moments and EMA are shared where they would take over an eighth of a chip.
+        is_large = state_bytes(experiment) > CHIPS[devices[0].device_kind].hbm / 8
+        config.mesh.fsdp = min(8, len(devices)) if is_large else 1
         mesh = make_mesh(**config.mesh, devices=devices)
-        result = compile_for(trace_train(config, experiment, mesh, batch), mesh)
+        result = compile_for(jobs.train_step(config, experiment, mesh, batch).trace(), mesh)
         if isinstance(result, Program):
-            limit = max(result.bounds, key=result.bounds.get)
             return (
                 str(batch),
                 name,
@@ -74,16 +73,9 @@ def _cells(config: ConfigDict, first: str) -> tuple[str, ...]:
                 f"{result.needed / 2**30:.1f} GiB",
                 f"{result.flops / 1e12:,.2f}",
                 f"{1e3 * result.bound:.3g}",
-                limit,
+                max(result.bounds, key=result.bounds.__getitem__),
             )
         # Twice the chips need half the memory of each, at best.
         least = len(devices) * result.needed / result.available
         say(f"{name}: {result.needed / 2**30:.1f} GiB a chip or more")
     return str(batch), "none", "", "", "", "", ""
-
-
-def _fsdp(experiment: Experiment, devices: list[jax.Device]) -> int:
-    """Parts of the parameters: one if the state takes at most an eighth of a chip."""
-    state = jax.eval_shape(lambda: experiment.init_state(0, 1))
-    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
-    return 1 if size <= CHIPS[devices[0].device_kind].hbm / 8 else min(8, len(devices))

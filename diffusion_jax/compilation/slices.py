@@ -9,7 +9,7 @@ from jax.experimental import topologies
 
 from diffusion_jax.errors import UserError, check_choice
 
-# By the number of chips, and by how many the cloud's names count for each: cores, of v4 and v5p.
+# Topologies by number of chips. The cloud's names of v4 and v5p count cores, two to a chip.
 _FLAT = {1: "1x1", 4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8", 128: "8x16", 256: "16x16"}
 _CUBES = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4", 128: "4x4x8"}
 _FAMILIES = {"v4": (2, _CUBES), "v5e": (1, _FLAT), "v5p": (2, _CUBES), "v6e": (1, _FLAT)}
@@ -21,7 +21,8 @@ SLICES = {
     for chips, shape in shapes.items()
 }
 
-# libtpu would ask the cloud's metadata server for these, which only a TPU machine can reach.
+# libtpu would ask the cloud's metadata server for these, which only a TPU machine can reach. The
+# values need not match the slice that is described: they only keep libtpu from asking.
 _ENVIRONMENT = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-8",
@@ -31,7 +32,7 @@ _ENVIRONMENT = {
 
 
 def larger(name: str) -> list[str]:
-    """The slice and all larger ones of its family, smallest first.
+    """Return the slice and all larger ones of its family, smallest first.
 
     Raises:
       UserError: if it is not one of `SLICES`.
@@ -42,7 +43,7 @@ def larger(name: str) -> list[str]:
 
 
 def slice_devices(name: str) -> list[jax.Device]:
-    """One device per chip of the slice 'v5e-8', to compile for; nothing can be run on them.
+    """Return one device per chip of a slice, to compile for; nothing can be run on them.
 
     Args:
       name: one of `SLICES`, or several of one kind, as '2xv5e-8'.

@@ -28,14 +28,14 @@ class Arrays:
 
     @functools.cached_property
     def num_classes(self) -> int:
-        """See `Source`; one more than the largest label."""
+        """Number of classes: one more than the largest label, 0 without labels."""
         return 0 if self.labels is None else int(self.labels.max()) + 1
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> dict[str, np.ndarray]:
-        """Example `index`; there is nothing to choose by `at`."""
+        """Return example `index`, whole: there is nothing to choose by `at`."""
         image = self.images[index]
         example = {"images": image[..., ::-1, :] if mirrored else image}
         if self.labels is not None:
@@ -43,7 +43,7 @@ class Arrays:
         return example
 
     def fingerprint(self) -> str:
-        """SHA-256 of shape, pixels and labels."""
+        """Return the SHA-256 of shape, pixels and labels."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         for array in (self.images, self.labels):
             if array is not None:
@@ -52,7 +52,7 @@ class Arrays:
 
 
 def digits(split: str) -> Arrays:
-    """The 1,797 real 8 x 8 handwritten digits, 'train' or 'held_out', split by a fixed permutation.
+    """Return the real 8 x 8 digits of scikit-learn: 1,500 to train on, or the 297 held out.
 
     Raises:
       UserError: for another split.

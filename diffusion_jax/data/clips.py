@@ -1,4 +1,4 @@
-"""Clips: where their frames are, which of them a training example takes, and their pixels."""
+"""Find clips, choose the frames of a training example, and decode them."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from diffusion_jax.data import video
-from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, refuse_mixture, visible
+from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, list_folder, visible
 from diffusion_jax.data.images import LARGEST, check_frames, decode_image, open_image, to_mode
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.errors import UserError, check_at_least
@@ -36,7 +36,7 @@ class ClipFolder(RecordFolder):
         super().__init__(path, _list_clips)
 
     def record(self, index: int) -> dict:
-        """'clip', its file or folder of frames, and 'label', if any."""
+        """Return 'clip', its file or folder of frames, and 'label', if any."""
         return {"clip": self.path / self.name(index), **self.label(index)}
 
     def _files(self) -> Iterable[str]:
@@ -48,7 +48,7 @@ class ClipFolder(RecordFolder):
 
 
 def window(frames_available: int, frames: int, stride: int, u: float) -> np.ndarray:
-    """Places (frames,) of a window in a clip, every `stride`-th frame of it.
+    """Return the places (frames,) of a window in a clip, every `stride`-th frame of it.
 
     Args:
       frames_available: in the clip.
@@ -75,12 +75,12 @@ def window(frames_available: int, frames: int, stride: int, u: float) -> np.ndar
 def decode_window(
     path: Path, channels: int, frames: int, stride: int, u: float
 ) -> list[Image.Image]:
-    """The frames of a window, of one size. Raises as `window` and `decode_clip`."""
+    """Decode the frames of a window. It raises as `window` and `decode_clip` do."""
     return decode_clip(path, channels, window(count_frames(path), frames, stride, u))
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a clip, without decoding them. Raises `BadRecord`."""
+    """Count the frames of a clip without decoding them. Raise `BadRecord` if that fails."""
     if path.is_dir():
         with decoding():
             return len(_frame_names(path))
@@ -95,7 +95,7 @@ def count_frames(path: Path) -> int:
 def decode_clip(
     path: Path, channels: int, indices: Sequence[int] | None = None
 ) -> list[Image.Image]:
-    """The frames at `indices`, or all, of one size and of mode L (1 channel) or RGB (3).
+    """Decode the frames at `indices`, or all, to mode L (1 channel) or RGB (3), of one size.
 
     Raises:
       BadRecord: for what cannot be decoded, frames of several sizes, or a clip that ends before the
@@ -159,7 +159,7 @@ def _open_npy(path: Path) -> np.ndarray:
 
 
 def _frame_names(folder: Path) -> list[str]:
-    """Names of the frames in order: '2.png' before '10.png'."""
+    """Return the names of the frames in order: '2.png' before '10.png'."""
 
     def by_number(name: str) -> tuple[list, str]:
         parts = re.split(r"(\d+)", name)  # text, number, text, number, ...
@@ -169,19 +169,12 @@ def _frame_names(folder: Path) -> list[str]:
 
 
 def _list_clips(folder: Path) -> list[str] | None:
-    files, folders = visible(folder)
-    for name in files:
-        if has_suffix(name, IMAGES):
-            raise UserError(
-                f"{folder / name}: a frame where clips or classes are expected: put the frames of "
-                "each clip into a folder of their own"
-            )
-        if not has_suffix(name, CLIPS):
-            check_regular(folder / name)  # or it is a link to a folder that went away
-            raise UserError(
-                f"{folder / name}: not one of {', '.join(CLIPS)}: convert it or move it away"
-            )
-    refuse_mixture(folder, files, folders)
+    if frame := next((name for name in visible(folder)[0] if has_suffix(name, IMAGES)), None):
+        raise UserError(
+            f"{folder / frame}: a frame where clips or classes are expected: put the frames of "
+            "each clip into a folder of their own"
+        )
+    files, folders = list_folder(folder, CLIPS)
     clips = [name for name in folders if _holds_frames(folder / name)]
     if clips and len(clips) < len(folders):
         other = next(name for name in folders if name not in clips)
@@ -193,11 +186,12 @@ def _list_clips(folder: Path) -> list[str] | None:
 
 
 def _holds_frames(folder: Path) -> bool:
-    """Whether a folder is a clip; raises `UserError` if it is more than that, or nothing."""
+    """Return whether a folder is a clip. Raise `UserError` if it is more than that, or nothing."""
     files, folders = visible(folder)
     frames = [name for name in files if has_suffix(name, IMAGES)]
-    others = [name for name in files if not has_suffix(name, IMAGES)] + folders
+    others = [name for name in files if name not in frames] + folders
     if frames and others:
         raise UserError(f"{folder}: {others[0]} lies among the frames of a clip: move it away")
-    refuse_mixture(folder, files, folders)
+    if not frames:
+        list_folder(folder, CLIPS)
     return bool(frames)

@@ -1,4 +1,4 @@
-"""The papers' crops: an image of any size to the size that a model is made for.
+"""Crop images of any size to the size of a model, as the papers do.
 
 Each takes (image, height, width) to an image of that size, of the same mode, L or RGB, enlarging
 small images too. An image that has the size already comes back bit for bit.
@@ -14,7 +14,7 @@ Crop = Callable[[Image.Image, int, int], Image.Image]
 
 
 def centre(image: Image.Image, height: int, width: int) -> Image.Image:
-    """RIN's: the largest centred region of that aspect ratio, then antialiased bicubic.
+    """Crop as RIN: the largest centred region of that aspect ratio, then antialiased bicubic.
 
     The official code resizes in float; Pillow rounds to 8 bits along each axis.
     """
@@ -25,7 +25,7 @@ def centre(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def box_halving(image: Image.Image, height: int, width: int) -> Image.Image:
-    """ADM's, which DiT and DiffuSSM follow: halve, then resize the shorter side, then crop.
+    """Crop as ADM, DiT and DiffuSSM: halve, then resize the shorter side, then crop.
 
     Halving, by means over 2 x 2 pixels, goes on while the shorter side is at least twice the size.
 
@@ -46,7 +46,7 @@ def box_halving(image: Image.Image, height: int, width: int) -> Image.Image:
 
 
 def _middle(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The centred region; where the margin is odd, the smaller half is above and to the left."""
+    """Cut out the centre; where the margin is odd, its smaller half is above and to the left."""
     if (image.height, image.width) == (height, width):
         return image
     top, left = (image.height - height) // 2, (image.width - width) // 2

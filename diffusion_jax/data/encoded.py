@@ -1,4 +1,4 @@
-"""Sources whose records are decoded when they are read: images, clips, and moments of latents."""
+"""Decode the images, clips or moments of records when they are read."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ Example = dict[str, np.ndarray]
 
 
 class Records(Protocol):
-    """What lies on disk.
+    """The examples of a data set as they lie on disk.
 
     Attributes:
       class_names: by label; None or () without labels.
@@ -24,95 +24,80 @@ class Records(Protocol):
     def __len__(self) -> int: ...
 
     def record(self, index: int) -> dict:
-        """'image' (bytes), 'clip' (a path), 'video' (a list of bytes) or 'moments'; 'label'."""
+        """Return 'image' (bytes), 'clip' (a path), 'video' ([bytes, ...]) or moments; 'label'."""
         ...
 
     def name(self, index: int) -> str:
-        """Where it lies, for messages."""
+        """Return where a record lies, for messages."""
         ...
 
     def fingerprint(self) -> str:
-        """See `Source.fingerprint`."""
+        """Return what `Source.fingerprint` does."""
         ...
 
 
-class _Encoded:
-    def __init__(self, records: Records, shape: tuple[int | None, ...]):
-        self._records, self.shape = records, shape
+class Decoded:
+    """A `Source` of records: it decodes one when it is read, and crops it to the model's size.
+
+    Args:
+      records: on disk.
+      kind: 'image'; 'video', whose examples are windows of clips; or 'latent', whose moments are
+        those of the image or of its mirror image.
+      shape: of an example; images of any size are brought to it.
+      crop: a name of `CROPS`.
+      stride: from one frame of a window to the next.
+
+    Attributes:
+      scaling: that the autoencoder of latents wants; None where that was not recorded, and for
+        other data.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        kind: str,
+        shape: tuple[int, ...],
+        crop: str = "centre",
+        stride: int = 1,
+    ):
+        self.kind, self.shape, self.scaling = kind, shape, getattr(records, "scaling", None)
+        self._records, self._crop, self._stride = records, CROPS[crop], stride
 
     def __len__(self) -> int:
         return len(self._records)
 
     @property
     def num_classes(self) -> int:
-        """See `Source`."""
+        """Number of classes, see `Source`."""
         return len(self._records.class_names or ())
 
     def fingerprint(self) -> str:
-        """See `Source.fingerprint`."""
+        """Return the fingerprint of the records, see `Source.fingerprint`."""
         return self._records.fingerprint()
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> Example:
-        """See `Source.read`."""
+        """Return an example, see `Source.read`."""
         record = self._records.record(index)
         with naming(self._records.name(index)):
-            example = self._decode(record, mirrored, at)
+            if self.kind == "latent":  # encoded both ways: the autoencoder is not equivariant
+                example = {"moments": record["moments_flipped" if mirrored else "moments"]}
+            else:
+                images = self._image(record) if self.kind == "image" else self._window(record, at)
+                example = {"images": images[..., ::-1, :] if mirrored else images}
         if "label" in record:
             example["labels"] = record["label"]
         return example
 
-    def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
-        raise NotImplementedError
-
-
-class Images(_Encoded):
-    """Images of any size, brought to `shape` (H, W, C) by a crop of `CROPS`."""
-
-    kind = "image"
-
-    def __init__(self, records: Records, shape: tuple[int, ...], crop: str):
-        super().__init__(records, shape)
-        self._crop = CROPS[crop]
-
-    def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
+    def _image(self, record: dict) -> np.ndarray:
         height, width, channels = self.shape
-        image = pixels(self._crop(decode_image(record["image"], channels), height, width))
-        return {"images": image[:, ::-1] if mirrored else image}
+        return pixels(self._crop(decode_image(record["image"], channels), height, width))
 
-
-class Clips(_Encoded):
-    """Windows of clips, every `stride`-th frame, brought to `shape` (T, H, W, C) by a crop."""
-
-    kind = "video"
-
-    def __init__(self, records: Records, shape: tuple[int, ...], crop: str, stride: int):
-        super().__init__(records, shape)
-        self._crop, self._stride = CROPS[crop], stride
-
-    def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
+    def _window(self, record: dict, at: float) -> np.ndarray:
+        """Decode the frames of a window alone, out of a clip on disk or of encoded frames."""
         frames, height, width, channels = self.shape
         if "clip" in record:
             clip = decode_window(record["clip"], channels, frames, self._stride, at)
         else:
-            encoded = record["video"]
-            places = window(len(encoded), frames, self._stride, at)
-            clip = [decode_image(encoded[place], channels) for place in places]
-        clip = np.stack([pixels(self._crop(frame, height, width)) for frame in clip])
-        return {"images": clip[:, :, ::-1] if mirrored else clip}
-
-
-class Latents(_Encoded):
-    """Moments (h, w, 2c) of latents, of the image or of its mirror image.
-
-    Attributes:
-      scaling: that their autoencoder wants, None where that was not recorded.
-    """
-
-    kind = "latent"
-
-    def __init__(self, records: Records, shape: tuple[int, ...]):
-        super().__init__(records, shape)
-        self.scaling = records.scaling
-
-    def _decode(self, record: dict, mirrored: bool, at: float) -> Example:
-        return {"moments": record["moments_flipped" if mirrored else "moments"]}
+            places = window(len(record["video"]), frames, self._stride, at)
+            clip = [decode_image(record["video"][place], channels) for place in places]
+        return np.stack([pixels(self._crop(frame, height, width)) for frame in clip])

@@ -1,4 +1,4 @@
-"""Reading the features of a prepared data set, which somebody else may have written, as data.
+"""Read the features of a prepared data set, which somebody else may have written, as data.
 
 TFDS imports the module of every class that a features.json names, and so runs whatever lies there.
 Only TFDS's own classes are accepted here, before TFDS sees the file.
@@ -12,33 +12,24 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.storage import schemas
+from diffusion_jax.storage.json_files import parse_json
 from diffusion_jax.storage.untrusted import read_regular
 
 FEATURES = "features.json"
 LARGEST = 2**26  # bytes of a file of metadata
+_AGAIN = schemas.TFDS.advice
 MOST_CLASSES = 2**20  # without names
-_CORE = "tensorflow_datasets.core.features."
-ACCEPTED = frozenset(
-    _CORE + name
-    for name in (
-        "audio_feature.Audio",
-        "bounding_boxes.BBoxFeature",
-        "class_label_feature.ClassLabel",
-        "dataset_feature.Dataset",
-        "feature.Tensor",  # the name of tensor_feature.Tensor until TFDS 4.5
-        "features_dict.FeaturesDict",
-        "image_feature.Image",
-        "labeled_image.LabeledImage",
-        "scalar.Scalar",
-        "sequence_feature.Sequence",
-        "tensor_feature.Tensor",
-        "text_feature.Text",
-        "top_level_feature.TopLevelFeature",
-        "translation_feature.Translation",
-        "translation_feature.TranslationVariableLanguages",
-        "video_feature.Video",
-    )
-)
+# The names that TFDS writes for its own features, and two that older versions wrote.
+ACCEPTED = {
+    f"{kind.__module__}.{kind.__qualname__}"
+    for kind in vars(tfds.features).values()
+    if isinstance(kind, type) and issubclass(kind, tfds.features.FeatureConnector)
+} - {"tensorflow_datasets.core.features.feature.FeatureConnector"}
+ACCEPTED |= {
+    "tensorflow_datasets.core.features.feature.Tensor",  # until TFDS 4.5
+    "tensorflow_datasets.core.features.top_level_feature.TopLevelFeature",
+}
 _CLASS_KEYS = ("pythonClassName", "python_class_name", "type")  # the last until TFDS 4.4
 
 
@@ -60,7 +51,7 @@ def read_features(directory: Path) -> tfds.features.FeaturesDict:
         ) from error
     except Exception as error:  # what TFDS raises depends on what is wrong
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise UserError(f"{path} is damaged ({reason}): copy it again, or prepare anew") from error
+        raise UserError(f"{path} is damaged ({reason}): {_AGAIN}") from error
     if not isinstance(features, tfds.features.FeaturesDict):
         raise UserError(f"{path} describes a {type(features).__name__}: it must be a FeaturesDict")
     label = dict(features.items()).get("label")
@@ -70,16 +61,25 @@ def read_features(directory: Path) -> tfds.features.FeaturesDict:
 
 
 def _name_classes(label: tfds.features.ClassLabel, path: Path) -> None:
-    """Reads the names of classes where there are any; without them, classes are numbered."""
+    """Read the names of classes where there are any; without them, classes are numbered."""
     if not label.num_classes or not path.exists():
         if (label.num_classes or 0) > MOST_CLASSES:
             raise UserError(f"{path.parent}: {FEATURES} has {label.num_classes} classes: mend it")
         return
-    lines = re.split(r"[\r\n]+", _decoded(path))
     try:
+        lines = re.split(r"[\r\n]+", read_regular(path, LARGEST).decode())
         label.names = [line.strip() for line in lines if line.strip()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is damaged ({error}): {_AGAIN}") from error
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"{path} and {FEATURES} differ ({error}): copy both again") from error
+
+
+def read_metadata(path: Path) -> dict:
+    """Return the JSON object in a file of TFDS's metadata. Raises `UserError` where it is none."""
+    return parse_json(read_regular(path, LARGEST), path, schemas.TFDS)
 
 
 def check_classes(directory: Path) -> None:
@@ -89,25 +89,21 @@ def check_classes(directory: Path) -> None:
 
 
 def _read_checked(path: Path) -> dict:
+    content = read_metadata(path)
     try:
-        content = json.loads(_decoded(path))
-        names = list(_class_names(content))
-    except UserError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error
-    if foreign := [name for name in names if name not in ACCEPTED]:
+        foreign = [name for name in _class_names(content) if name not in ACCEPTED]
+    except RecursionError as error:
+        raise UserError(f"{path} is damaged (nested too deeply): {_AGAIN}") from error
+    if foreign:
         raise UserError(
             f"{path} names the class {foreign[0]}, and opening it would run its code: only the "
             "features of TFDS itself are read"
         )
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged (no JSON object): copy it again, or prepare anew")
     return content
 
 
 def _class_names(content: object) -> Iterator[str]:
-    """The names of classes in JSON, in JSON within its strings too, as TFDS wrote it once."""
+    """Yield the names of classes in JSON, and in JSON within its strings, as TFDS wrote it once."""
     if isinstance(content, dict):
         for key, value in content.items():
             if key in _CLASS_KEYS and isinstance(value, str):
@@ -122,10 +118,3 @@ def _class_names(content: object) -> Iterator[str]:
             yield from _class_names(json.loads(content))
         except ValueError:
             return  # no JSON: TFDS does not read it as such either
-
-
-def _decoded(path: Path) -> str:
-    try:
-        return read_regular(path, LARGEST).decode()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error

@@ -1,4 +1,4 @@
-"""Folders of files as data sets."""
+"""Read folders of files as data sets."""
 
 import hashlib
 import os
@@ -63,11 +63,11 @@ class RecordFolder:
         return len(self._names)
 
     def name(self, index: int) -> str:
-        """Path of a record relative to the folder, for messages."""
+        """Return the path of a record relative to the folder, for messages."""
         return self._names[index]
 
     def label(self, index: int) -> dict[str, int]:
-        """{'label': class of a record, 0 to K-1}, or {} if the folder is flat."""
+        """Return {'label': class of a record, 0 to K-1}, or {} if the folder is flat."""
         return {} if self.labels is None else {"label": int(self.labels[index])}
 
     def fingerprint(self) -> str:
@@ -102,17 +102,17 @@ class ImageFolder(RecordFolder):
     """
 
     def __init__(self, path: str | Path):
-        super().__init__(path, _list_images)
+        super().__init__(path, lambda folder: list_folder(folder, IMAGES)[0] or None)
 
     def record(self, index: int) -> dict:
-        """'image', its bytes, and 'label', if any. Raises `BadRecord` if it cannot be read."""
+        """Return 'image', its bytes, and 'label', if any. Raise `BadRecord` if it cannot be."""
         with naming(self.name(index)), decoding():
             image = read_regular(self.path / self.name(index), LARGEST)
         return {"image": image, **self.label(index)}
 
 
 def visible(folder: Path) -> tuple[list[str], list[str]]:
-    """Sorted names of (files, folders), without hidden ones and Thumbs.db.
+    """Return sorted names of (files, folders), without hidden ones and Thumbs.db.
 
     Whatever is no folder counts as a file, a link to nothing as well.
 
@@ -146,12 +146,23 @@ def _size(path: Path) -> int:
 
 
 def has_suffix(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether a file's name ends in one of the suffixes, in whatever case."""
+    """Return whether a file's name ends in one of the suffixes, in whatever case."""
     return name.lower().endswith(suffixes)
 
 
-def refuse_mixture(folder: Path, files: list[str], folders: list[str]) -> None:
-    """Raises `UserError` if a folder holds files and folders, or neither."""
+def list_folder(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Return the sorted names of (files, folders), of which there are only the ones or the others.
+
+    Raises:
+      UserError: if there are both, neither, or a file that ends in none of the suffixes.
+    """
+    files, folders = visible(folder)
+    for name in files:
+        if not has_suffix(name, suffixes):
+            check_regular(folder / name)  # or it is a link to a folder that went away
+            raise UserError(
+                f"{folder / name}: not one of {', '.join(suffixes)}: convert it or move it away"
+            )
     if files and folders:
         raise UserError(
             f"{folder}: {files[0]} lies beside the folder {folders[0]}: put every record into the "
@@ -159,15 +170,4 @@ def refuse_mixture(folder: Path, files: list[str], folders: list[str]) -> None:
         )
     if not files and not folders:
         raise UserError(f"{folder}: there is nothing in it: fill it or remove it")
-
-
-def _list_images(folder: Path) -> list[str] | None:
-    files, folders = visible(folder)
-    for name in files:
-        if not has_suffix(name, IMAGES):
-            check_regular(folder / name)  # or it is a link to a folder that went away
-            raise UserError(
-                f"{folder / name}: not one of {', '.join(IMAGES)}: convert it or move it away"
-            )
-    refuse_mixture(folder, files, folders)
-    return files or None
+    return files, folders

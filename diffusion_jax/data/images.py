@@ -1,4 +1,4 @@
-"""Encoded images to grey or RGB, and to pixels."""
+"""Decode images to grey or RGB, and to pixels."""
 
 import io
 import math
@@ -29,7 +29,7 @@ UPRIGHT = {  # EXIF orientation -> what turns the stored pixels upright
 
 
 def decode_image(encoded: bytes, channels: int, background: str = "white") -> Image.Image:
-    """Decodes an image to mode L or RGB, turned upright by its EXIF orientation.
+    """Decode an image to mode L or RGB, turned upright by its EXIF orientation.
 
     See `to_mode` for the conversions. Of several frames or pages the first is taken. Colour
     profiles are not applied, as in the papers. JPEGs are decoded in full, never at a DCT scale,
@@ -55,7 +55,7 @@ def decode_image(encoded: bytes, channels: int, background: str = "white") -> Im
 
 
 def _stored_mode(image: Image.Image) -> str:
-    """How a PNG holds its pixels in the file, as Pillow writes it: 'L;4'; '' for other formats."""
+    """Return how a PNG stores its pixels, in Pillow's words ('L;4'); '' for other formats."""
     return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
 
 
@@ -77,7 +77,7 @@ def _scale_transparent_colour(image: Image.Image, stored: str) -> None:
 
 
 def open_image(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
-    """Reads the header; the pixels are not decoded yet. Raises `BadRecord`."""
+    """Read the header of an image, not its pixels yet. Raise `BadRecord` where that fails."""
     if not encoded:
         raise BadRecord("is empty, zero bytes: replace or remove it")
     ImageFile.LOAD_TRUNCATED_IMAGES = False  # some libraries turn it on: missing rows would be grey
@@ -111,12 +111,12 @@ def check_frames(count: int, width: int, height: int) -> None:
 
 
 def pixels(image: Image.Image) -> np.ndarray:
-    """(H, W, C) uint8 of an image of mode L (C = 1) or RGB (3)."""
+    """Return the pixels (H, W, C), uint8, of an image of mode L (C = 1) or RGB (3)."""
     return np.array(image).reshape(image.height, image.width, -1)
 
 
 def to_mode(image: Image.Image, channels: int, background: str = "white") -> Image.Image:
-    """An image of any mode as L (1 channel) or RGB (3).
+    """Convert an image of any mode to L (1 channel) or RGB (3).
 
     Transparent pixels are composited on `background`. 16-bit grey keeps its high byte, as Pillow
     does with 16-bit colour. Grey is the ITU-R 601 luma.
@@ -142,7 +142,7 @@ def to_mode(image: Image.Image, channels: int, background: str = "white") -> Ima
 
 
 def is_plain(encoded: bytes, channels: int) -> bool:
-    """Whether every reader of JPEG and PNG sees what `decode_image` gives: upright, opaque, 8 bits.
+    """Return whether any reader decodes a JPEG or PNG as `decode_image`: upright, opaque, 8 bits.
 
     Args:
       encoded: an image that `decode_image` takes.

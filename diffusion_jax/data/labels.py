@@ -1,4 +1,4 @@
-"""Labels of anybody's data as int32: with the value that they were given as, or refused."""
+"""Read anybody's labels as int32: each keeps its value, or is refused."""
 
 import numpy as np
 

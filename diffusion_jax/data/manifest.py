@@ -1,4 +1,4 @@
-"""The manifest of a data set that was prepared by us: what is in which file, and its hashes."""
+"""Read the manifest of a data set that we prepared: what is in which file, and its hash."""
 
 import os
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ AGAIN = "delete it and give the launch.prepare command of this directory again: 
 
 
 def read_manifest(directory: Path) -> dict | None:
-    """The manifest, or None in a directory that has none.
+    """Return the manifest, or None in a directory that has none.
 
     Raises:
       UserError: if a preparation was stopped here, or the file is damaged or names a file that is
@@ -38,13 +38,13 @@ def read_manifest(directory: Path) -> dict | None:
 
 
 def shards_of(manifest: dict) -> Iterator[dict]:
-    """The entries of all shards: 'file', 'records', 'bytes', 'sha256', 'skipped'."""
+    """Yield the entry of every shard: 'file', 'records', 'bytes', 'sha256', 'skipped'."""
     for split in manifest["splits"].values():
         yield from split["shards"]
 
 
 def check_sizes(directory: Path, manifest: dict) -> None:
-    """Raises `UserError` for a shard that is missing or has not the size that was written."""
+    """Raise `UserError` for a shard that is missing, or not of the size that was written."""
     for shard in shards_of(manifest):
         path = directory / shard["file"]
         if not path.is_file():
@@ -72,7 +72,7 @@ def recorded_scaling(directory: Path, manifest: dict | None) -> Scaling | None:
 
 
 def verify(directory: Path) -> int:
-    """Compares all files with the SHA-256 of their writing.
+    """Compare all files with the SHA-256 that they had when they were written.
 
     Returns:
       The number of files.

@@ -1,4 +1,11 @@
-"""Reading a data set that was prepared as ArrayRecord, by us or by TFDS, record by record."""
+"""Read a data set that was prepared as ArrayRecord, by us or by TFDS, record by record.
+
+`tfds.data_source` reads it too, and we do not use it, for three reasons that were measured. It
+keeps one file open for each shard it has touched, all 1,024 of ImageNet, which is as many as a
+process may open by default. It raises the same RuntimeError for one damaged record, which may be
+skipped, and for a shard whose index is damaged, which must not be taken for a thousand bad records.
+And it imports every class that features.json names, see `features`.
+"""
 
 import bisect
 import functools
@@ -15,9 +22,10 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf import json_format
 from tensorflow_datasets.core.proto import dataset_info_pb2
+from tensorflow_datasets.core.utils.version import list_all_versions
 from tensorflow_datasets.proto import tf_example_pb2
 
-from diffusion_jax.data.features import FEATURES, LARGEST, read_features
+from diffusion_jax.data.features import FEATURES, read_features, read_metadata
 from diffusion_jax.data.labels import as_labels
 from diffusion_jax.data.manifest import (
     AGAIN,
@@ -29,7 +37,8 @@ from diffusion_jax.data.manifest import (
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.data.spec import MOMENTS, Spec, has_labels
 from diffusion_jax.errors import UserError
-from diffusion_jax.storage.untrusted import check_utf8, inside, read_regular
+from diffusion_jax.storage import schemas
+from diffusion_jax.storage.untrusted import check_utf8, inside
 
 INFO = "dataset_info.json"
 FORMAT = "array_record"
@@ -40,7 +49,7 @@ OPTIONS = "readahead_buffer_size:0,max_parallelism:0"  # for random access
 
 
 def find_directory(name: str, data_dir: Path = DATA_DIR) -> Path:
-    """The directory of a prepared data set.
+    """Return the directory of a prepared data set.
 
     Args:
       name: a directory, or what TFDS calls it, to be found below `data_dir`: 'mnist',
@@ -53,13 +62,8 @@ def find_directory(name: str, data_dir: Path = DATA_DIR) -> Path:
     for place in places:
         if os.path.isfile(place / INFO) or os.path.isdir(place / UNFINISHED):
             return place
-        versions = [
-            tfds.core.Version(path.name)
-            for path in (place.iterdir() if os.path.isdir(place) else ())
-            if tfds.core.Version.is_valid(path.name)
-        ]
-        if versions:
-            return place / str(max(versions))
+        if os.path.isdir(place) and (versions := list_all_versions(place)):
+            return place / str(versions[-1])
     raise UserError(
         f"{name}: no prepared data set at {' or '.join(map(str, places))}: prepare it by "
         "launch.prepare, or by tfds build --file_format=array_record"
@@ -114,7 +118,7 @@ class Prepared:
         return self._ends[-1]
 
     def record(self, index: int) -> dict:
-        """One example.
+        """Return one example.
 
         Returns:
           {'image': bytes}, {'video': [bytes, ...]} or {'moments' and 'moments_flipped': (h, w, 2c)
@@ -127,22 +131,21 @@ class Prepared:
         """
         fields = self._fields(index)
         with naming(self.name(index)), decoding():
-            return self._parse(fields)
-
-    def _parse(self, fields: Mapping[str, Any]) -> dict:
-        if self.spec.kind == "image":
-            record = {"image": fields["image"].bytes_list.value[0]}
-        elif self.spec.kind == "video":
-            record = {"video": list(fields["video"].bytes_list.value)}
-        else:
-            record = {field: self._moments(fields[field]) for field in MOMENTS}
-        if self._has_labels:
-            record |= _label(fields)
-        return record
+            if self.spec.kind == "image":
+                record = {"image": fields["image"].bytes_list.value[0]}
+            elif self.spec.kind == "video":
+                record = {"video": list(fields["video"].bytes_list.value)}
+            else:  # as `Spec.features` has them encoded; TFDS would unpack others to any size
+                moments = {field: fields[field].bytes_list.value[0] for field in MOMENTS}
+                record = {
+                    field: np.frombuffer(encoded, np.float32).reshape(self.spec.shape)
+                    for field, encoded in moments.items()
+                }
+            return record | (_label(fields) if self._has_labels else {})
 
     @functools.cached_property
     def class_names(self) -> tuple[str, ...] | None:
-        """Names by label; None without labels.
+        """Return names by label; None without labels.
 
         Labels that are plain integers are named by their numbers. TFDS's metadata does not say how
         many there are, so that all records are read, about 100,000 of them a second.
@@ -158,19 +161,19 @@ class Prepared:
         return tuple(str(label) for label in range(largest + 1))
 
     def _integer_label(self, index: int) -> int:
-        """A record's label, 0 where it has none or is damaged, as is told when it is wanted."""
+        """Return a record's label, or 0 where it has none or is damaged: `record` will say so."""
         try:
             return _label(self._fields(index)).get("label", 0)
         except BadRecord:
             return 0
 
     def name(self, index: int) -> str:
-        """The file of a record and its number there, for messages."""
+        """Return the file of a record and its number there, for messages."""
         part, position = self._locate(index)
         return f"{self._parts[part].filename}, record {position}"
 
     def fingerprint(self) -> str:
-        """The same for the same records: by the hashes of our manifest, or by TFDS's metadata."""
+        """Return a hash of our manifest's hashes, or of TFDS's metadata, and of the split."""
         if self._manifest:
             content = self._manifest["fingerprint"]
         else:
@@ -182,21 +185,16 @@ class Prepared:
 
     def _fields(self, index: int) -> Mapping[str, Any]:
         part, position = self._locate(index)
-        try:
-            raw = self._reader(part).read(position, position + 1)[0]
-        except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
-            raise BadRecord(
-                f"{self.name(index)}: damaged ({error}): copy the file again"
-            ) from error
+        reader = self._reader(part)
         with naming(self.name(index)), decoding():
+            try:
+                raw = reader.read(position, position + 1)[0]
+            except RuntimeError as error:  # the hashes of ArrayRecord cover every byte of a record
+                raise BadRecord(f"damaged ({error}): copy the file again") from error
             return tf_example_pb2.Example.FromString(raw).features.feature
 
-    def _moments(self, field: Any) -> np.ndarray:
-        """As `Spec.features` has them encoded; TFDS would unpack others to any size."""
-        return np.frombuffer(field.bytes_list.value[0], np.float32).reshape(self.spec.shape)
-
     def _locate(self, index: int) -> tuple[int, int]:
-        """Number of the shard, and position in it."""
+        """Return the number of the shard, and the position in it."""
         if not 0 <= index < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         part = bisect.bisect_right(self._ends, index)
@@ -217,21 +215,22 @@ class Prepared:
 
 
 def _label(fields: Mapping[str, Any]) -> dict[str, int]:
-    """{'label': an int}, or {} if a record has none."""
+    """Return {'label': an int}, or {} if a record has none."""
     values = fields["label"].int64_list.value if "label" in fields else ()
     return {"label": values[0]} if values else {}
 
 
 def _read_splits(directory: Path) -> tfds.core.SplitDict:
-    """The splits that dataset_info.json describes; their files are in the directory."""
+    """Return the splits that dataset_info.json describes; their files are in the directory."""
     path = directory / INFO
     if not path.is_file():
         raise UserError(f"{directory}: no {INFO}: give a directory of TFDS")
+    info = dataset_info_pb2.DatasetInfo()
     try:
-        text = read_regular(path, LARGEST).decode()
-        info = json_format.Parse(text, dataset_info_pb2.DatasetInfo(), ignore_unknown_fields=True)
-        for split in info.splits:
-            _check_template(split.filepath_template)
+        json_format.ParseDict(read_metadata(path), info, ignore_unknown_fields=True)
+        for split in info.splits:  # formatting may insert the values of variables, and no more
+            if {"{", "}"} & set(re.sub(r"\{[A-Z_]+\}", "", split.filepath_template)):
+                raise ValueError(f"the names of its files are {split.filepath_template!r}")
         template = tfds.core.ShardedFileTemplate(
             dataset_name=info.name, data_dir=directory, filetype_suffix=info.file_format or None
         )
@@ -240,10 +239,12 @@ def _read_splits(directory: Path) -> tfds.core.SplitDict:
             split.filename_template.relative_filepath(shard_index=0, num_shards=split.num_shards)
             for split in splits.values()
         ]
+        if any(length < 0 for split in splits.values() for length in split.shard_lengths):
+            raise ValueError("a shard of fewer than 0 records")
     except UserError:
         raise
     except Exception as error:  # what is raised depends on what is wrong
-        raise UserError(f"{path} is damaged ({error}): copy it again, or prepare anew") from error
+        raise UserError(f"{path} is damaged ({error}): {schemas.TFDS.advice}") from error
     if info.file_format != FORMAT:
         raise UserError(
             f"{directory}: prepared as {info.file_format or 'tfrecord'}, which has no random "
@@ -251,12 +252,4 @@ def _read_splits(directory: Path) -> tfds.core.SplitDict:
         )
     for file in files:  # the names of the other shards differ in their numbers alone
         inside(directory, file, path)
-    if any(length < 0 for split in splits.values() for length in split.shard_lengths):
-        raise UserError(f"{path} is damaged (a shard of fewer than 0 records): copy it again")
     return splits
-
-
-def _check_template(template: str) -> None:
-    """Raises `ValueError` unless formatting does no more than insert the values of variables."""
-    if {"{", "}"} & set(re.sub(r"\{[A-Z_]+\}", "", template)):
-        raise ValueError(f"the names of its files are {template!r}")

@@ -1,4 +1,4 @@
-"""Records that cannot be used: what is wrong, and with which of them."""
+"""Name the records that cannot be used, and say what is wrong with them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ class BadRecord(UserError):
 
 @contextlib.contextmanager
 def naming(name: str) -> Iterator[None]:
-    """Puts the name of a record before the message of a `BadRecord` raised inside."""
+    """Put the name of a record before the message of a `BadRecord` that is raised inside."""
     try:
         yield
     except BadRecord as error:

@@ -1,4 +1,4 @@
-"""Writing a data set, once, as a TFDS directory of ArrayRecord shards.
+"""Write a data set, once, as a TFDS directory of ArrayRecord shards.
 
     NAME-SPLIT.array_record-00000-of-00012 ...       what `tfds.builder_from_directory` opens, with
     dataset_info.json features.json label.labels.txt     these
@@ -6,38 +6,26 @@
     unfinished/      until then: the request, and the facts of every shard that is done
 
 A shard holds a fixed range of the indices of its split, less the records that were skipped, so its
-bytes depend neither on the number of processes nor on interruptions.
+bytes depend neither on the number of threads nor on interruptions.
 """
 
 import contextlib
 import dataclasses
-import functools
 import hashlib
 import json
 import re
 import reprlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from diffusion_jax.data.manifest import (
-    MANIFEST,
-    UNFINISHED,
-    read_manifest,
-    shards_of,
-)
-from diffusion_jax.data.processes import map_unordered
+from diffusion_jax.data.manifest import MANIFEST, UNFINISHED, read_manifest, shards_of
 from diffusion_jax.data.records import ON_BAD_RECORD
 from diffusion_jax.data.spec import Spec
-from diffusion_jax.data.writer import (
-    Job,
-    Records,
-    Shard,
-    write_shard,
-    writing,
-)
+from diffusion_jax.data.writer import Records, Shard, ShardWriter, writing
 from diffusion_jax.errors import UserError, check_at_least, check_choice
 from diffusion_jax.storage.files import WriteError, sha256
 from diffusion_jax.storage.json_files import read_json, write_json
@@ -72,7 +60,7 @@ def write_dataset(
     on_bad_record: str = "stop",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict:
-    """Writes a data set, or what is missing of it; of a complete one it only reads the manifest.
+    """Write a data set, or what is missing of it; of a complete one it only reads the manifest.
 
     Shards that are there are kept if their hash is right. So a complete directory out of which a
     damaged shard was deleted is repaired.
@@ -82,7 +70,7 @@ def write_dataset(
       splits: by name: 'train', ...
       name: of the data set in TFDS, see `dataset_name`.
       source: what else decides the records, as JSON: a fingerprint of the files, sizes, versions.
-      workers: processes; 1 writes in this one.
+      workers: threads; 1 writes in this one, for records that only one may read.
       on_bad_record: 'stop' raises the `BadRecord`; 'skip' leaves it out and lists it.
       progress: called after every shard, with the records done and all of them.
 
@@ -103,29 +91,30 @@ def write_dataset(
     check_utf8(directory, "the directory")
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory} is a file: give a directory")
-    for word, longest in ((name, LONGEST_NAME), *((split, LONGEST_SPLIT) for split in splits)):
-        if not re.fullmatch("[a-z][a-z0-9_]*", word) or len(word) > longest:
-            kind = "data set" if word is name else "split"
-            raise UserError(
-                f"{word!r} cannot name a {kind}: use a letter and up to {longest - 1} of a-z, 0-9 "
-                "and _"
-            )
+    _check_name("data set", name, LONGEST_NAME)
     request = {"name": name, **dataclasses.asdict(spec), "records_per_shard": records_per_shard}
-    request |= {f"records.{split}": len(records) for split, records in splits.items()}
+    shards = []
+    for split, records in splits.items():
+        _check_name("split", split, LONGEST_SPLIT)
+        request[f"records.{split}"] = len(records)
+        shards += _cut(name, split, len(records), records_per_shard)
     request |= {f"source.{key}": value for key, value in source.items()}
     request = json.loads(json.dumps(request))  # with lists for tuples, as it will be read back
-    shards = [
-        shard
-        for split, records in splits.items()
-        for shard in _cut(name, split, len(records), records_per_shard)
-    ]
-    job = Job(directory, spec, splits, on_bad_record)
     done: dict[str, dict] = {}
     try:
-        if (manifest := _complete(directory, request)) is None:
-            with _begun(directory, request):
-                _write_shards(job, shards, workers, progress, done)
-                manifest = _finish(job, request, shards, done)
+        if manifest := _complete(directory, request):
+            return manifest
+        write = ShardWriter(directory, spec, splits, on_bad_record)
+        with (
+            _begun(directory, request),
+            contextlib.closing(_write_all(write, shards, workers)) as results,
+        ):
+            finished, total = 0, sum(map(len, splits.values()))
+            for facts in results:
+                done[facts["file"]] = facts
+                finished += facts["records"] + len(facts["skipped"])
+                progress(finished, total)
+            return _finish(directory, spec, request, shards, done)
     except WriteError as error:
         share = sum(facts["bytes"] for facts in done.values()) / max(len(done), 1)
         need = f"about {share * (len(shards) - len(done)) / 1e6:.1f} MB" if done else "more"
@@ -135,10 +124,17 @@ def write_dataset(
             f"{shutil.disk_usage(there).free / 1e6:.1f} MB are free there, and the rest needs "
             f"{need}: make room, or mend what else is wrong, and the same command continues"
         ) from error
-    return manifest
+
+
+def _check_name(kind: str, name: str, longest: int) -> None:
+    if not re.fullmatch("[a-z][a-z0-9_]*", name) or len(name) > longest:
+        raise UserError(
+            f"{name!r} cannot name a {kind}: use a letter and up to {longest - 1} of a-z, 0-9 and _"
+        )
 
 
 def _cut(name: str, split: str, count: int, size: int) -> Iterator[Shard]:
+    """Cut the indices of a split into shards of `size`; the last one may have fewer."""
     if count == 0:
         raise UserError(f"there are no records for {split!r}: check where they are looked for")
     shards = -(-count // size)
@@ -148,7 +144,11 @@ def _cut(name: str, split: str, count: int, size: int) -> Iterator[Shard]:
 
 
 def _complete(directory: Path, request: dict) -> dict | None:
-    """The manifest, if nothing is missing. Raises `UserError` where another request was begun."""
+    """Return the manifest if nothing is missing.
+
+    Raises:
+      UserError: where another request was begun, or for a directory of something else.
+    """
     begun = directory / UNFINISHED / REQUEST
     if (directory / MANIFEST).is_file():
         manifest = read_manifest(directory)
@@ -174,7 +174,7 @@ def _check_same(directory: Path, begun: dict, request: dict) -> None:
 
 @contextlib.contextmanager
 def _begun(directory: Path, request: dict) -> Iterator[None]:
-    """The folder of what is unfinished, for one command at a time; gone when all is done."""
+    """Make the folder of what is unfinished, for one command at a time; remove it at the end."""
     unfinished = directory / UNFINISHED
     for folder in (directory, unfinished):
         check_before_writing(folder)
@@ -192,71 +192,74 @@ def _begun(directory: Path, request: dict) -> Iterator[None]:
             shutil.rmtree(unfinished)
 
 
-def _write_shards(
-    job: Job,
-    shards: list[Shard],
-    workers: int,
-    progress: Callable[[int, int], None],
-    done: dict[str, dict],
-) -> None:
-    """Fills `done` with the facts of each shard, by file."""
-    count, total = 0, sum(shard.stop - shard.start for shard in shards)
-    write = functools.partial(write_shard, job)
-    with contextlib.closing(map_unordered(write, shards, workers)) as results:
-        for facts in results:
-            done[facts["file"]] = facts
-            count += facts["records"] + len(facts["skipped"])
-            progress(count, total)
+def _write_all(write: ShardWriter, shards: list[Shard], workers: int) -> Iterator[dict]:
+    """Yield the facts of each shard when it is written.
+
+    Threads suffice: Pillow and PyAV decode, resize and encode without the interpreter's lock, under
+    which a photo spends about a twentieth of its time.
+    """
+    if workers == 1:
+        yield from map(write, shards)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for future in as_completed([pool.submit(write, shard) for shard in shards]):
+            yield future.result()
+    finally:  # of a failure or Ctrl-C: the others end after the record that they are at
+        write.stop.set()
+        pool.shutdown(cancel_futures=True)
 
 
-def _finish(job: Job, request: dict, shards: list[Shard], done: dict[str, dict]) -> dict:
-    """Writes TFDS's metadata and, last, the manifest."""
-    splits = {}
-    for split in job.splits:
+def _finish(
+    directory: Path, spec: Spec, request: dict, shards: list[Shard], done: dict[str, dict]
+) -> dict:
+    """Write TFDS's metadata and, last, the manifest; return it."""
+    splits, about = {}, dataclasses.asdict(spec)
+    for split in dict.fromkeys(shard.split for shard in shards):
         facts = [done[shard.file] for shard in shards if shard.split == split]
-        splits[split] = {
-            "records": sum(shard["records"] for shard in facts),
-            "skipped": sum(len(shard["skipped"]) for shard in facts),
-            "shards": facts,
-        }
-        if not splits[split]["records"]:
+        records = sum(shard["records"] for shard in facts)
+        skipped = sum(len(shard["skipped"]) for shard in facts)
+        splits[split] = {"records": records, "skipped": skipped, "shards": facts}
+        if not records:
             reason = facts[0]["skipped"][0]["reason"]
-            raise UserError(f"{job.directory}: no record of {split!r} can be read: {reason}")
+            raise UserError(f"{directory}: no record of {split!r} can be read: {reason}")
+    hashes = {split: [shard["sha256"] for shard in splits[split]["shards"]] for split in splits}
+    content = json.dumps([about, hashes])
     manifest = {
         "name": request["name"],
-        **dataclasses.asdict(job.spec),
+        **about,
         "splits": splits,
         "request": request,
-        "metadata": _write_metadata(job, request["name"], splits),
+        "metadata": _write_metadata(directory, spec, request["name"], splits),
+        "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
     }
-    hashes = {split: [shard["sha256"] for shard in splits[split]["shards"]] for split in splits}
-    content = json.dumps([dataclasses.asdict(job.spec), hashes])
-    manifest["fingerprint"] = hashlib.sha256(content.encode()).hexdigest()
     with writing():
-        write_json(job.directory / MANIFEST, manifest)
-    return read_manifest(job.directory)
+        write_json(directory / MANIFEST, manifest)
+    return read_manifest(directory)
 
 
-def _write_metadata(job: Job, name: str, splits: dict[str, dict]) -> dict[str, str]:
-    """What TFDS opens the directory by; returns the hash of each file."""
+def _write_metadata(
+    directory: Path, spec: Spec, name: str, splits: dict[str, dict]
+) -> dict[str, str]:
+    """Write what TFDS opens the directory by; return the hash of each file."""
     infos = [
         tfds.core.SplitInfo(
             name=split,
             shard_lengths=[shard["records"] for shard in facts["shards"]],
             num_bytes=sum(shard["bytes"] for shard in facts["shards"]),
             filename_template=tfds.core.ShardedFileTemplate(
-                dataset_name=name, data_dir=job.directory, split=split, filetype_suffix=FORMAT
+                dataset_name=name, data_dir=directory, split=split, filetype_suffix=FORMAT
             ),
         )
         for split, facts in splits.items()
     ]
     with writing():
         tfds.folder_dataset.write_metadata(
-            data_dir=job.directory,
-            features=job.spec.features(),
+            data_dir=directory,
+            features=spec.features(),
             split_infos=infos,
             version="1.0.0",
             check_data=False,  # by TensorFlow
         )
-    paths = sorted(path for path in job.directory.iterdir() if path.suffix in (".json", ".txt"))
+    paths = sorted(path for path in directory.iterdir() if path.suffix in (".json", ".txt"))
     return {path.name: sha256(path) for path in paths}

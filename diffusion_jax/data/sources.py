@@ -1,21 +1,22 @@
-"""Data sets by name: what a config's `data` section stands for, checked against its model."""
+"""Open the data set that a config's `data` section names, and check it against the model."""
 
 import dataclasses
 from typing import Protocol
 
 import numpy as np
 
+from diffusion_jax.console import warn
 from diffusion_jax.data import arrays
 from diffusion_jax.data.clips import ClipFolder
 from diffusion_jax.data.crops import CROPS
-from diffusion_jax.data.encoded import Clips, Images, Latents, Records
+from diffusion_jax.data.encoded import Decoded, Records
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.records import ON_BAD_RECORD, BadRecord
-from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Checked, Location, choice, count, ruled
 
 SOURCES = ("digits", "npz", "folder", "clips", "tfds")
+MOST_BAD = 1000  # records in a row that may be skipped before the set is called broken
 
 
 class Source(Protocol):
@@ -34,7 +35,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> dict[str, np.ndarray]:
-        """One example, the same for the same arguments.
+        """Return one example, the same for the same arguments.
 
         Args:
           mirrored: left to right.
@@ -50,7 +51,7 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """The same for the same data, wherever they lie."""
+        """Return a string that is the same for the same data, wherever they lie."""
         ...
 
 
@@ -67,13 +68,13 @@ class DataConfig(Checked):
       crop: how images become the model's size: 'centre' (RIN) or 'box_halving' (ADM, DiT).
       frame_stride: from one frame of a training clip to the next.
       flip: mirror half of the examples left to right.
-      on_bad_record: 'stop' at a record that cannot be read, or 'skip' it (see `Skipping`).
+      on_bad_record: 'stop' at a record that cannot be read, or 'skip' it (see `FittedSource`).
 
     Raises:
       UserError: on construction, for an unknown name or number.
     """
 
-    name: str = choice(SOURCES)
+    name: str = choice(SOURCES, "npz")
     path: str = ruled(Location(may_be_empty=True), "")
     split: str = "train"
     crop: str = choice(CROPS, "centre")
@@ -95,9 +96,11 @@ class FittedSource:
       where: its name, for messages.
       num_classes: of the model; 0 leaves the labels out.
       kind, shape: what the model was configured for; None takes any.
+      skip: let the next record that can be read take the place of a bad one.
 
     Attributes:
       scaling: of latents, None where it was not recorded, and of other data.
+      skipped: by index, what is wrong with the records that were left out.
 
     Raises:
       UserError: if the source declares another kind or shape, or more classes than the model has.
@@ -110,22 +113,39 @@ class FittedSource:
         num_classes: int,
         kind: str | None = None,
         shape: tuple[int, ...] | None = None,
+        *,
+        skip: bool = False,
     ):
         check_fit(source, where, num_classes, kind, shape)
         self.kind, self.shape = source.kind, tuple(source.shape)
         self.num_classes = source.num_classes if num_classes else 0
-        self.scaling = source.scaling if source.kind == "latent" else None
-        self._source, self._where = source, where
+        self.scaling = getattr(source, "scaling", None)
+        self.fingerprint, self.skipped = source.fingerprint, {}
+        self._source, self._where, self._skip = source, where, skip
 
     def __len__(self) -> int:
         return len(self._source)
 
-    def fingerprint(self) -> str:
-        """See `Source.fingerprint`."""
-        return self._source.fingerprint()
-
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> dict[str, np.ndarray]:
-        """See `Source.read`. Raises `BadRecord` for an example that is not what was declared."""
+        """Return example `index`, or where bad ones are skipped the first good one from there on.
+
+        Raises:
+          BadRecord: for an example that cannot be read, or is not what was declared.
+          UserError: if none of the next `MOST_BAD` can be read.
+        """
+        if not self._skip:
+            return self._checked(index, mirrored, at)
+        for tried in range(min(len(self), MOST_BAD)):
+            chosen = (index + tried) % len(self)
+            try:
+                return self._checked(chosen, mirrored, at)
+            except BadRecord as error:
+                if chosen not in self.skipped:
+                    self.skipped[chosen] = str(error)
+                    warn(f"skipped: {error} ({len(self.skipped)} so far)")
+        raise UserError(f"none of the {tried + 1} records from {index} on can be read")
+
+    def _checked(self, index: int, mirrored: bool, at: float) -> dict[str, np.ndarray]:
         example = self._source.read(index, mirrored=mirrored, at=at)
         field, dtype = ("moments", "float32") if self.kind == "latent" else ("images", "uint8")
         found = example[field]
@@ -202,23 +222,18 @@ def open_source(
     kind = None
     if example_shape is not None:
         kind = "latent" if latents else {3: "image", 4: "video"}[len(example_shape)]
-    source = _open(config, example_shape, num_classes > 0)
-    source = FittedSource(source, config.path or config.name, num_classes, kind, example_shape)
-    return Skipping(source) if config.on_bad_record == "skip" else source
-
-
-def _open(config: DataConfig, example_shape: tuple[int, ...] | None, labelled: bool) -> Source:
     if config.name == "digits":
-        return arrays.digits(config.split)
-    if config.name == "npz":
+        source = arrays.digits(config.split)
+    elif config.name == "npz":
         any_channels = example_shape is not None
-        return arrays.npz(config.path, labelled=labelled, any_channels=any_channels)
-    kind, records = open_records(config)
-    if kind == "latent":
-        return Latents(records, records.spec.shape)
-    if kind == "video":
-        return Clips(records, example_shape, config.crop, config.frame_stride)
-    return Images(records, example_shape, config.crop)
+        source = arrays.npz(config.path, labelled=num_classes > 0, any_channels=any_channels)
+    else:
+        found, records = open_records(config)
+        shape = records.spec.shape if found == "latent" else example_shape
+        source = Decoded(records, found, shape, config.crop, config.frame_stride)
+    skip = config.on_bad_record == "skip"
+    where = config.path or config.name
+    return FittedSource(source, where, num_classes, kind, example_shape, skip=skip)
 
 
 def open_records(config: DataConfig) -> tuple[str, Records]:

@@ -1,4 +1,4 @@
-"""What an example of a prepared data set is, and its features in TFDS."""
+"""Describe the examples of a prepared data set, to ourselves and to TFDS."""
 
 import dataclasses
 from collections import Counter
@@ -44,7 +44,7 @@ class Spec:
             raise UserError(f"classes named twice: {', '.join(repeated)}: name each differently")
 
     def features(self) -> tfds.features.FeaturesDict:
-        """'image', 'video' (a sequence of images) or 'moments' and 'moments_flipped'; and 'label'.
+        """Return 'image', 'video' (a sequence of images) or both moments; and 'label', if any.
 
         TFDS reads all of them without TensorFlow, which its Video feature needs.
         """
@@ -88,7 +88,7 @@ class Spec:
 
 
 def has_labels(features: tfds.features.FeaturesDict) -> bool:
-    """Whether 'label' is a ClassLabel, or one plain integer that is stored as such."""
+    """Return whether 'label' is a ClassLabel, or one plain integer that is stored as such."""
     label = dict(features.items()).get("label")
     if not isinstance(label, tfds.features.Tensor):
         return False

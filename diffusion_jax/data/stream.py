@@ -53,11 +53,11 @@ class Stream:
         self._batches = grain.MapDataset.range(len(blocks) // parts).map(of_step)
 
     def __getitem__(self, step: int) -> Batch:
-        """What is owned of the batch of a step, as `Source.read` gives it, stacked."""
+        """Return the owned parts of the batch of a step: what `Source.read` returns, stacked."""
         return self._batches[step]
 
     def batches(self, step: int) -> Iterator[Batch]:
-        """The batches from `step` on, read ahead by threads."""
+        """Return an iterator over the batches from `step` on, which threads read ahead."""
         options = grain.ReadOptions(THREADS, prefetch_buffer_size=THREADS + 1)
         return iter(self._batches[step:].to_iter_dataset(options))
 
@@ -70,5 +70,5 @@ class Stream:
 
 
 def _order(count: int, seed: int, epoch: int) -> np.ndarray:
-    """The examples in the order of an epoch; Grain's own shuffle takes 30 us for each of them."""
+    """Return the order of an epoch. Grain's own shuffle takes 30 us for each example."""
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)

@@ -1,4 +1,4 @@
-"""Frames of video files, by PyAV (the extra `video`)."""
+"""Read the frames of video files by PyAV (the extra `video`)."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ LIMITED, FULL = 1, 2  # luma from 16 to 235, or from 0 to 255
 
 
 def count_frames(path: Path) -> int:
-    """Frames that decoding gives, counted by reading the file without decoding it.
+    """Count the frames that decoding would give, by reading the file without decoding it.
 
     The count of the header is not used: WebM has none, and an edit list may hide frames. A WebM or
     AVI that was cut off counts as a shorter clip.
@@ -45,7 +45,7 @@ def count_frames(path: Path) -> int:
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
-    """The frames at these places of the display order, as RGB images, turned upright.
+    """Return the frames at these places of the display order as upright RGB images.
 
     Decodes from the first frame on, since a seek lands on the nearest keyframe that the container
     knows of, and converts the frames asked for only. Colours are converted by the matrix and the
@@ -74,7 +74,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
 
 
 def _to_rgb(frame) -> Image.Image:
-    """A frame of PyAV as an RGB image, by the frame's own tags.
+    """Convert a frame of PyAV to an RGB image by the frame's own tags.
 
     The matrix is passed explicitly because PyAV before 17 ignores the tag and takes BT.601 for
     every video. A video without a tag is read as players do: in high definition by BT.709, else by
@@ -99,7 +99,7 @@ def _to_rgb(frame) -> Image.Image:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[tuple]:
-    """(container, video stream); whatever goes wrong inside is a `BadRecord`."""
+    """Yield (container, video stream); whatever goes wrong inside is a `BadRecord`."""
     try:
         import av  # imported here: it is an extra
     except ImportError as error:

@@ -13,8 +13,8 @@ import numpy as np
 
 from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.diffusion.process import Transition
+from diffusion_jax.diffusion.spacings import kept_steps
 from diffusion_jax.errors import UserError
-from diffusion_jax.sampling.spacings import kept_steps
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class DiscreteSchedule:
         """Return a schedule of `steps` of these steps; the noisiest is always among them.
 
         Args:
-          spacing: how to choose them; see `diffusion_jax.sampling.spacings`.
+          spacing: how to choose them; see `diffusion_jax.diffusion.spacings`.
 
         Raises:
           UserError: for a number of steps that the discrete schedule or the spacing cannot give.

@@ -1,9 +1,10 @@
 """Training losses, with self-conditioning (arXiv 2301.10972, algorithm 1).
 
-With learned variances the loss is hybrid: squared error + variational bound (arXiv 2102.09672).
+    L = E ||eps - eps_hat(x_t, t)||^2                     (arXiv 2006.11239, eq. 14)
 
-Every random number of an example is drawn by `draw` from the example's own key, so a loss does not
-depend on which device computes which example.
+or the same in x0 or v. With learned variances the loss is hybrid, L + the variational bound (arXiv
+2102.09672, eq. 16). Every random number of an example is drawn by `draw` from the example's own
+key, so a loss does not depend on which device computes which example.
 """
 
 import dataclasses
@@ -96,7 +97,7 @@ class Draws(NamedTuple):
 
 
 def draw(keys: jax.Array, shape: tuple[int, ...]) -> Draws:
-    """Draws of a batch from one key per example, (B,); `shape` is that of one example."""
+    """Draw a batch's random numbers from one key per example, (B,); an example has this shape."""
 
     def one(key):
         uniform_key, eps_key = jax.random.split(key)
@@ -116,12 +117,12 @@ def denoise(
     carry: Any,
     **kwargs: Any,
 ) -> Prediction:
-    """One pass of the network, which alone sees the normalised input.
+    """Run one pass of the network, which alone sees the normalised input.
 
     Args:
       x_t: (B, ..., C) noisy data, float32 or wider.
-      noise: of (B,) values.
-      carry: of the pass before, or the initial one.
+      noise: the noise level, (B,) values.
+      carry: the carry of the pass before, or the initial one.
       **kwargs: to `denoiser.apply`: train, rngs.
 
     Returns:
@@ -151,7 +152,7 @@ def loss(
     draws: Draws,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
-    """Mean squared error of one batch, plus the bound where variances are learned.
+    """Return the mean squared error of a batch, plus the bound where variances are learned.
 
     Args:
       denoiser: a denoiser (see `diffusion_jax.denoiser`).
@@ -177,7 +178,7 @@ def losses(
     condition: Condition,
     draws: Draws,
 ) -> jax.Array:
-    """(B,) the `loss` of each example, without dropout; arguments as there."""
+    """Return the `loss` of each example, (B,), without dropout; arguments as there."""
     error, bound = _errors(denoiser, params, objective, x0, condition, draws, False, None)
     squared_errors = jnp.mean(jnp.square(error), axis=tuple(range(1, error.ndim)))
     return squared_errors if bound is None else squared_errors + bound
@@ -186,7 +187,7 @@ def losses(
 def _errors(
     denoiser, params, objective: Objective, x0, condition, draws: Draws, train: bool, dropout_key
 ) -> tuple[jax.Array, jax.Array | None]:
-    """The error, shaped like x0, and the bound (B,), None where variances are not learned."""
+    """Return the error, shaped like x0, and the bound (B,), None where variances are fixed."""
     noise = noise_level(objective.schedule, draws.t)
     x_t = process.diffuse(x0, draws.eps, noise)
 
@@ -194,7 +195,7 @@ def _errors(
         kept = condition
         if objective.label_dropout:
             kept = condition.keep(draws.keep_label[pass_index] > objective.label_dropout)
-        rngs = None
+        rngs = None  # the passes drop labels and units independently
         if dropout_key is not None:
             rngs = {"dropout": jax.random.fold_in(dropout_key, pass_index)}
         first = jax.tree.map(lambda part: part[:count], (x_t, noise, kept))
@@ -202,7 +203,7 @@ def _errors(
 
     carry = _carry(denoiser, objective, draws, x0.shape[0], run)
     output = run(1, x0.shape[0], carry).output.astype(x0.dtype)
-    output, spread = jnp.split(output, [x0.shape[-1]], axis=-1)
+    output, variance = jnp.split(output, [x0.shape[-1]], axis=-1)
     x0_hat, eps_hat = process.to_x0_eps(
         output, x_t, noise, objective.prediction, objective.clip, consistent_eps=False
     )
@@ -215,31 +216,33 @@ def _errors(
         error = process.velocity(x0, draws.eps, noise) - v_hat
     if objective.variance == "fixed":
         return error, None
-    return error, _bound(objective, x0, x_t, output, spread, draws.t)
+    return error, _bound(objective, x0, x_t, output, variance, draws.t)
 
 
-def _bound(objective: Objective, x0, x_t, output, spread, t) -> jax.Array:
-    """(B,) bits of the variational bound; its gradient reaches the variance channels alone."""
+def _bound(objective: Objective, x0, x_t, output, variance, t) -> jax.Array:
+    """Return the variational bound, (B,) bits; its gradient reaches the variance channels alone."""
     discrete = objective.schedule
     step = discrete.transition(discrete.index(t), t.dtype)
     x0_hat, _ = process.to_x0_eps(
-        jax.lax.stop_gradient(output),
+        jax.lax.stop_gradient(output),  # the squared error trains the mean (section 3.1)
         x_t,
         step.now,
         objective.prediction,
         None,
         consistent_eps=False,
     )
-    log_variance = process.learned_log_variance(spread, step)
+    log_variance = process.learned_log_variance(variance, step)
     return variational.bound(x0, x_t, x0_hat, log_variance, step)
 
 
 def _carry(denoiser, objective: Objective, draws: Draws, batch_size: int, run) -> Any:
-    """The carry that the main pass starts from; no gradient flows into it."""
+    """Return the carry that the main pass starts from; no gradient flows into it."""
     empty = denoiser.initial_carry(batch_size)
     if objective.self_conditioning == "none" or not jax.tree.leaves(empty):
         return empty
     rate = objective.self_conditioning_rate
+    # Either way, the network sees both kinds of passes: those with a carry, as all but the first
+    # step of sampling, and those without.
     if objective.self_conditioning == "first":
         count = int(batch_size * rate)
         if count == 0:

@@ -1,7 +1,9 @@
 """The diffusion process q(x_t | x_0), its reversal, and the conversions between eps, x0 and v.
 
-    x_t = alpha x0 + sigma eps          v = alpha eps - sigma x0
+    x_t = alpha x0 + sigma eps          (arXiv 2006.11239, eq. 4, with gamma for alphabar)
+    v   = alpha eps - sigma x0          (arXiv 2202.00512, appendix D)
 
+Since alpha^2 + sigma^2 = 1, (x_t, v) is (x0, eps) rotated, and any two of the four give the others.
 A noise level's (B,) values broadcast over the axes of x.
 """
 
@@ -22,35 +24,35 @@ class NotFiniteError(UserError):
 
 
 def expand(per_example: jax.Array, like: jax.Array) -> jax.Array:
-    """(B,) -> (B, 1, ..., 1), with as many axes as `like`."""
+    """Reshape (B,) to (B, 1, ..., 1), with as many axes as `like`."""
     return per_example.reshape(per_example.shape + (1,) * (like.ndim - per_example.ndim))
 
 
 def _amplitudes(noise: NoiseLevel, like: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """alpha and sigma, with as many axes as `like`."""
+    """Return alpha and sigma, with as many axes as `like`."""
     return expand(noise.alpha, like), expand(noise.sigma, like)
 
 
 def diffuse(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """alpha x0 + sigma eps: a draw of q(x_t | x_0), all (B, ...)."""
+    """Return alpha x0 + sigma eps: for standard normal eps a draw of q(x_t | x_0); all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x0)
     return alpha * x0 + sigma * eps
 
 
 def x0_from_eps(x_t: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """(x_t - sigma eps) / alpha, all (B, ...)."""
+    """Return (x_t - sigma eps) / alpha, all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x_t)
     return (x_t - sigma * eps) / alpha
 
 
 def eps_from_x0(x_t: jax.Array, x0: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """(x_t - alpha x0) / sigma, all (B, ...)."""
+    """Return (x_t - alpha x0) / sigma, all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x_t)
     return (x_t - alpha * x0) / sigma
 
 
 def velocity(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
-    """v = alpha eps - sigma x0, all (B, ...) (arXiv 2202.00512)."""
+    """Return v = alpha eps - sigma x0, all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x0)
     return alpha * eps - sigma * x0
 
@@ -64,7 +66,7 @@ def to_x0_eps(
     *,
     consistent_eps: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """What a network's output says of x0 and of eps.
+    """Turn a network's output into estimates of x0 and eps.
 
     Args:
       output: the network's output, shaped like `x_t`.
@@ -81,7 +83,7 @@ def to_x0_eps(
         x0, eps = output, None
     else:
         alpha, sigma = _amplitudes(noise, x_t)
-        x0 = alpha * x_t - sigma * output
+        x0 = alpha * x_t - sigma * output  # the rotation back
         eps = sigma * x_t + alpha * output
     if clip is not None:
         x0 = jnp.clip(x0, -clip, clip)
@@ -107,39 +109,51 @@ class Transition(NamedTuple):
 
 
 def transition(now: NoiseLevel, next: NoiseLevel) -> Transition:
-    """A step between two levels of continuous time."""
+    """Return the step between two levels of continuous time."""
+    # In logarithms, since gamma falls to 1e-9.
     ratio = jnp.exp(jnp.log(now.gamma) - jnp.log(next.gamma))
     return Transition(now, next, 1 - jnp.clip(ratio, 0.0, 1.0))
 
 
+def half_log_snr(noise: NoiseLevel) -> jax.Array:
+    """Return lambda = log(alpha / sigma), finite at gamma = 1; shaped like the noise level."""
+    power = jnp.maximum(noise.sigma_squared, jnp.finfo(noise.gamma.dtype).tiny)
+    return (jnp.log(noise.gamma) - jnp.log(power)) / 2
+
+
+def ends_noise(step: Transition) -> jax.Array:
+    """Return whether a step leads to no noise, up to the rounding of gamma in float32."""
+    return step.next.gamma > 1 - 1e-6
+
+
 def posterior_mean(x0: jax.Array, x_t: jax.Array, step: Transition) -> jax.Array:
-    """Mean of q(x_next | x_t, x_0), all (B, ...) (arXiv 2006.11239, eq. 7)."""
+    """Return the mean of q(x_next | x_t, x_0), all (B, ...) (arXiv 2006.11239, eq. 7)."""
     variance = step.now.sigma_squared
     of_x0 = step.beta * step.next.alpha / variance
     of_x_t = step.now.alpha / step.next.alpha * step.next.sigma_squared / variance
     return expand(of_x0, x0) * x0 + expand(of_x_t, x_t) * x_t
 
 
-def learned_log_variance(spread: jax.Array, step: Transition) -> jax.Array:
-    """f log beta + (1 - f) log posterior, f = (spread + 1) / 2 (arXiv 2102.09672, eq. 15).
+def learned_log_variance(channels: jax.Array, step: Transition) -> jax.Array:
+    """Return f log beta + (1 - f) log posterior, f = (channels + 1) / 2 (arXiv 2102.09672, eq. 15).
 
     Args:
-      spread: (B, ...) the network's variance channels; -1 is the posterior's variance, 1 is beta.
+      channels: (B, ...) the learned-variance channels; -1 is the posterior's variance, 1 is beta.
     """
-    f = (spread + 1) / 2
-    high, low = (expand(part, spread) for part in (jnp.log(step.beta), step.log_posterior))
+    f = (channels + 1) / 2
+    high, low = (expand(part, channels) for part in (jnp.log(step.beta), step.log_posterior))
     return f * high + (1 - f) * low
 
 
 def unit_variance(x_t: jax.Array) -> jax.Array:
-    """x_t / std(x_t) of each example (arXiv 2301.10972); x_t is (B, ...)."""
+    """Return x_t / std(x_t) of each example (arXiv 2301.10972); x_t is (B, ...)."""
     return x_t / jnp.std(x_t, axis=tuple(range(1, x_t.ndim)), keepdims=True)
 
 
 def to_model_range(images: jax.Array, scale: float) -> jax.Array:
-    """Images of any shape, uint8 or floats in [0, 1], to [-scale, scale], float32 or wider.
+    """Map images of any shape, uint8 or floats in [0, 1], to [-scale, scale], float32 or wider.
 
-    scale is b of arXiv 2301.10972.
+    scale is b of arXiv 2301.10972: a smaller one makes every noise level noisier.
     """
     if images.dtype == jnp.uint8:
         images = images.astype(jnp.float32) / 255
@@ -147,7 +161,7 @@ def to_model_range(images: jax.Array, scale: float) -> jax.Array:
 
 
 def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
-    """Floats of any shape in [-scale, scale] -> uint8, rounded to nearest.
+    """Map floats of any shape in [-scale, scale] to uint8, rounded to nearest.
 
     A jitted program cannot refuse values: it has to return whether they are finite, for its caller
     to `check_finite`.
@@ -162,12 +176,12 @@ def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
 
 
 def everywhere(holds: jax.Array) -> jax.Array:
-    """(B, ...) bool -> (B,): whether it holds everywhere in an example."""
+    """Return whether (B, ...) bool holds everywhere in an example, (B,)."""
     return holds.all(axis=tuple(range(1, holds.ndim)))
 
 
 def check_finite(finite: jax.Array, indices: np.ndarray | None = None) -> None:
-    """Raises `NotFiniteError`, naming the first by its index, unless all of `finite` (B,) hold."""
+    """Raise `NotFiniteError`, naming the first by its index, unless all of `finite` (B,) hold."""
     wrong = np.flatnonzero(~np.asarray(finite))
     if len(wrong):
         sample = wrong[0] if indices is None else indices[wrong[0]]

@@ -1,49 +1,43 @@
 """gamma(t): the signal power at time t in [0, 1], 1 at t = 0 (arXiv 2301.10972, section 2.2).
 
-A schedule is such a function, elementwise and in the dtype of t, or a `DiscreteSchedule`.
+A schedule is such a function, elementwise and in the dtype of t, or a `DiscreteSchedule`. Those
+with `start` and `end` are a section of a curve, stretched so that gamma falls from 1 to 0:
+
+    gamma(t) = (curve(end) - curve(start + t (end - start))) / (curve(end) - curve(start))
 """
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from diffusion_jax.denoiser import NoiseLevel
 from diffusion_jax.diffusion.discrete import DiscreteSchedule, cosine_betas, linear_betas
+from diffusion_jax.diffusion.spacings import MOST_STEPS
 from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.fields import Number
-from diffusion_jax.sampling.spacings import MOST_STEPS
 
 Schedule = Callable[[jax.Array], jax.Array] | DiscreteSchedule
 
-
-# What float32 can take: the smallest and largest value of each parameter.
-_RANGES = {
-    "start": (-1e4, 1e4),
-    "end": (-1e4, 1e4),
-    "tau": (1e-2, 1e4),
-    ("log", "start"): (1e-6, 1e6),
-    ("log", "end"): (1e-6, 1e6),
-    ("cosine", "start"): (0, 1),
-    ("cosine", "end"): (0, 1),
-}
 # Sections of a curve whose ends differ by less are stretched rounding errors.
 SMALLEST_FALL = 1e-3
 
 
 def _clip(gamma: jax.Array) -> jax.Array:
+    # At gamma = 0 the estimate x0 = (x_t - sigma eps) / alpha would divide by 0.
     return jnp.clip(gamma, 1e-9, 1.0)
 
 
 def linear(t: jax.Array) -> jax.Array:
-    """1 - t, clipped to [1e-9, 1]."""
+    """Return 1 - t, clipped to [1e-9, 1]."""
     return _clip(1 - t)
 
 
 def sigmoid(t: jax.Array, start: float, end: float, tau: float) -> jax.Array:
-    """A section of the sigmoid from `start` to `end` at temperature `tau`, stretched to [0, 1]."""
+    """Return a section of the sigmoid at temperature `tau`; the paper's: -3 to 3, tau=0.9."""
 
     def at(value):
         return 1 / (1 + jnp.exp(-value / tau))
@@ -54,7 +48,7 @@ def sigmoid(t: jax.Array, start: float, end: float, tau: float) -> jax.Array:
 
 
 def cosine(t: jax.Array, start: float, end: float, tau: float) -> jax.Array:
-    """A section of cos(. pi/2)^(2 tau) from `start` to `end`, stretched to [0, 1]."""
+    """Return a section of cos(. pi/2)^(2 tau); the paper's: 0.2 to 1, tau=1."""
 
     def at(value):
         # The cosine of the rounded pi / 2 is just below 0, where other powers than 2 are NaN.
@@ -65,12 +59,12 @@ def cosine(t: jax.Array, start: float, end: float, tau: float) -> jax.Array:
 
 
 def cosine_simple(t: jax.Array) -> jax.Array:
-    """cos(((t + 0.0002) / 1.00025) pi/2)^2, not clipped: the inference schedule of every FID."""
+    """Return cos(((t + 0.0002) / 1.00025) pi/2)^2, not clipped: RIN's schedule of inference."""
     return jnp.cos((t + 0.0002) / 1.00025 * math.pi / 2) ** 2
 
 
 def log(t: jax.Array, start: float, end: float) -> jax.Array:
-    """A section of the logarithm from `start` to `end` (either order), stretched to [0, 1].
+    """Return a section of the logarithm from `start` to `end`, in either order.
 
     Clipped as the other schedules; in float64, which only comparisons with the reference use,
     closer to the reference's 0.
@@ -80,24 +74,51 @@ def log(t: jax.Array, start: float, end: float) -> jax.Array:
     return jnp.clip(gamma, min(1e-9, float(jnp.finfo(t.dtype).eps)), 1.0)
 
 
+class Family(NamedTuple):
+    """Schedules that differ in their parameters.
+
+    Attributes:
+      gamma: (t, **parameters) -> gamma.
+      ranges: the parameters, with the smallest and largest value that float32 can take.
+      example: parameters that work; the papers' where these have any.
+      curve: (value, tau) -> the curve that gamma is a section of, in floats that neither overflow
+        nor raise; None where nothing can go wrong.
+    """
+
+    gamma: Callable[..., jax.Array]
+    ranges: Mapping[str, tuple[float, float]] = {}
+    example: Mapping[str, float] = {}
+    curve: Callable[[float, float], float] | None = None
+
+
+_WIDE, _TAU, _POSITIVE, _UNIT = (-1e4, 1e4), (1e-2, 1e4), (1e-6, 1e6), (0, 1)
 SCHEDULES = {
-    "linear": (linear, ()),
-    "sigmoid": (sigmoid, ("start", "end", "tau")),
-    "cosine": (cosine, ("start", "end", "tau")),
-    "cosine_simple": (cosine_simple, ()),
-    "log": (log, ("start", "end")),
-}
-# Parameters that work, of the papers where these have any.
-EXAMPLES = {
-    "sigmoid": {"start": -3, "end": 3, "tau": 0.9},
-    "cosine": {"start": 0.2, "end": 1, "tau": 1},
-    "log": {"start": 1e-3, "end": 1},
+    "linear": Family(linear),
+    "sigmoid": Family(
+        sigmoid,
+        {"start": _WIDE, "end": _WIDE, "tau": _TAU},
+        {"start": -3, "end": 3, "tau": 0.9},
+        lambda value, tau: (1 + math.tanh(value / tau / 2)) / 2,
+    ),
+    "cosine": Family(
+        cosine,
+        {"start": _UNIT, "end": _UNIT, "tau": _TAU},
+        {"start": 0.2, "end": 1, "tau": 1},
+        lambda value, tau: max(math.cos(value * math.pi / 2), 0) ** (2 * tau),
+    ),
+    "cosine_simple": Family(cosine_simple),
+    "log": Family(
+        log,
+        {"start": _POSITIVE, "end": _POSITIVE},
+        {"start": 1e-3, "end": 1},
+        lambda value, tau: math.log(value),
+    ),
 }
 DISCRETE_SCHEDULES = {"linear_betas": linear_betas, "cosine_betas": cosine_betas}
 
 
 def make_schedule(name: str, **parameters: float) -> Schedule:
-    """gamma(t) by name.
+    """Return gamma(t) by name.
 
     Args:
       name: a key of `SCHEDULES`, or of `DISCRETE_SCHEDULES`.
@@ -112,43 +133,28 @@ def make_schedule(name: str, **parameters: float) -> Schedule:
     if name in DISCRETE_SCHEDULES:
         rule = Number(integral=True, at_least=21, at_most=MOST_STEPS)
         return DISCRETE_SCHEDULES[name](rule(f"steps of schedule {name}", parameters["steps"]))
-    function, names = SCHEDULES[name]
-    chosen = {key: float(parameters[key]) for key in names}
-    _check_parameters(name, chosen)
-    return functools.partial(function, **chosen)
-
-
-def _check_parameters(name: str, chosen: dict[str, float]) -> None:
-    """Raises `UserError`, with a value that works, unless gamma falls from 1 to 0 over [0, 1]."""
-    example = ", ".join(f"{key}={value:g}" for key, value in EXAMPLES.get(name, {}).items())
-
-    for key, value in chosen.items():
-        low, high = _RANGES.get((name, key), _RANGES[key])
-        if not low <= value <= high:
+    family = SCHEDULES[name]
+    chosen = {key: float(parameters[key]) for key in family.ranges}
+    example = ", ".join(f"{key}={value:g}" for key, value in family.example.items())
+    for key, (low, high) in family.ranges.items():
+        if not low <= chosen[key] <= high:
             raise UserError(
-                f"{key} of schedule {name} is {value:g}: give {low:g} to {high:g}, as in {example}"
+                f"{key} of schedule {name} is {chosen[key]:g}: give {low:g} to {high:g}, as in "
+                f"{example}"
             )
-    if "start" in chosen:
-        first, last = (_height(name, chosen[key], chosen) for key in ("start", "end"))
+    if family.curve is not None:
+        first, last = (family.curve(chosen[key], chosen.get("tau", 1)) for key in ("start", "end"))
         if not abs(last - first) >= SMALLEST_FALL:
             start, end = chosen["start"], chosen["end"]
             raise UserError(
                 f"start and end of schedule {name} are {start:g} and {end:g}: between them the "
                 f"curve hardly falls; give others, as in {example}"
             )
-
-
-def _height(name: str, value: float, chosen: dict[str, float]) -> float:
-    """The curve, of which the schedule is a section, in floats that neither overflow nor raise."""
-    if name == "log":
-        return math.log(value)
-    if name == "cosine":
-        return max(math.cos(value * math.pi / 2), 0) ** (2 * chosen["tau"])
-    return (1 + math.tanh(value / chosen["tau"] / 2)) / 2
+    return functools.partial(family.gamma, **chosen)
 
 
 def noise_level(schedule: Schedule, t: jax.Array) -> NoiseLevel:
-    """The noise level at times t (B,) in [0, 1)."""
+    """Return the noise level at times t (B,) in [0, 1)."""
     if isinstance(schedule, DiscreteSchedule):
         return schedule.level(schedule.index(t), t.dtype)
     return NoiseLevel(schedule(t))

@@ -15,13 +15,15 @@ FLOOR = math.log(1e-12)  # of the log-likelihood of a bin
 def bound(
     x0: jax.Array, x_t: jax.Array, x0_hat: jax.Array, log_variance: jax.Array, step: Transition
 ) -> jax.Array:
-    """One term of the bound: KL(q || p) of a reverse step, and at step 0 the likelihood of x0.
+    """Return one term of the bound (arXiv 2006.11239, eq. 5).
+
+    It is KL(q || p) of a reverse step, and at step 0 the likelihood of x0 (eq. 13).
 
     Args:
       x0: (B, ...) data in [-1, 1].
       x_t: (B, ...) noised data.
       x0_hat: (B, ...) the network's estimate of x0.
-      log_variance: (B, ...) of the network's reverse step.
+      log_variance: (B, ...) log variance of the network's reverse step.
       step: of a `DiscreteSchedule`, values (B,).
 
     Returns:
@@ -43,14 +45,14 @@ def bound(
 def normal_kl(
     mean: jax.Array, log_variance: jax.Array, mean_hat: jax.Array, log_variance_hat: jax.Array
 ) -> jax.Array:
-    """KL(N(mean, variance) || N(mean_hat, variance_hat)), elementwise, nats."""
+    """Return KL(N(mean, variance) || N(mean_hat, variance_hat)), elementwise, in nats."""
     difference = log_variance - log_variance_hat
     squared = jnp.square(mean - mean_hat) * jnp.exp(-log_variance_hat)
     return (jnp.exp(difference) - 1 - difference + squared) / 2
 
 
 def bin_log_likelihood(x: jax.Array, mean: jax.Array, log_scale: jax.Array) -> jax.Array:
-    """log P of the grey level around x under N(mean, exp(log_scale)^2), elementwise, nats.
+    """Return log P of the grey level around x under N(mean, exp(log_scale)^2), in nats.
 
     The normal cdf is approximated by sigmoid(u(z)), u(z) = sqrt(8 / pi) (z + 0.044715 z^3), as in
     the reference, and the outermost bins reach to infinity. The difference of two cdfs,
@@ -73,5 +75,5 @@ def bin_log_likelihood(x: jax.Array, mean: jax.Array, log_scale: jax.Array) -> j
 
 
 def _to_logistic(factor: jax.Array, square: jax.Array) -> jax.Array:
-    """sqrt(8 / pi) factor (1 + 0.044715 square): u(z) for (z, z^2), u(y) - u(z) for their sums."""
+    """Return sqrt(8 / pi) factor (1 + 0.044715 square): u(z) from (z, z^2), or a difference."""
     return math.sqrt(8 / math.pi) * factor * (1 + 0.044715 * square)

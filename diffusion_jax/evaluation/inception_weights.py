@@ -1,38 +1,51 @@
-"""Reads weights of FID's Inception, by the names of pytorch-fid or of the TensorFlow graph.
+"""Read weights of FID's Inception, by the names of pytorch-fid or of the TensorFlow graph.
 
 pytorch-fid has batch norms, which are folded into the convolutions here; of the graph we take them
 folded already, `<scope>.w` and `<scope>.b`.
 """
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import traverse_util
 
 from diffusion_jax.evaluation.inception import CLASSES, SIDE, Inception
 from diffusion_jax.storage.files import sha256
-from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_tensors
+from diffusion_jax.storage.renaming import PYTORCH, BatchNorm, Layout, Shape, substitute
+from diffusion_jax.storage.tensors import read_tensors
 
-BN_EPSILON = 1e-3
-
-# In the order of the graph's numbers: conv, conv_1, ...; mixed, mixed_1, ...
-_STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
-_MIXED = (
-    *("Mixed_5b", "Mixed_5c", "Mixed_5d"),
-    *("Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
-    *("Mixed_7a", "Mixed_7b", "Mixed_7c"),
+_PYTORCH_FID = (
+    (r"^fc\.kernel$", "fc.weight"),
+    (r"\.kernel$", ".conv.weight"),
+    (r"\.bias$", ".conv.bias"),
 )
-# The end of pytorch-fid's name of a convolution -> its name in its branch of the graph.
-_IN_BRANCH = {
-    **{"pool": "conv", "1": "conv", "2": "conv_1", "3": "conv_2", "4": "conv_3", "5": "conv_4"},
-    **dict.fromkeys(("2a", "3a"), "mixed.conv"),
-    **dict.fromkeys(("2b", "3b"), "mixed.conv_1"),
-}
+
+# The graph numbers what has one name: conv, conv_1, ...; mixed, mixed_1, ... Branches of several
+# convolutions are called tower, tower_1 and tower_2, and the two halves at the end of some of them
+# mixed.conv and mixed.conv_1.
+_STEM = ("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3")
+_MIXED = ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c")
+_GRAPH = (
+    (r"\.kernel$", ".w"),
+    (r"\.bias$", ".b"),
+    (r"\.branch(1x1|3x3)\.", ".conv."),
+    (r"6a\.branch3x3dbl_", "6a.tower.conv_"),
+    (r"\.branch(3x3|5x5|7x7)_", ".tower.conv_"),
+    (r"\.branch(3x3dbl|7x7dbl|7x7x3)_", ".tower_1.conv_"),
+    (r"\.branch_pool\b", ".tower_2.conv_1"),
+    (r"\.conv_1\b", ".conv"),  # counted from 0, and the first without its number
+    *((rf"\.conv_{number}\b", f".conv_{number - 1}") for number in (2, 3, 4, 5)),
+    (r"\.conv_\da\b", ".mixed.conv"),
+    (r"\.conv_\db\b", ".mixed.conv_1"),
+    # The files that there are spell the towers of the last two blocks so.
+    (r"(7[bc]\.tower(?:_\d)?)\.", r"\1_"),
+    (r"(7[bc]\.tower\w*_mixed)\.", r"\1_"),
+    *((rf"^{name}\b", f"conv_{number}") for number, name in enumerate(_STEM)),
+    *((rf"^Mixed_{name}\b", f"mixed_{number}") for number, name in enumerate(_MIXED)),
+    (r"^(conv|mixed)_0\b", r"\1"),
+)
 
 
 class Pretrained(NamedTuple):
@@ -44,7 +57,7 @@ class Pretrained(NamedTuple):
 
 
 def load_inception(path: str | Path) -> Pretrained:
-    """The Inception of a file; `model.has_logits` tells whether it has the Inception Score's layer.
+    """Return the Inception of a file; `model.has_logits` if it has the Inception Score's layer.
 
     Args:
       path: .npz or .safetensors with either naming, or pytorch-fid's .pth, which needs PyTorch.
@@ -54,97 +67,46 @@ def load_inception(path: str | Path) -> Pretrained:
         the float32 tensors of this network, and those alone.
     """
     tensors = read_tensors(path)
+    has_logits = "fc.weight" in tensors
     if any(name.endswith(".conv.weight") for name in tensors):
-        model, params = _from_pytorch_fid(tensors)
+        layout = _pytorch_fid(has_logits)
     else:
-        model, params = _from_tensorflow(tensors)
-    return Pretrained(model, params, sha256(path))
+        has_logits, layout = False, _tensorflow()
+    return Pretrained(Inception(has_logits), layout.read(tensors), sha256(path))
 
 
-def pytorch_fid_shapes(has_logits: bool = True) -> dict[str, tuple[int, ...]]:
-    """pytorch-fid's name and shape of every tensor."""
-    shapes = {}
-    for layer, (rows, columns, inputs, outputs) in _kernel_shapes().items():
-        shapes[f"{layer}.conv.weight"] = (outputs, inputs, rows, columns)
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            shapes[f"{layer}.bn.{part}"] = (outputs,)
-    if has_logits:
-        shapes |= {"fc.weight": (CLASSES, 2048), "fc.bias": (CLASSES,)}
-    return shapes
+def pytorch_fid_shapes(has_logits: bool = True) -> dict[str, Shape]:
+    """Return pytorch-fid's name and shape of every tensor."""
+    return _pytorch_fid(has_logits).shapes()
 
 
-def tensorflow_shapes() -> dict[str, tuple[int, ...]]:
-    """The graph's name and shape of every tensor."""
-    shapes = {}
-    for layer, shape in _kernel_shapes().items():
-        shapes |= {f"{_scope(layer)}.w": shape, f"{_scope(layer)}.b": shape[-1:]}
-    return shapes
+def tensorflow_shapes() -> dict[str, Shape]:
+    """Return the graph's name and shape of every tensor."""
+    return _tensorflow().shapes()
 
 
-def _from_pytorch_fid(tensors: Mapping[str, np.ndarray]) -> tuple[Inception, dict[str, Any]]:
-    model = Inception(has_logits="fc.weight" in tensors)
-    _check(tensors, pytorch_fid_shapes(model.has_logits))
-    layers = {}
-    for layer in _kernel_shapes():
-        norm = f"{layer}.bn."
-        scale = tensors[norm + "weight"] / np.sqrt(
-            tensors[norm + "running_var"].astype(np.float64) + BN_EPSILON
-        )
-        kernel = tensors[f"{layer}.conv.weight"].transpose(2, 3, 1, 0) * scale
-        bias = tensors[norm + "bias"] - tensors[norm + "running_mean"] * scale
-        layers[layer] = {"kernel": kernel, "bias": bias}
-    if model.has_logits:
-        layers["fc"] = {"kernel": tensors["fc.weight"].T}
-    return model, _params(layers)
+def _pytorch_fid(has_logits: bool) -> Layout:
+    return Layout(
+        "Inception",
+        _parameters(has_logits),
+        lambda path, shape: substitute(_PYTORCH_FID, path),
+        PYTORCH,
+        BatchNorm("conv", epsilon=1e-3),
+        unused={"fc.bias": (CLASSES,)} if has_logits else {},  # the Inception Score leaves it out
+        dtypes=("float32",),
+    )
 
 
-def _from_tensorflow(tensors: Mapping[str, np.ndarray]) -> tuple[Inception, dict[str, Any]]:
-    _check(tensors, tensorflow_shapes())
-    layers = {
-        layer: {"kernel": tensors[f"{_scope(layer)}.w"], "bias": tensors[f"{_scope(layer)}.b"]}
-        for layer in _kernel_shapes()
-    }
-    return Inception(has_logits=False), _params(layers)
-
-
-def _check(tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    check_tensors(tensors, shapes, "Inception")
-    check_dtypes(tensors, "float32")
-
-
-def _params(layers: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    tree = traverse_util.unflatten_dict(dict(layers), sep=".")
-    return jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), tree)
+def _tensorflow() -> Layout:
+    return Layout(
+        "Inception",
+        _parameters(has_logits=False),
+        lambda path, shape: substitute(_GRAPH, path),
+        dtypes=("float32",),
+    )
 
 
 @functools.cache
-def _kernel_shapes() -> dict[str, tuple[int, ...]]:
-    """Shape (rows, columns, inputs, outputs) of each convolution, by our path joined by dots."""
+def _parameters(has_logits: bool) -> dict[str, Any]:
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    params = jax.eval_shape(Inception(has_logits=False).init, jax.random.key(0), image)["params"]
-    return {
-        ".".join(layer): leaf.shape
-        for (*layer, part), leaf in traverse_util.flatten_dict(params).items()
-        if part == "kernel"
-    }
-
-
-def _scope(layer: str) -> str:
-    """The graph's name of a convolution: 'Mixed_6b.branch7x7_2' -> 'mixed_4.tower.conv_1'."""
-    block, _, branch = layer.partition(".")
-    if block in _STEM:
-        return _numbered("conv", _STEM.index(block))
-    mixed = _numbered("mixed", _MIXED.index(block))
-    branch, _, place = branch.partition("_")
-    if not place:
-        return f"{mixed}.conv"
-    second = branch in ("branch3x3dbl", "branch7x7dbl", "branch7x7x3") and block != "Mixed_6a"
-    tower = 2 if place == "pool" else int(second)
-    path = f"{_numbered('tower', tower)}.{_IN_BRANCH[place]}"
-    if block in ("Mixed_7b", "Mixed_7c"):  # as the files that there are spell it
-        path = path.replace(".", "_")
-    return f"{mixed}.{path}"
-
-
-def _numbered(name: str, i: int) -> str:
-    return f"{name}_{i}" if i else name
+    return jax.eval_shape(Inception(has_logits).init, jax.random.key(0), image)["params"]

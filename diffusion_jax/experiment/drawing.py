@@ -1,13 +1,14 @@
-"""What is sampled, a run or an export: its weights, and samples of indices, labels and gifts."""
+"""Load a run or an export, and draw samples from it by their indices."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 from ml_collections import ConfigDict
 
 from diffusion_jax.console import progress
@@ -18,11 +19,35 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.experiment.grid import make_condition
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint, load_weights
+from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up
 from diffusion_jax.sampling.editing import NOTHING, Given
-from diffusion_jax.sampling.scan import random_labels
+from diffusion_jax.sampling.scan import Pass, Watch, make_sampler, random_labels
 
 NEXT_WINDOW = 2**20  # between the indices whose noise a video's windows have: more than the videos
+
+
+def inputs_of(one: Pass) -> Pass:
+    """Watch what the network is given at each step, and the estimate of x_0, but not x_next."""
+    return one._replace(x_next=None, carry_next=None)
+
+
+class Batch(NamedTuple):
+    """Samples that are drawn together; the last batch is filled up with copies of its last sample.
+
+    Attributes:
+      start: place of the first among all that are drawn.
+      indices: (B,) int32, the samples' indices.
+      condition: what they are conditioned on.
+      samples: (B, ...) uint8.
+      count: how many of them were asked for, the first ones.
+    """
+
+    start: int
+    indices: np.ndarray
+    condition: Condition
+    samples: np.ndarray
+    count: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +55,10 @@ class Run:
     """A run, or an export, to be sampled.
 
     Attributes:
-      step: of training, which `params` are of: the EMA, or what was exported.
+      params: the EMA, or what was exported.
+      step: the training step that `params` are from.
       exported: SHA-256 of the export, None for a run.
-      source: of the frames that videos continue, None where there are none.
+      source: the frames that videos continue, None where there are none.
       seed: decides all noise, with the samples' indices.
       batch_size: samples at a time.
     """
@@ -47,32 +73,92 @@ class Run:
     seed: int
     batch_size: int
 
-    def draw(
+    def chosen(
+        self, indices: np.ndarray, labels: np.ndarray | None, places: np.ndarray
+    ) -> tuple[np.ndarray, Condition]:
+        """Return the indices (B,) int32 at these places, and what their samples depend on."""
+        classes = None if labels is None else labels[places]
+        indices = indices[places].astype(np.int32)
+        return indices, make_condition(self.experiment, self.source, indices, classes)
+
+    def batches(
         self,
+        sampler: Callable[..., np.ndarray],
         indices: np.ndarray,
         labels: np.ndarray | None,
-        given: Given = NOTHING,
-        watched: Sequence[int] = (),
-    ) -> np.ndarray:
-        """uint8 samples; see `diffusion_jax.sampling.scan.make_sampler`.
+        give: Callable[[np.ndarray], Given] = lambda places: NOTHING,
+        start: int = 0,
+    ) -> Iterator[Batch]:
+        """Draw samples, a batch at a time.
 
         Args:
+          sampler: see `Experiment.sampler`.
           indices: (N,) of the samples, which decide their noise; equal ones share it.
           labels: (N,), None for a model without classes.
+          give: places in `indices` (B,) -> what these samples are given.
+          start: the place to start from.
         """
-        sampler = self.experiment.sampler(self.mesh, self.seed, watched=watched)
-        batch = round_up(min(self.batch_size, len(indices)), self.mesh)
-        parts = []
+        size = round_up(min(self.batch_size, len(indices)), self.mesh)
+        for first in range(start, len(indices), size):
+            places = np.minimum(np.arange(first, first + size), len(indices) - 1)
+            chosen, condition = self.chosen(indices, labels, places)
+            samples = sampler(self.params, chosen, condition, give(places))
+            yield Batch(first, chosen, condition, samples, min(size, len(indices) - first))
+
+    def draw(
+        self, indices: np.ndarray, labels: np.ndarray | None, given: Given = NOTHING
+    ) -> np.ndarray:
+        """Return (N, ...) uint8 samples; arguments as of `batches`, `given` for all samples."""
+        sampler, drawn = self.experiment.sampler(self.mesh, self.seed), []
+
+        def give(places: np.ndarray) -> Given:
+            return jax.tree.map(lambda values: values[places], given)
+
         with progress(len(indices), "images") as bar:
-            for start in range(0, len(indices), batch):
-                rows = np.minimum(np.arange(start, start + batch), len(indices) - 1)
-                wanted = None if labels is None else labels[rows]
-                which = indices[rows].astype(np.int32)
-                condition = make_condition(self.experiment, self.source, which, wanted)
-                part = jax.tree.map(lambda values, rows=rows: values[rows], given)
-                parts.append(sampler(self.params, which, condition, part))
-                bar.update(min(batch, len(indices) - start))
-        return np.concatenate(parts)[: len(indices)]
+            for batch in self.batches(sampler, indices, labels, give):
+                drawn.append(batch.samples[: batch.count])
+                bar.update(batch.count)
+        return np.concatenate(drawn)
+
+    def trace(
+        self,
+        indices: np.ndarray,
+        condition: Condition,
+        watch: Watch = inputs_of,
+        **changes: Any,
+    ) -> Any:
+        """Draw samples, and return what is watched of each reverse step on the way.
+
+        Args:
+          indices, condition: (B,) each, B a multiple of the parts of the mesh's batch.
+          watch: see `diffusion_jax.sampling.scan.generate`.
+          **changes: fields of `Sampling` to change.
+
+        Returns:
+          What `watch` returns, in arrays (T, B, ...) on the devices.
+        """
+        made = self.experiment
+        sampling = dataclasses.replace(made.sampling, **changes)
+        network = (made.denoiser, made.objective, sampling, made.sample_shape, self.mesh)
+        program = make_sampler(*network, seed=self.seed, watch=watch)
+        return program(self.params, *hosts.put((indices, condition, NOTHING), self.mesh))
+
+    def trajectory(
+        self, indices: np.ndarray, labels: np.ndarray | None, steps: Sequence[int]
+    ) -> np.ndarray:
+        """Return x_t before these reverse steps, and the estimate of x_0 from it.
+
+        Returns:
+          (N, steps, 2, ...) uint8 images.
+        """
+        places = np.minimum(np.arange(round_up(len(indices), self.mesh)), len(indices) - 1)
+        pairs = self.trace(
+            *self.chosen(indices, labels, places), lambda one: jnp.stack([one.x, one.x0], axis=1)
+        )
+        rows = rearrange(hosts.to_host(pairs[np.asarray(steps)]), "t n pair ... -> (n t pair) ...")
+        images = self.experiment.to_images(self.mesh)(rows)
+        images = rearrange(images, "(n t pair) ... -> n t pair ...", t=len(steps), pair=2)
+        return images[: len(indices)]
 
     def extended(
         self,
@@ -82,7 +168,7 @@ class Run:
         condition: Condition,
         windows: int,
     ) -> np.ndarray:
-        """Videos (B, T, H, W, C) uint8 and `windows` - 1 more of as many frames after them.
+        """Continue videos (B, T, H, W, C) uint8 by `windows` - 1 windows of as many frames each.
 
         Each window continues the last frames of what there is, with noise of its own.
         """
@@ -104,19 +190,19 @@ def open_run(
     checkpoint: Checkpoint = NEWEST,
     frames: Source | None = None,
 ) -> Run:
-    """A checkpoint of a run, or an export.
+    """Load a checkpoint of a run, or an export.
 
     Args:
-      config: of it, with the sampling section to use.
+      config: its config, with the sampling section to use.
       workdir: the run directory, or the export's folder.
-      mesh: to sample on, None for the config's.
-      checkpoint: of a run.
+      mesh: the devices to sample on, None for the config's.
+      checkpoint: the checkpoint of a run.
       frames: what videos continue, None for the run's data.
 
     Raises:
-      UserError: if there are no such weights, or the config does not fit it.
+      UserError: if there are no such weights, or they do not fit the config.
     """
-    check_at_least("--batch_size", batch_size, 1)
+    check_at_least("batch_size", batch_size, 1)
     experiment = build(config)
     source = frames
     if source is None and experiment.conditioning_frames:
@@ -127,15 +213,21 @@ def open_run(
 
 
 def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:
-    """(num,) int32 labels: the given ones in turn, or uniform draws keyed by sample index.
+    """Read the labels of `num` samples.
+
+    Args:
+      text: classes, as 3,1,4, given to the samples in turn; '' draws them, keyed by sample index.
+
+    Returns:
+      (num,) int32; None for a model without classes.
 
     Raises:
-      UserError: for labels that are no classes of the model.
+      UserError: for labels that are not classes of the model.
     """
+    if not text and not num_classes:
+        return None
     if not text:
-        return (
-            np.asarray(random_labels(seed, jnp.arange(num), num_classes)) if num_classes else None
-        )
+        return np.asarray(random_labels(seed, jnp.arange(num), num_classes))
     if not num_classes:
         raise UserError(f"--labels is {text}: this model has no classes; leave the flag out")
     try:

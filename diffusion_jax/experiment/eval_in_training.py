@@ -1,10 +1,9 @@
-"""A smaller FID during training: its curve, and the best checkpoint by it."""
+"""FID of few samples during training: its curve, and the best checkpoint by it."""
 
+import dataclasses
 import math
-from collections.abc import Callable
 from pathlib import Path
 
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,24 +11,25 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.judge import load_judge
 from diffusion_jax.experiment.build import Experiment
-from diffusion_jax.experiment.grid import make_condition
-from diffusion_jax.experiment.schema import EvaluationConfig
-from diffusion_jax.parallel.sharding import Mesh, round_up
+from diffusion_jax.experiment.drawing import Run, parse_labels
+from diffusion_jax.experiment.sections import EvaluationConfig
+from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.reporting.metrics import METRICS, read_lines
-from diffusion_jax.sampling.scan import random_labels
 from diffusion_jax.training.checkpoints import save_once
+from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
 
 BATCH = 256  # samples at a time, and more if the mesh has more parts
 
 
-def make_evaluator(
+def score_samples(
     config: ConfigDict, experiment: Experiment, mesh: Mesh, workdir: Path
-) -> Callable[[int, TrainState], dict[str, float]]:
-    """(step, state) -> FID, sFID and, if it can be had, Inception Score of samples of the EMA.
+) -> Callback:
+    """Return a callback that scores samples of the EMA, from the same noise every time.
 
-    The samples are the same noise every time. The state with the lowest FID so far is kept in
-    `workdir`/best. FID of fewer samples is higher: compare points of one curve only.
+    It returns FID, sFID and, if Inception's classifier is there, the Inception Score. The state
+    with the lowest FID so far is kept in `workdir`/best. FID falls with the number of samples:
+    compare only points of one curve.
 
     Raises:
       UserError: for weights or a reference that cannot be read, or do not fit the samples.
@@ -41,23 +41,15 @@ def make_evaluator(
     reference = judge.reference._replace(features=None)
     extraction = judge.extraction(experiment.image_shape[:2])
     sampler = experiment.sampler(mesh, config.seed)
-    batch = round_up(min(BATCH, section.num), mesh)
-
-    def samples(state: TrainState, start: int) -> np.ndarray:
-        indices = np.arange(start, start + batch, dtype=np.int32)
-        classes = experiment.num_classes
-        labels = None
-        if classes:
-            labels = np.asarray(random_labels(config.seed, jnp.asarray(indices), classes))
-        condition = make_condition(experiment, None, indices, labels)
-        return sampler(state.ema, indices, condition)[: section.num - start]
-
-    earlier: list[float] = []  # of this run until now, the same on every host
+    labels = parse_labels("", config.seed, section.num, experiment.num_classes)
+    run = Run(config, experiment, None, 0, None, mesh, None, config.seed, BATCH)
+    earlier: list[float] = []  # FIDs of this run so far; the same on every host
 
     def evaluate(step: int, state: TrainState) -> dict[str, float]:
         accumulator = Accumulator(extraction, keep=0)
-        for start in range(0, section.num, batch):
-            accumulator.update(judge.extract(samples(state, start)))
+        now = dataclasses.replace(run, params=state.ema)
+        for batch in now.batches(sampler, np.arange(section.num), labels):
+            accumulator.update(judge.extract(batch.samples[: batch.count]))
         metrics, _ = accumulator.result(reference)
         if not earlier:
             records = read_lines(workdir / METRICS)
@@ -67,4 +59,4 @@ def make_evaluator(
         earlier.append(metrics["fid"])
         return metrics
 
-    return evaluate
+    return Callback(config.train.eval_every, evaluate)

@@ -10,9 +10,8 @@ index.
 
 import hashlib
 import os
-import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +21,7 @@ from flax import traverse_util
 from safetensors.numpy import save_file
 
 from diffusion_jax.errors import UserError, check_at_least, check_choice
+from diffusion_jax.parallel.axes import facts
 from diffusion_jax.storage.files import publish, sha256, writing
 from diffusion_jax.storage.json_files import read_json, write_json
 from diffusion_jax.storage.locks import lock_path
@@ -32,29 +32,41 @@ from diffusion_jax.storage.untrusted import check_memory, inside
 PROVENANCE = "provenance.json"
 DTYPES = ("float32", "bfloat16")
 
-# S4D's parameters: rounded time steps alone give kernels that are 10% off.
-_ALWAYS_FLOAT32 = re.compile(r"(^|\.)ssm\.")
-
 
 class Export(NamedTuple):
-    """What a folder holds: tensors by name, and its provenance.json."""
+    """Content of an exported folder.
+
+    Attributes:
+      tensors: arrays by name.
+      provenance: content of provenance.json.
+    """
 
     tensors: dict[str, np.ndarray]
     provenance: dict[str, Any]
 
 
 def to_tensors(params: Any) -> dict[str, np.ndarray]:
-    """The arrays of a parameter tree by their paths, joined by dots."""
+    """Return the arrays of a parameter tree by their paths, joined by dots."""
     flat = traverse_util.flatten_dict(params, sep=".")
     return {name: np.asarray(value) for name, value in flat.items()}
 
 
-def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
-    """The inverse of `to_tensors`, for a network.
+def exact_names(declared: Any) -> set[str]:
+    """Return the names of the tensors that a network declares to be kept in float32.
 
     Args:
-      tensors: float32 or bfloat16.
-      shapes: the network's parameter tree, of arrays or their shapes, whose dtypes the result has.
+      declared: see `diffusion_jax.parallel.axes.declarations`.
+    """
+    flat = traverse_util.flatten_dict(facts(declared, "exact"), sep=".")
+    return {name for name, is_exact in flat.items() if is_exact}
+
+
+def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
+    """Return the parameter tree of a network; the inverse of `to_tensors`.
+
+    Args:
+      tensors: float32 or bfloat16 arrays by name.
+      shapes: the network's parameter tree, of arrays or their shapes; the result has its dtypes.
 
     Raises:
       UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
@@ -67,7 +79,7 @@ def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
 
 
 def check_new(out: Path) -> None:
-    """Raises `UserError` if there is something at `out` already."""
+    """Raise `UserError` if there is something at `out` already."""
     if os.path.lexists(out):  # a link to nothing, too
         raise UserError(f"--out {out} is there already: choose another, or remove it")
 
@@ -79,15 +91,17 @@ def write_export(
     provenance: Mapping[str, Any],
     dtype: str = "float32",
     shard_size: int = 2**31,
+    exact: Collection[str] = (),
 ) -> None:
-    """Writes a folder, whole or not at all.
+    """Write an exported folder, whole or not at all.
 
     Args:
-      tensors: float32, by name.
+      tensors: float32 arrays by name.
       config: the text of config.json.
-      provenance: what provenance.json says, beside the dtype and the shards.
-      dtype: 'float32', or 'bfloat16' to round once to the nearest; S4D's parameters stay float32.
-      shard_size: bytes of the tensors in a file at most; a larger tensor has a file of its own.
+      provenance: content of provenance.json, without the dtype and the shards.
+      dtype: 'float32', or 'bfloat16' to round once to the nearest.
+      shard_size: largest number of bytes of tensors in a file; a larger tensor has its own file.
+      exact: names of tensors that stay float32 whatever `dtype` is, see `exact_names`.
 
     Raises:
       UserError: if there is something at `out` already, or it cannot be written.
@@ -95,7 +109,7 @@ def write_export(
     check_choice("--dtype", dtype, DTYPES)
     check_at_least("--shard_size", shard_size, 1)
     check_new(out)
-    dtypes = {n: "float32" if _ALWAYS_FLOAT32.search(n) else dtype for n in tensors}
+    dtypes = {n: "float32" if n in exact else dtype for n in tensors}
     sizes = {n: value.size * jnp.dtype(dtypes[n]).itemsize for n, value in tensors.items()}
     shards = _name_files(_split(sizes, shard_size))
     partial = out.with_name(out.name + ".partial")
@@ -118,7 +132,7 @@ def write_export(
 
 
 def read_export(folder: Path) -> Export:
-    """What `write_export` wrote, or a copy of it.
+    """Read an exported folder, and verify the SHA-256 of its shards.
 
     Raises:
       UserError: for another folder, or naming the shard that is missing or not what was written.
@@ -139,12 +153,12 @@ def read_export(folder: Path) -> Export:
 
 
 def is_export(folder: Path) -> bool:
-    """Whether a folder is one of `write_export`, and no run directory."""
+    """Return whether a folder holds an export, and not a run."""
     return (folder / PROVENANCE).is_file()
 
 
 def read_provenance(folder: Path) -> dict[str, Any]:
-    """The provenance.json of a folder.
+    """Read the provenance.json of a folder.
 
     Raises:
       UserError: for a folder that holds no exported weights.
@@ -165,12 +179,12 @@ def read_provenance(folder: Path) -> dict[str, Any]:
 
 
 def fingerprint(provenance: Mapping[str, Any]) -> str:
-    """SHA-256 of the SHA-256s of all shards: what tells exported weights apart."""
+    """Return the SHA-256 of the SHA-256s of all shards, which identifies exported weights."""
     return hashlib.sha256("".join(provenance["shards"].values()).encode()).hexdigest()
 
 
 def _split(sizes: Mapping[str, int], limit: int) -> list[list[str]]:
-    """Names in their order, cut where the next tensor would make a part too large."""
+    """Split names in their order, wherever the next tensor would make a part too large."""
     parts, room = [], 0
     for name, size in sizes.items():
         if not parts or size > room:

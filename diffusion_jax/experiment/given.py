@@ -1,4 +1,4 @@
-"""What the user gives samples: images to keep a part of or to vary, frames to continue."""
+"""Images for samples to begin with, to inpaint or to vary, and frames of videos to continue."""
 
 import dataclasses
 import hashlib
@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from absl import flags
+from einops import reduce
 from ml_collections import ConfigDict
 
+from diffusion_jax.autoencoder.encoding import make_encoder
 from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.data.arrays import Arrays, npz
 from diffusion_jax.data.clips import decode_window
@@ -19,14 +20,12 @@ from diffusion_jax.data.images import LARGEST, decode_image, pixels
 from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.data.sources import DataConfig, Source, check_fit, open_source
 from diffusion_jax.diffusion import process
-from diffusion_jax.errors import UserError, check_at_least
+from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.sampling.editing import Given, visits
 from diffusion_jax.sampling.samplers import Sampling
 from diffusion_jax.storage.untrusted import read_regular
-from launch.common import arguments
-from launch.encode_latents import make_encoder
 
 SIDES = ("left", "right", "top", "bottom", "centre")
 LAST = 1 - 1e-9  # the last window of a clip
@@ -37,12 +36,12 @@ HIDDEN = (214, 120, 90)  # the colour of what is not kept
 
 @dataclasses.dataclass(frozen=True)
 class Edit:
-    """Images to draw anew, all of them or a part; sample i is of image i mod N.
+    """Images to redraw, all of them or a part; sample i begins with image i mod N.
 
     Attributes:
       images: (N, H, W, C) uint8.
-      labels: (N,) int32 of them, or None.
-      redraw: (H, W) bool, where they are drawn anew.
+      labels: (N,) int32, their classes, or None.
+      redraw: (H, W) bool, where they are redrawn.
       noise_level, resample: see `diffusion_jax.sampling.editing.visits`.
     """
 
@@ -58,12 +57,12 @@ class Edit:
         return not self.redraw.all()
 
     def order(self, sampling: Sampling) -> np.ndarray:
-        """See `visits`."""
+        """Return the order of the reverse steps; see `visits`."""
         resample = self.resample if self.is_inpainting else 1
         return visits(sampling.steps, self.noise_level, resample, times=sampling.times())
 
     def about(self) -> dict:
-        """All that it asks for, with fingerprints of arrays."""
+        """Return a record of the edit, with fingerprints of its arrays."""
         return {
             "images": Arrays(self.images, self.labels).fingerprint(),
             "redraw": hashlib.sha256(np.packbits(self.redraw)).hexdigest(),
@@ -72,14 +71,16 @@ class Edit:
         }
 
     def giver(self, experiment: Experiment, mesh: Mesh) -> Callable[[np.ndarray], Given]:
-        """Sample indices (B,) -> what these samples are given, for latents the means."""
+        """Return a function from sample indices (B,) to what these samples are given.
+
+        Latents are the means of the autoencoder's posterior.
+        """
         redraw, encode = self.redraw, None
         if experiment.autoencoder is not None:
             encode = make_encoder(experiment.pretrained, mesh)
             factor = experiment.pretrained.model.factor
-            height, width, _ = experiment.sample_shape
             # A latent is kept where all of its pixels are.
-            redraw = redraw.reshape(height, factor, width, factor).any(axis=(1, 3))
+            redraw = reduce(redraw, "(h f) (w g) -> h w", np.any, f=factor, g=factor)
 
         def give(indices: np.ndarray) -> Given:
             images = self.images[indices % len(self.images)]
@@ -95,11 +96,11 @@ class Edit:
         return give
 
     def keep(self, drawn: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """The drawn images, with the pixels of the given ones wherever these are kept."""
+        """Return the drawn images, with the given pixels where these are kept."""
         return np.where(self.redraw[..., None], drawn, self.images[indices % len(self.images)])
 
     def rows(self, drawn: np.ndarray) -> tuple[np.ndarray, list[str]]:
-        """Rows (R, columns, H, W, 3) of given, kept and drawn images, and their names."""
+        """Return rows (R, columns, H, W, 3) of given, kept and drawn images, and their names."""
         columns = min(SHOWN, len(self.images), len(drawn))
         images = self.images[:columns]
         fills = max(1, min(MOST_FILLS, len(drawn) // len(self.images)))
@@ -114,37 +115,51 @@ class Edit:
         return rows, names
 
 
-def read_edit(config: ConfigDict, num: int, options: flags.FlagValues) -> Edit | None:
-    """What --images, --mask and --noise_level ask for, None if they are not there.
+def read_edit(
+    config: ConfigDict,
+    num: int,
+    *,
+    images: str | None = None,
+    mask: str = "",
+    noise_level: float | None = None,
+    resample: int = 10,
+) -> Edit | None:
+    """Read the images to edit; None if nothing asks for an edit.
+
+    Args:
+      config: of the run, with the sampling section to use.
+      num: images that are read, at most.
+      images: an .npz, a picture, or a folder of pictures; None for ten of the run's data.
+      mask: see `parse_mask`.
+      noise_level, resample: see `Edit`.
 
     Raises:
       UserError: for images or a mask that cannot be read or do not fit the model, or no task.
     """
-    if not options.mask and options.noise_level is None:
-        if options.images:
+    if not mask and noise_level is None:
+        if images:
             raise UserError("--images wants --mask, to inpaint, or --noise_level, to vary them")
         return None
     experiment = build(config)
     if len(experiment.sample_shape) != 3:
         raise UserError("--mask and --noise_level are for images, and this run draws videos")
     shape = experiment.image_shape
-    images, labels = _read_images(options.images, config, experiment, num)
+    found, labels = _read_images(images, config, experiment, num)
     if labels is not None and experiment.num_classes <= labels.max():
         labels = None  # of another data set, or of a model without classes
-    redraw = parse_mask(options.mask, shape[:2])
-    level = 1.0 if options.noise_level is None else options.noise_level
-    edit = Edit(images, labels, redraw, level, options.resample)
+    redraw = parse_mask(mask, shape[:2])
+    edit = Edit(found, labels, redraw, 1.0 if noise_level is None else noise_level, resample)
     edit.order(experiment.sampling)  # raises
     return edit
 
 
 def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
-    """Return where to draw anew, (H, W) bool.
+    """Return where to redraw, (H, W) bool.
 
     Args:
-      text: a name of `SIDES`; a picture of that size, where pixels are drawn anew that are lighter
-        than half grey once the picture is laid on black, so that transparent ones are kept; or ''
-        for everywhere.
+      text: a name of `SIDES`; a picture of that size, whose pixels are redrawn where they are
+        lighter than half grey once the picture is laid on black, so that transparent ones are kept;
+        or '' for everywhere.
       shape: (H, W) of the images.
 
     Raises:
@@ -175,7 +190,7 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
     if redraw.all() or not redraw.any():
         raise UserError(
             f"--mask {text} selects {'the whole image' if redraw.any() else 'nothing'}: make white "
-            "what is to be drawn anew, and black or transparent what is to be kept"
+            "what is to be redrawn, and black or transparent what is to be kept"
         )
     return redraw
 
@@ -183,7 +198,7 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
 def _read_images(
     path: str | None, config: ConfigDict, experiment: Experiment, num: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The first `num` images (N, H, W, C) uint8 at a path, and labels, if there are any."""
+    """Read the first `num` images (N, H, W, C) uint8 at a path, and labels, if there are any."""
     shape = experiment.image_shape
     if not path:
         if experiment.autoencoder is not None:
@@ -209,7 +224,7 @@ def _read(source: Source, num: int) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def read_frames(path: str, config: ConfigDict) -> Arrays:
-    """The last frames of given clips, as many as the model continues: (N, frames, H, W, C).
+    """Read the last frames of clips, as many as the model continues: (N, frames, H, W, C) uint8.
 
     Args:
       path: a clip, a folder of frames, a folder of clips, or an .npz with 'images' or `arr_0`
@@ -246,30 +261,6 @@ def read_frames(path: str, config: ConfigDict) -> Arrays:
 
 
 def check_windows(windows: int, config: ConfigDict) -> None:
-    """Raises `UserError` for an --extend that cannot be done."""
-    check_at_least("--extend", windows, 1)
+    """Raise `UserError` unless the model can draw so many windows of a video."""
     if windows > 1 and not build(config).conditioning_frames:
         raise UserError(f"--extend is {windows}: this run's model continues no frames")
-
-
-def define_flags() -> None:
-    """Of `read_edit`, `read_frames` and `check_windows`."""
-    arguments.path(
-        "images", None, "Given images: .npz, file or folder; else ten of the run's own data."
-    )
-    sides = ", ".join(SIDES)
-    flags.DEFINE_string(
-        "mask",
-        "",
-        f"Draw this part of them anew: {sides}, or white in a picture on black or clear.",
-    )
-    arguments.number(
-        "noise_level",
-        None,
-        "Draw them anew from this time: 0.1 a little, 1 all.",
-        above=0,
-        at_most=1,
-    )
-    arguments.count("resample", 10, "Passes of inpainting; more fit the kept part better.")
-    arguments.path("frames", None, "Clips for a video model to continue: .npz, file, folder.")
-    arguments.count("extend", 1, "Windows to draw of a video, each continuing the one before.")

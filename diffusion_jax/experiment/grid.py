@@ -1,6 +1,5 @@
 """Sample grids during training."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +12,22 @@ from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, round_up
 from diffusion_jax.reporting.grids import save_grid
+from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
 
 
 def grid_columns(num_classes: int) -> int:
-    """A column for each class where that is few enough."""
+    """Return a column for each class if there are at most 16 of them, else 8."""
     return num_classes if 1 < num_classes <= 16 else 8
 
 
 def make_condition(
     experiment: Experiment, source: Source | None, indices: np.ndarray, labels: np.ndarray | None
 ) -> Condition:
-    """What the samples of these indices are conditioned on.
+    """Return what the samples of these indices are conditioned on.
 
     Args:
-      source: gives sample i the first frames of its example i mod N, if the model wants frames.
+      source: sample i is given the first frames of example i mod N, if the model wants frames.
       labels: (B,) int32, None for a model without classes.
     """
     frames = None
@@ -38,14 +38,12 @@ def make_condition(
     return Condition(labels=None if labels is None else labels.astype(np.int32), frames=frames)
 
 
-def make_grid_drawer(
+def draw_grids(
     config: ConfigDict, experiment: Experiment, source: Source, mesh: Mesh, folder: Path
-) -> Callable[[int, TrainState], np.ndarray | None]:
-    """Return a function that draws samples of the EMA, from the same noise every time.
+) -> Callback:
+    """Return a callback that draws samples of the EMA, from the same noise every time.
 
-    Returns:
-      (step, state) -> the grid that it writes to folder/STEP.png, (H, W, 3) uint8; None in every
-      process but the main one.
+    It writes them to folder/STEP.png, and returns the picture for TensorBoard.
 
     Raises:
       UserError: see `Experiment.sampler`.
@@ -56,10 +54,11 @@ def make_grid_drawer(
     condition = make_condition(experiment, source, indices, labels)
     sampler = experiment.sampler(mesh, config.seed)
 
-    def draw(step: int, state: TrainState) -> np.ndarray | None:
+    def draw(step: int, state: TrainState) -> dict[str, np.ndarray]:
         images = sampler(state.ema, indices, condition)[:size]
         if not hosts.is_main():
-            return None
-        return save_grid(folder / f"{step:08d}.png", images, grid_columns(experiment.num_classes))
+            return {}
+        columns = grid_columns(experiment.num_classes)
+        return {"grids": save_grid(folder / f"{step:08d}.png", images, columns)}
 
-    return draw
+    return Callback(config.train.grid_every, draw)

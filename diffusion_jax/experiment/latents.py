@@ -1,4 +1,4 @@
-"""Latents between the data, the config of a run, and the autoencoder: one scaling for all three.
+"""Latents: the data, the config of a run, and the autoencoder must agree on their scaling.
 
 A run's config holds the scaling, so that its samples, and those of its exports, are decoded as they
 were trained; () is Stable Diffusion's.
@@ -6,7 +6,7 @@ were trained; () is Stable Diffusion's.
 
 from ml_collections import ConfigDict
 
-from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling, check_scaling
+from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.autoencoder.weights import Pretrained, assumed, load_safetensors
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
@@ -50,22 +50,8 @@ def load_decoder(path: str, channels: int, scaling: Scaling) -> Pretrained:
     return pretrained
 
 
-def scaling_of(config: ConfigDict) -> Scaling:
-    """Return the scaling that a config says.
-
-    Raises:
-      UserError: for anything but two numbers, or ().
-    """
-    given = tuple(config.autoencoder.scaling)
-    if not given:
-        return STABLE_DIFFUSION
-    if len(given) != 2:
-        raise UserError(f"autoencoder.scaling is {given}: give (scaling_factor, shift_factor)")
-    return check_scaling("autoencoder.scaling", *given)
-
-
 def scaled_as_data(config: ConfigDict) -> ConfigDict:
-    """Return the config with the scaling that is recorded with its data, where it says none.
+    """Return the config with the scaling that is recorded with its data, if it gives none itself.
 
     Raises:
       UserError: for data that cannot be opened.

@@ -6,11 +6,11 @@ for numbers to compare with others' use launch.evaluate.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.console import progress
@@ -19,13 +19,13 @@ from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.evaluation.frechet import Gaussian, Moments, frechet_distance
 from diffusion_jax.experiment.build import build, build_source
 from diffusion_jax.experiment.drawing import Run, parse_labels
-from diffusion_jax.sampling.samplers import DDPM
+from diffusion_jax.reporting import style
+from diffusion_jax.sampling.samplers import SAMPLERS
 
 NUM = 500  # samples for each point
 MOST_REAL = 10_000  # examples that they are compared with
 SIDE = 8  # pixels
 PASSES = (5, 10, 20, 50, 100)  # of the network, for one sample
-TITLE = "Quality by sampler and steps"
 
 
 class Quality(NamedTuple):
@@ -41,29 +41,26 @@ class Quality(NamedTuple):
     real: float
     num: int
 
-    def caption(self) -> str:
-        """In words."""
+    def values(self) -> dict[str, Any]:
+        """Return what the caption of the picture mentions."""
         best = {
             sampler: min(points, key=lambda point: point[1])
             for sampler, points in self.curves.items()
         }
-        found = ", ".join(f"{name} {distance:.3g} ({n})" for name, (n, distance) in best.items())
-        return (
-            f"Frechet distance between the pixels of {self.num} samples and of the training data, "
-            f"averaged down to {SIDE} x {SIDE} at most; lower is better. It sees layout and "
-            "colour, not texture. Dashed: as many real images. The lowest of each sampler (passes "
-            f"of the network for a sample): {found}."
-        )
+        lowest = ", ".join(f"{name} {distance:.3g} ({n})" for name, (n, distance) in best.items())
+        return dict(num=self.num, side=SIDE, lowest=lowest)
 
 
-def check(config: ConfigDict, options: flags.FlagValues) -> None:
-    """Raises `UserError` where quality cannot be measured so."""
-    if options.sampler or options.steps is not None:
+def check(config: ConfigDict, changes: Mapping[str, Any]) -> None:
+    """Raise `UserError` where quality cannot be measured.
+
+    Args:
+      changes: the fields of sampling that the user chose.
+    """
+    if "sampler" in changes or "steps" in changes:
         raise UserError("--show=steps compares samplers and steps: leave out --sampler and --steps")
-    if options["spacing"].present:
+    if "spacing" in changes:
         raise UserError("--show=steps spaces each sampler as suits it: leave out --spacing")
-    if options["num"].present:
-        check_at_least("--num", options.num, 2)
     experiment = build(config)
     if experiment.autoencoder is not None or len(experiment.sample_shape) != 3:
         raise UserError(
@@ -73,31 +70,42 @@ def check(config: ConfigDict, options: flags.FlagValues) -> None:
 
 
 def measure(run: Run, num: int) -> Quality:
-    """Draws `num` samples, the same noise and labels, for every sampler and number of steps."""
+    """Draw `num` samples, the same noise and labels, for every sampler and number of steps.
+
+    Raises:
+      UserError: for fewer than 2 samples.
+    """
+    check_at_least("num", num, 2)
     real, as_many = _of_data(build_source(run.config, run.experiment), num, run.seed)
     indices = np.arange(num)
     labels = parse_labels("", run.seed, num, run.experiment.num_classes)
     sampling = run.experiment.sampling
-    stochastic = sampling.sampler if sampling.sampler in DDPM else "ddpm"
-    curves = {name: [] for name in (stochastic, "ddim", "dpmpp_2m", "heun")}
+    stochastic = sampling.sampler if sampling.algorithm.adds_noise else "ddpm"
+    deterministic = (name for name, sampler in SAMPLERS.items() if not sampler.adds_noise)
+    curves = {name: [] for name in (stochastic, *deterministic)}
     with progress(len(curves) * len(PASSES), "points") as bar:
         for passes in PASSES:
-            for sampler, points in curves.items():
-                steps = (passes + 1) // 2 if sampler == "heun" else passes
-                changed = dataclasses.replace(
-                    sampling, sampler=sampler, steps=steps, spacing="auto"
-                )
+            for name, points in curves.items():
+                count = SAMPLERS[name].passes
+                steps = max(n for n in range(1, passes + 1) if n == 1 or count(n) <= passes)
+                changed = dataclasses.replace(sampling, sampler=name, steps=steps, spacing="auto")
                 experiment = dataclasses.replace(run.experiment, sampling=changed)
                 images = dataclasses.replace(run, experiment=experiment).draw(indices, labels)
-                taken = 2 * steps - 1 if sampler == "heun" else steps
-                taken *= 2 if sampling.guidance.weight else 1
+                taken = count(steps) * (2 if sampling.guidance else 1)
                 points.append((taken, frechet_distance(real, _gaussian(images))))
                 bar.update()
     return Quality(curves, as_many, num)
 
 
 def features(images: np.ndarray) -> np.ndarray:
-    """(N, H, W, C) uint8 -> (N, d) float64 in [0, 1], averaged over boxes to `SIDE` at most."""
+    """Average images over boxes, to `SIDE` pixels at most.
+
+    Args:
+      images: (N, H, W, C) uint8.
+
+    Returns:
+      (N, d) float64 in [0, 1].
+    """
     features = images / 255
     for axis in (1, 2):
         boxes = np.array_split(features, min(SIDE, images.shape[axis]), axis)
@@ -113,7 +121,7 @@ def _gaussian(images: np.ndarray) -> Gaussian:
 
 
 def _of_data(source: Source, num: int, seed: int) -> tuple[Gaussian, float]:
-    """Of all the data, and the distance of `num` of them from the rest."""
+    """Return the moments of all the data, and the distance of `num` of them from the rest."""
     order = np.random.default_rng(seed).permutation(len(source))[:MOST_REAL]
     images = np.stack([source.read(int(index))["images"] for index in order])
     part = min(num, len(images) // 2)
@@ -122,11 +130,9 @@ def _of_data(source: Source, num: int, seed: int) -> tuple[Gaussian, float]:
 
 
 def plot(quality: Quality, path: Path) -> None:
-    """A line for each sampler, on logarithmic axes."""
-    from matplotlib.figure import Figure  # imported here: it takes a second
-
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.subplots()
+    """Draw a line for each sampler, on logarithmic axes."""
+    figure, panels = style.figure(6.4, 4.2)
+    axes = panels[0, 0]
     for sampler, points in quality.curves.items():
         axes.plot(*zip(*points, strict=True), marker="o", ms=4, label=sampler)
     axes.axhline(quality.real, color="black", ls="--", lw=1, label="real images")
@@ -140,4 +146,4 @@ def plot(quality: Quality, path: Path) -> None:
         set_formatter("{x:.3g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
-    figure.savefig(path, dpi=130, format="png")
+    style.save(figure, path)

@@ -21,10 +21,18 @@ from diffusion_jax.storage.untrusted import check_regular
 
 PLAYED = 16  # videos side by side
 SAMPLES = "samples"  # the folder in a run that holds those of requests
+# Fields of sampling that the name of a folder does not tell.
+UNNAMED = ("schedule", "guidance_interval", "guided_channels", "time_shift", "carry_decay")
 
 
-def folder_name(record: dict) -> str:
-    """Of a request."""
+def folder_name(record: dict, own: dict) -> str:
+    """Return the name of the folder for a request.
+
+    Args:
+      record: the request; see `read_request`.
+      own: the `sampling` section of the run itself. Fields that differ from it, and that the name
+        does not tell, are told apart by a hash.
+    """
     sampling = record["sampling"]
     name = f"step{record['step']}_{sampling['sampler']}{sampling['steps']}_n{record['num']}"
     name += f"_seed{record['seed']}"
@@ -35,12 +43,16 @@ def folder_name(record: dict) -> str:
     if sampling["carry_decay"]:
         name += "_nocarry"
     name += "_labels" + record["labels"].replace(",", "-")[:60] if record["labels"] else ""
-    begun = [record[part] for part in ("edit", "frames") if part in record]
-    return name + (f"_{hashlib.sha256(str(begun).encode()).hexdigest()[:12]}" if begun else "")
+    rest = [record[part] for part in ("edit", "frames") if part in record]
+    changed = {field: sampling[field] for field in UNNAMED if sampling[field] != own[field]}
+    if changed.get("carry_decay") == 1:  # what _nocarry stands for
+        del changed["carry_decay"]
+    rest += [changed] if changed else []
+    return name + (f"_{hashlib.sha256(str(rest).encode()).hexdigest()[:12]}" if rest else "")
 
 
 def is_done(out: Path, record: dict) -> bool:
-    """Whether the request is answered already.
+    """Return whether the request is answered already.
 
     Raises:
       UserError: for a folder of another request, or one whose request.json is damaged or missing.
@@ -55,7 +67,7 @@ def is_done(out: Path, record: dict) -> bool:
 
 
 def begin(out: Path, record: dict) -> None:
-    """Writes down the request in a folder that is locked, for the parts to follow.
+    """Write the request into a folder that is locked, for the parts to follow.
 
     Raises:
       WriteError: if that cannot be done.
@@ -66,7 +78,7 @@ def begin(out: Path, record: dict) -> None:
 
 
 def read_request(out: Path) -> dict:
-    """Returns what the samples in a folder are.
+    """Return the request that the samples in a folder answer.
 
     Raises:
       UserError: if request.json is missing or damaged.
@@ -75,7 +87,7 @@ def read_request(out: Path) -> dict:
 
 
 def withdraw(out: Path) -> None:
-    """Removes what `is_done` and `save_part` wrote, for a request that cannot be answered."""
+    """Remove what `begin` and `save_part` wrote, for a request that cannot be answered."""
     shutil.rmtree(out / "parts", ignore_errors=True)
     (out / "request.json").unlink(missing_ok=True)
     made = [out, out.parent] if out.parent.name == SAMPLES else [out]
@@ -85,7 +97,7 @@ def withdraw(out: Path) -> None:
 
 
 def drawn_parts(out: Path) -> list[np.ndarray]:
-    """Returns the parts so far, in order, on disk.
+    """Return the parts so far, in order, on disk.
 
     A part that is damaged, or is not the next of those before it, counts as not drawn, and so do
     those after it.
@@ -105,7 +117,7 @@ def drawn_parts(out: Path) -> list[np.ndarray]:
 
 
 def save_part(out: Path, start: int, images: np.ndarray) -> None:
-    """Writes the samples from index `start` on."""
+    """Write the samples from index `start` on."""
 
     def write(partial: Path) -> None:
         with partial.open("wb") as file:
@@ -121,7 +133,7 @@ def _part_name(start: int) -> str:
 def finish(
     out: Path, labels: np.ndarray | None, columns: int, before: np.ndarray | None = None
 ) -> None:
-    """Makes all files of the parts; a grid has ten rows at most.
+    """Turn the parts into the files of the folder; a grid has ten rows at most.
 
     Args:
       before: (N, frames, H, W, C) uint8, played before the first videos; None for nothing.
@@ -141,7 +153,7 @@ def finish(
 
 
 def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | None) -> None:
-    """Writes the .npz, one array in memory at a time."""
+    """Write the .npz, with one array in memory at a time."""
     shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
 
     def write(partial: Path) -> None:

@@ -15,8 +15,9 @@ from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
 from diffusion_jax.experiment.grid import grid_columns, make_condition
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint
+from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, round_up
+from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.sampling.editing import NOTHING
 from diffusion_jax.storage.locks import lock_folder
 
@@ -32,26 +33,29 @@ def sample(
     frames: Arrays | None = None,
     windows: int = 1,
 ) -> Path:
-    """Draws what `request` asks for; returns the folder of samples.npz and grid.png.
+    """Draw what `request` asks for; return the folder of samples.npz and grid.png.
 
     Args:
       config: of the run, with the sampling section to use.
       workdir: the run directory, or the folder of an export.
-      out: folder to write to, None for one in `workdir` named after the request.
+      out: the folder to write to, None for one in `workdir` named after the request.
       request: num, labels, seed, batch_size.
-      mesh: to sample on, None for the config's.
-      checkpoint: of a run, to sample.
-      edit: images to draw anew, None for new ones.
+      mesh: the devices to sample on, None for the config's.
+      checkpoint: the checkpoint of a run.
+      edit: images to inpaint or to vary, None for new ones.
       frames: what videos continue, None for the run's data; sample i has example i mod N.
-      windows: to draw of each video, one continuing the other.
+      windows: windows to draw of each video, one continuing the other.
+
+    Raises:
+      UserError: for a request that the run cannot answer, or a folder of another request.
     """
     num, seed = request["num"], request["seed"]
-    check_at_least("--num", num, 1)
+    check_at_least("num", num, 1)
     run = open_run(config, workdir, seed, request["batch_size"], mesh, checkpoint, frames)
-    experiment, everyone = run.experiment, np.arange(num)
+    experiment = run.experiment
     labels = parse_labels(request["labels"], seed, num, experiment.num_classes)
     if edit and edit.labels is not None and not request["labels"]:
-        labels = edit.labels[everyone % len(edit.labels)]
+        labels = np.resize(edit.labels, num)
     sampling = json.loads(config.sampling.to_json())
     sampling["spacing"] = experiment.sampling.chosen_spacing  # what 'auto' stands for may change
     record = {**request, "sampling": sampling, "step": run.step}
@@ -64,7 +68,9 @@ def sample(
         record["edit"] = edit.about()
     if frames or windows > 1:
         record["frames"] = {"of": frames and frames.fingerprint(), "windows": windows}
-    out = out or workdir / sample_files.SAMPLES / sample_files.folder_name(record)
+    if out is None:
+        own = json.loads(read_workdir(workdir).sampling.to_json())
+        out = workdir / sample_files.SAMPLES / sample_files.folder_name(record, own)
     with hosts.held_by_main(lock_folder(out)):
         is_done = sample_files.is_done(out, record)
         hosts.wait_for_all("looked")
@@ -76,27 +82,22 @@ def sample(
 def _draw(
     run: Run, out: Path, record: dict, labels: np.ndarray | None, edit: Edit | None, windows: int
 ) -> None:
-    """Draws what is missing of the samples of `record` in the folder `out`, which is locked."""
-    experiment, num, seed = run.experiment, record["num"], record["seed"]
+    """Draw the samples of `record` that are missing in the folder `out`, which is locked."""
+    experiment, num = run.experiment, record["num"]
     if hosts.is_main():
         sample_files.begin(out, record)
     hosts.wait_for_all("begun")
-    sampler = experiment.sampler(run.mesh, seed, edit and edit.order(experiment.sampling))
-    give = edit.giver(experiment, run.mesh) if edit else lambda indices: NOTHING
-    batch = round_up(min(run.batch_size, num), run.mesh)
+    sampler = experiment.sampler(run.mesh, run.seed, edit and edit.order(experiment.sampling))
+    give = edit.giver(experiment, run.mesh) if edit else lambda places: NOTHING
     done = sum(len(part) for part in sample_files.drawn_parts(out))
     try:
         with progress(num, "images", initial=done) as bar:
-            for start in range(done, num, batch):
-                indices = np.arange(start, start + batch, dtype=np.int32)
-                wanted = None if labels is None else labels[np.minimum(indices, num - 1)]
-                condition = make_condition(experiment, run.source, indices, wanted)
-                images = sampler(run.params, indices, condition, give(indices))
-                images = edit.keep(images, indices) if edit else images
-                images = run.extended(sampler, images, indices, condition, windows)[: num - start]
+            for batch in run.batches(sampler, np.arange(num), labels, give, done):
+                images = edit.keep(batch.samples, batch.indices) if edit else batch.samples
+                images = run.extended(sampler, images, batch.indices, batch.condition, windows)
                 if hosts.is_main():
-                    sample_files.save_part(out, start, images)
-                bar.update(len(images))
+                    sample_files.save_part(out, batch.start, images[: batch.count])
+                bar.update(batch.count)
     except process.NotFiniteError:
         if hosts.is_main():
             sample_files.withdraw(out)
@@ -108,7 +109,7 @@ def _draw(
 
 
 def _frames_before(run: Run, num: int) -> np.ndarray | None:
-    """The given frames, uint8, of the videos that are played."""
+    """Return the given frames, uint8, of the videos that are played."""
     indices = np.arange(min(num, sample_files.PLAYED))
     frames = make_condition(run.experiment, run.source, indices, None).frames
     if frames is None:

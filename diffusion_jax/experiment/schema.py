@@ -1,150 +1,187 @@
-"""The sections of a config that describe a run: not its network, data, objective or optimizer."""
+"""The schema of a config: which sections and fields it has, all read from dataclasses.
+
+A section of a config is one dataclass, and `model` the attributes of the network's class. They are
+the only place where a field is named, typed, given its default and range, and documented; what a
+new config holds, what an old one lacks, what is checked, and what --help prints is read from there.
+
+The default of a new field must do what was done without it: runs and exports from before get it
+when their config is read.
+"""
 
 import dataclasses
+import textwrap
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from diffusion_jax.diffusion.schedules import DISCRETE_SCHEDULES, SCHEDULES
-from diffusion_jax.fields import (
-    SEED,
-    Checked,
-    Each,
-    Location,
-    Number,
-    choice,
-    count,
-    number,
-    rate,
-    ruled,
-)
-from diffusion_jax.sampling.spacings import MOST_STEPS
-from diffusion_jax.training.power_ema import WIDEST
+import jax.numpy as jnp
+from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections.config_dict import RequiredValueError
 
-AUTOENCODERS = ("none", "stable_diffusion")
-SIGMA_REL = Number(above=0, at_most=WIDEST)
+from diffusion_jax.data.sources import DataConfig
+from diffusion_jax.diffusion.objectives import Objective
+from diffusion_jax.errors import UserError, check_choice
+from diffusion_jax.experiment import sections
+from diffusion_jax.experiment.networks import find_network
+from diffusion_jax.fields import Choice, Rule, meanings, rule_of
+from diffusion_jax.geometry import Images, Video
+from diffusion_jax.sampling.samplers import Sampling
+from diffusion_jax.training.optimizers import OptimizerConfig
 
+DTYPES = ("float32", "bfloat16")
+GEOMETRIES = {"images": Images, "video": Video}
 
-@dataclasses.dataclass(frozen=True)
-class TrainConfig(Checked):
-    """The `train` section: how long to train, and what to do along the way.
-
-    Attributes:
-      steps: updates in all.
-      batch_size: examples in a step, over all devices.
-      accumulate: micro-batches in a step; their gradients are averaged.
-      log_every: steps between records in metrics.jsonl.
-      checkpoint_every: steps between checkpoints.
-      keep_checkpoints: number of the newest checkpoints that are kept.
-      keep_every: checkpoints at multiples of this step are kept for good; 0 keeps none of them.
-      grid_every: steps between sample grids; 0 draws none.
-      grid_size: samples in a grid.
-      eval_every: steps between scorings of samples; 0 never scores.
-    """
-
-    steps: int = count(150_000)
-    batch_size: int = count(1024)
-    accumulate: int = count(1)
-    log_every: int = count(100)
-    checkpoint_every: int = count(5_000)
-    keep_checkpoints: int = count(3)
-    keep_every: int = count(0, at_least=0)
-    grid_every: int = count(10_000, at_least=0)
-    grid_size: int = count(64)
-    eval_every: int = count(0, at_least=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class AutoencoderConfig(Checked):
-    """The `autoencoder` section.
-
-    Attributes:
-      name: 'stable_diffusion' for data that are moments of its latents, or of SDXL's, SD3's or
-        FLUX's; 'none' for pixels.
-      weights: folder or file of its weights, needed to look at samples.
-      scaling: (scaling_factor, shift_factor) of the latents; () takes those that
-        launch.encode_latents recorded with the data, or Stable Diffusion's.
-    """
-
-    name: str = choice(AUTOENCODERS, "none")
-    weights: str = ruled(Location(may_be_empty=True), "")
-    scaling: tuple[float, ...] = ruled(Each(Number()), ())
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluationConfig(Checked):
-    """The `evaluation` section: how a run scores itself every `train.eval_every` steps.
-
-    Attributes:
-      inception: file of the weights of FID's Inception.
-      reference: file that launch.reference wrote.
-      num: samples that are scored.
-    """
-
-    inception: str = ruled(Location(may_be_empty=True), "")
-    reference: str = ruled(Location(may_be_empty=True), "")
-    num: int = count(5_000, at_least=2)
-
-
-@dataclasses.dataclass(frozen=True)
-class PosthocEmaConfig(Checked):
-    """The `posthoc_ema` section: averages of which launch.posthoc_ema makes others.
-
-    Attributes:
-      sigma_rels: relative widths of the averages, see `power_ema`; none by default.
-      every: steps between the averages that are stored.
-    """
-
-    sigma_rels: tuple[float, ...] = ruled(Each(SIGMA_REL), ())
-    every: int = count(5_000)
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshConfig(Checked):
-    """The `mesh` section: what the devices share; those left over split the batch.
-
-    Attributes:
-      fsdp: parts that parameters, moments and EMA are cut into.
-      tensor: parts that the width of the layers is cut into (DiffuSSM).
-    """
-
-    fsdp: int = count(1)
-    tensor: int = count(1)
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig(Checked):
-    """A `schedule` section: the fields of all schedules; each uses some of them.
-
-    Attributes:
-      name: see `diffusion_jax.diffusion.schedules`.
-      start, end, tau: of a continuous schedule.
-      steps: of a discrete schedule.
-    """
-
-    name: str = choice((*SCHEDULES, *DISCRETE_SCHEDULES), "linear")
-    start: float = number(0.0)
-    end: float = number(1.0)
-    tau: float = number(1.0)
-    steps: int = count(1000, at_most=MOST_STEPS)
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig(Checked):
-    """The fields of a config that are in no section.
-
-    Attributes:
-      seed: decides the initial parameters, the order of the examples and all noise.
-      ema_decay: decay of the moving average of the parameters.
-    """
-
-    seed: int = ruled(SEED, 0)
-    ema_decay: float = rate(0.9999)
-
-
-# The sections that are declared here; those of the network, data, objective, optimizer and sampling
-# are declared beside what they describe.
+# Every section but `model`, by its name in a config; '' is for the fields outside all sections.
 SECTIONS = {
-    "train": TrainConfig,
-    "autoencoder": AutoencoderConfig,
-    "evaluation": EvaluationConfig,
-    "posthoc_ema": PosthocEmaConfig,
-    "mesh": MeshConfig,
+    "": sections.RunConfig,
+    "data": DataConfig,
+    "objective": Objective,
+    "optimizer": OptimizerConfig,
+    "train": sections.TrainConfig,
+    "sampling": Sampling,
+    "evaluation": sections.EvaluationConfig,
+    "autoencoder": sections.AutoencoderConfig,
+    "posthoc_ema": sections.PosthocEmaConfig,
+    "mesh": sections.MeshConfig,
 }
+
+# A schedule is an object in two of these classes, and in a config a section of its own, with this
+# name by default.
+_SCHEDULES = {"objective": "linear", "sampling": "cosine_simple"}
+_FLAX = ("parent", "name")  # attributes that every Flax module has
+
+
+class Field(NamedTuple):
+    """One field of a config.
+
+    Attributes:
+      name: with its sections, as 'train.steps'.
+      default: `dataclasses.MISSING` if there is none.
+      rule: what it may hold, None if that is not checked.
+      meaning: its documentation, '' for none.
+    """
+
+    name: str
+    default: Any
+    rule: Rule | None
+    meaning: str
+
+
+def fields_of(kind: type, section: str) -> Iterator[Field]:
+    """Yield the fields that a class declares for a section of a config."""
+    said = meanings(kind)
+    for field in dataclasses.fields(kind):
+        name = f"{section}.{field.name}" if section else field.name
+        if field.name == "schedule":
+            for part in fields_of(sections.ScheduleConfig, name):
+                is_name = part.name == f"{name}.name"
+                yield part._replace(default=_SCHEDULES[section]) if is_name else part
+        elif field.metadata.get("in_config", True):
+            default, rule = field.default, rule_of(field)
+            if field.name == "dtype":  # an object in the class, and its name in a config
+                default, rule = jnp.dtype(default).name, Choice(DTYPES)
+            yield Field(name, default, rule, said.get(field.name, ""))
+
+
+def shared_fields() -> list[Field]:
+    """Return the fields of every section but `model`."""
+    return [field for name, kind in SECTIONS.items() for field in fields_of(kind, name)]
+
+
+def network_fields(name: str) -> list[Field]:
+    """Return the fields of the `model` section of a network, but for its name and geometry.
+
+    Raises:
+      UserError: for a name of no network.
+    """
+    declared = fields_of(find_network(name).denoiser, "model")
+    left_out = {f"model.{name}" for name in (*_FLAX, "geometry")}
+    return [field for field in declared if field.name not in left_out]
+
+
+def default_config(model: Mapping[str, Any]) -> ConfigDict:
+    """Return a config of all defaults around a `model` section.
+
+    It is locked: every field can be changed, none added.
+
+    Args:
+      model: the network's name, its geometry, and the fields that differ from its defaults. Without
+        a name the section is taken as it is.
+
+    Raises:
+      UserError: for a name of no network.
+    """
+    fields = shared_fields() + (network_fields(model["name"]) if "name" in model else [])
+    tree: dict[str, Any] = {"model": {}}
+    for field in fields:
+        *parents, name = field.name.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        if field.default is not dataclasses.MISSING:
+            place[name] = field.default
+    tree["model"] |= dict(model)
+    return ConfigDict(tree).lock()
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested sections by their full names, as {'train.steps': 100}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def check_complete(config: object) -> None:
+    """Check that a config has every section and field that it needs, and no others.
+
+    The fields of the network are checked when it is built; what a config leaves out of them has the
+    default of its class. A schedule needs its name, and of its parameters those that it uses.
+
+    Raises:
+      UserError: for anything that is not a ConfigDict, or naming the first field that is missing,
+        left open, or unknown.
+    """
+    if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
+        kind = type(config).__name__
+        raise UserError(f"--config gives a {kind}: return a ConfigDict, as configs.base.base makes")
+    try:
+        found = flatten(config.to_dict())
+    except RequiredValueError as error:
+        raise UserError(
+            "--config leaves a required field open: give it, as --config.SECTION.FIELD=VALUE"
+        ) from error
+    known = {field.name for field in shared_fields()}
+    optional = {name for name in known if ".schedule." in name and not name.endswith(".name")}
+    needed = (*sorted(known - optional), "model.name", "model.geometry.kind")
+    if missing := [name for name in needed if name not in found]:
+        raise UserError(
+            f"--config gives a config without {missing[0]}: make it with configs.base.base"
+        )
+    if unknown := [name for name in found if name not in known and name.split(".")[0] != "model"]:
+        raise UserError(
+            f"--config gives a config with {unknown[0]}, which is no field: leave it out"
+        )
+
+
+def describe_fields(config: ConfigDict) -> str:
+    """List every field of a config with its value, range, default and meaning, as --help prints it.
+
+    Raises:
+      UserError: for a network or geometry that is not known.
+    """
+    check_complete(config)
+    values = flatten(config.to_dict())
+    check_choice("model.geometry.kind", values["model.geometry.kind"], GEOMETRIES)
+    geometry = fields_of(GEOMETRIES[values["model.geometry.kind"]], "model.geometry")
+    lines = []
+    for field in [*shared_fields(), *network_fields(config.model.name), *geometry]:
+        value = values.get(field.name, field.default)
+        facts = [str(field.rule)] if field.rule else []
+        if field.default not in (value, dataclasses.MISSING):
+            facts.append(f"default {field.default}")
+        lines.append(f"--config.{field.name}={value}" + f"  ({'; '.join(facts)})" * bool(facts))
+        lines += textwrap.wrap(field.meaning, 96, initial_indent="    ", subsequent_indent="    ")
+    return "\n".join(lines)

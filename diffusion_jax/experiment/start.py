@@ -1,7 +1,7 @@
-"""What a run starts from where it is not from random weights: an export, written down in the run.
+"""How a run that starts from exported weights records and repeats its initialisation.
 
-The weights are read once, when there is no checkpoint yet. That the moments were fresh then, and
-where, is a part of the run for good: its learning rate depends on it.
+The weights are read once, when there is no checkpoint yet. That the optimizer's moments were fresh
+then, and at which step, stays part of the run: its learning rate depends on it.
 """
 
 import dataclasses
@@ -15,27 +15,25 @@ from diffusion_jax.console import say
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.experiment.exports import fingerprint, is_export, read_export, read_provenance
+from diffusion_jax.experiment.networks import find_network
 from diffusion_jax.experiment.weights import params_of, put_params
-from diffusion_jax.experiment.workdir import HOW, START, differing, flatten, read_workdir
+from diffusion_jax.experiment.workdir import START, differing, flatten, read_workdir
 from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.storage import schemas
 from diffusion_jax.storage.json_files import read_json
 
-# Adam's second moment is an average over 1 / (1 - b2) steps, and no better until then.
+# Adam's second moment is an average over 1 / (1 - b2) = 1000 steps, and unreliable until then.
 REWARM_STEPS = 1000
-
-# Fields of the model that its parameters do not depend on, nor what they mean.
-_MAY_DIFFER = (*HOW, "dtype", "dropout", "drop_path")
 
 
 class Start(NamedTuple):
-    """What start.json says.
+    """Content of start.json.
 
     Attributes:
-      path: of the export.
+      path: folder of the export.
       sha256: its `fingerprint`.
-      step: of this run, that it starts at.
-      rewarm_steps: from there on, that the learning rate grows over.
+      step: step of this run at which it starts.
+      rewarm_steps: number of steps, from there on, over which the learning rate warms up again.
     """
 
     path: str
@@ -44,7 +42,7 @@ class Start(NamedTuple):
     rewarm_steps: int
 
     def applied(self, experiment: Experiment) -> Experiment:
-        """The experiment with an optimizer that starts so."""
+        """Return the experiment with an optimizer that starts at this step."""
         optimizer = dataclasses.replace(
             experiment.optimizer, start_step=self.step, rewarm_steps=self.rewarm_steps
         )
@@ -54,11 +52,11 @@ class Start(NamedTuple):
 def find_start(
     workdir: Path, config: ConfigDict, init_from: Path | None, init_step: int
 ) -> Start | None:
-    """What the run in `workdir` started from, or is to; None for random weights.
+    """Return what the run in `workdir` started from, or is to start from; None for random weights.
 
     Args:
-      init_from: folder of an export; None leaves it to what the run has written down.
-      init_step: of the run, to start at.
+      init_from: folder of an export; None to take what the run has recorded.
+      init_step: step of the run to start at.
 
     Raises:
       UserError: for an export of another network, a step that the run does not have, or a run that
@@ -101,7 +99,7 @@ def find_start(
 
 
 def read_start(workdir: Path) -> Start | None:
-    """What the run in a directory started from, None for random weights."""
+    """Return what the run in a directory started from, None for random weights."""
     path = workdir / START
     if not path.exists():
         return None
@@ -110,7 +108,7 @@ def read_start(workdir: Path) -> Start | None:
 
 
 def starting_params(start: Start, experiment: Experiment, mesh: Mesh) -> Any:
-    """The weights, on a mesh; says what they are and what happens to the learning rate.
+    """Return the weights on a mesh, and print what they are and what the learning rate does.
 
     Raises:
       UserError: if the export is damaged, or not what it was.
@@ -121,7 +119,7 @@ def starting_params(start: Start, experiment: Experiment, mesh: Mesh) -> Any:
             f"{start.path} holds other weights than when this run started: put them back, or "
             "choose another --workdir"
         )
-    params = put_params(params_of(export, experiment), mesh)
+    params = put_params(params_of(export, experiment), experiment, mesh)
     about = export.provenance
     of = f"{about['weights']} of {about['config']}"
     of += "" if about["step"] is None else f", step {about['step']}"
@@ -134,12 +132,14 @@ def starting_params(start: Start, experiment: Experiment, mesh: Mesh) -> Any:
 
 
 def _check_model(folder: Path, config: ConfigDict) -> None:
-    """Raises `UserError` naming the fields in which an export has another network."""
+    """Raise `UserError` naming the fields in which an export has another network."""
     old, new = (
         flatten(json.loads(each.model.to_json()), "model.")
         for each in (read_workdir(folder), config)
     )
-    fields = differing(old, new, but=[f"model.{name}" for name in _MAY_DIFFER])
+    network = find_network(config.model.name)
+    free = ("dtype", *network.computed_by, *network.regularised_by)
+    fields = differing(old, new, but=[f"model.{name}" for name in free])
     if fields:
         raise UserError(
             f"{folder} holds weights of another network ({'; '.join(fields[:4])}): give its config"

@@ -1,10 +1,9 @@
-"""The weights that a command begins with: of a run's checkpoint, or of an export."""
+"""Load the weights of a run's checkpoint or of an export, and turn them into tensors by name."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.errors import UserError
@@ -14,27 +13,23 @@ from diffusion_jax.experiment.exports import (
     fingerprint,
     is_export,
     read_export,
-    read_provenance,
     to_params,
     to_tensors,
 )
-from diffusion_jax.parallel.sharding import Mesh, of_state
+from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.training.checkpoints import abstract_like, restore_newest
 from diffusion_jax.training.state import TrainState
-from launch.common import arguments
-from rin_jax import RIN
-from rin_jax.official import params_from_official, params_to_official
 
 LAYOUTS = ("ours", "official")
 
 
 class Weights(NamedTuple):
-    """Parameters of a network.
+    """Parameters of a network, and where they are from.
 
     Attributes:
-      params: on a mesh.
-      step: of training, 0 where an export does not say.
-      sha256: of an export, None for a run.
+      params: parameter tree on a mesh.
+      step: step of training, 0 where an export does not say.
+      sha256: fingerprint of an export, None for a run.
     """
 
     params: Any
@@ -43,49 +38,18 @@ class Weights(NamedTuple):
 
 
 class Checkpoint(NamedTuple):
-    """One of a run's: in the folder 'checkpoints' or 'best' of its directory; newest for None."""
+    """A checkpoint of a run.
+
+    Attributes:
+      folder: 'checkpoints' or 'best', in the run's directory.
+      step: None for the newest.
+    """
 
     folder: str = "checkpoints"
     step: int | None = None
 
 
 NEWEST = Checkpoint()
-flags.disclaim_key_flags()  # those of `define_checkpoint` are the caller's, in its --help
-
-
-def define_checkpoint() -> None:
-    """--best and --step, of `chosen_checkpoint`."""
-    flags.DEFINE_bool("best", False, "The checkpoint of lowest FID, where train.eval_every is set.")
-    arguments.count(
-        "step", None, "The checkpoint of this step of training; the newest.", at_least=0
-    )
-
-
-def chosen_checkpoint(options: flags.FlagValues) -> Checkpoint:
-    """What the flags say."""
-    return Checkpoint("best" if options.best else "checkpoints", options.step)
-
-
-def opened_folder(options: flags.FlagValues) -> Path:
-    """--workdir, a run directory, or --init_from, an export.
-
-    Raises:
-      UserError: unless exactly one is given.
-    """
-    if bool(options.workdir) == bool(options.init_from):
-        raise UserError(
-            "give either --workdir, a run of launch.train, or --init_from, a folder of "
-            "launch.export"
-        )
-    if options.workdir:
-        return Path(options.workdir)
-    if options.best or options.step is not None:
-        raise UserError(
-            "--best and --step choose a checkpoint, and --init_from has none: leave them out"
-        )
-    folder = Path(options.init_from)
-    read_provenance(folder)
-    return folder
 
 
 def load_weights(
@@ -95,18 +59,18 @@ def load_weights(
     mesh: Mesh,
     checkpoint: Checkpoint = NEWEST,
 ) -> Weights:
-    """The EMA of a run, or the weights of an export.
+    """Load the EMA of a run, or the weights of an export.
 
     Args:
       folder: a run directory or an export.
-      checkpoint: of a run.
+      checkpoint: which one of a run; ignored for an export.
 
     Raises:
       UserError: if a run has no checkpoint, or what is there is damaged or of another network.
     """
     if is_export(folder):
         export = read_export(folder)
-        params = put_params(params_of(export, experiment), mesh)
+        params = put_params(params_of(export, experiment), experiment, mesh)
         return Weights(params, export.provenance["step"] or 0, fingerprint(export.provenance))
     state = restore_state(folder, config, experiment, mesh, checkpoint)
     return Weights(state.ema, int(state.step))
@@ -119,14 +83,14 @@ def restore_state(
     mesh: Mesh,
     checkpoint: Checkpoint = NEWEST,
 ) -> TrainState:
-    """A checkpoint of a run: where no step is named, the newest that is whole.
+    """Restore a checkpoint of a run; without a step, the newest that is not corrupt.
 
     Raises:
       UserError: if there is none.
     """
     shapes = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
     folder = workdir / checkpoint.folder
-    abstract = abstract_like(shapes, of_state(shapes, mesh))
+    abstract = abstract_like(shapes, experiment.sharding(shapes, mesh))
     state = restore_newest(folder, abstract, checkpoint.step)
     if state is None:
         raise UserError(f"{folder} has no checkpoint yet: train for longer")
@@ -134,32 +98,26 @@ def restore_state(
 
 
 def params_of(export: Export, experiment: Experiment) -> Any:
-    """The parameter tree of an export, of either layout, checked against the network."""
+    """Return the parameter tree of an export of either layout, checked against the network."""
     if export.provenance["layout"] == "official":
-        return params_from_official(export.tensors, official_network(experiment))
+        official = experiment.network.load_official()
+        return official.params_from_official(export.tensors, experiment.denoiser)
     shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
     return to_params(export.tensors, shapes)
 
 
 def tensors_of(params: Any, experiment: Experiment, layout: str) -> dict[str, Any]:
-    """NumPy arrays by the names of a layout; the inverse of `params_of`."""
+    """Return NumPy arrays by their names in a layout; the inverse of `params_of`."""
     params = jax.device_get(params)
     if layout == "official":
-        return params_to_official(params, official_network(experiment))
+        return experiment.network.load_official().params_to_official(params, experiment.denoiser)
     return to_tensors(params)
 
 
-def official_network(experiment: Experiment) -> RIN:
-    """The network. Raises `UserError` if there is no official code of it."""
-    if not isinstance(experiment.denoiser, RIN):
-        raise UserError("there is official code of RIN alone, and this config's model is another")
-    return experiment.denoiser
-
-
-def put_params(params: Any, mesh: Mesh) -> Any:
-    """Parameters that every process has whole, where `of_state` has them on a mesh."""
+def put_params(params: Any, experiment: Experiment, mesh: Mesh) -> Any:
+    """Shard parameters, which every process holds in full, as the experiment shards them."""
 
     def put(value, sharding) -> jax.Array:
         return jax.make_array_from_callback(value.shape, sharding, lambda index: value[index])
 
-    return jax.tree.map(put, jax.device_get(params), of_state(params, mesh))
+    return jax.tree.map(put, jax.device_get(params), experiment.sharding(params, mesh))

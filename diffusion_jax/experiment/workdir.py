@@ -1,19 +1,21 @@
-"""The run directory: what was run on what, written down, and compared when a run continues."""
+"""The run directory: the record of what was trained on which data, checked when a run continues."""
 
+import dataclasses
 import importlib.metadata
 import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.base import base, diffussm, rin
 from diffusion_jax.data.sources import Source
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.networks import find_network
+from diffusion_jax.experiment.schema import default_config, flatten, network_fields
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.storage import schemas
@@ -21,16 +23,12 @@ from diffusion_jax.storage.json_files import read_json, write_json
 from diffusion_jax.training.checkpoints import check_place, kept_steps
 
 START = "start.json"
-DEFAULTS = {"rin": rin, "diffussm": diffussm}  # of the section `model`, by its name
 
-# Fields of the model that decide how it is computed, and nothing but rounding of what.
-HOW = ("remat", "form", "attention", "unroll")
-
-# What a run may change when it continues; everything else must stay as it was. Where the data lie
-# may change: that they are the same is told by their fingerprint.
+# What may change when a run continues, besides how the network is computed; everything else must
+# stay as it was. The path of the data may change, since their fingerprint tells whether they are
+# still the same.
 _MAY_CHANGE = (
     *("train.", "sampling.", "mesh.", "evaluation."),
-    *(f"model.{name}" for name in HOW),
     *("data.path", "autoencoder.weights", "posthoc_ema.every"),
 )
 _MUST_STAY = ("train.batch_size", "train.accumulate")
@@ -43,12 +41,12 @@ def open_workdir(
     about: dict[str, str],
     start: dict[str, Any] | None = None,
 ) -> None:
-    """Writes config.json and data.json into a run directory, or checks that they are these.
+    """Write the record of a run into its directory, or check that the one there agrees.
 
     Args:
-      workdir: is there, and locked.
-      about: what run.json says, see `read_run`.
-      start: what start.json says, None if the run starts from random weights.
+      workdir: an existing folder, which the caller has locked.
+      about: content of run.json, see `read_run`.
+      start: content of start.json, None if the run starts from random weights.
 
     Raises:
       UserError: if it cannot be written, is damaged, holds a run of another config or on other
@@ -78,7 +76,7 @@ def open_workdir(
 
 
 def check_is_folder(workdir: Path) -> None:
-    """Raises `UserError` for the address of a bucket, or a path that checkpoints cannot have."""
+    """Raise `UserError` for the address of a bucket, or a path that checkpoints cannot have."""
     check_place(workdir)
     if re.match(r"[a-z]\w*:/", str(workdir)):  # Path makes one slash of two
         raise UserError(
@@ -88,19 +86,20 @@ def check_is_folder(workdir: Path) -> None:
 
 
 def read_workdir(workdir: Path) -> ConfigDict:
-    """Returns the config of a run, or of an export.
+    """Read the config of a run or an export.
 
-    A field that it did not have yet when the run began has its default, which is what was done
-    then: see `configs.base`.
+    A field that did not exist yet when the run began gets its default, which does what was done
+    then; see `diffusion_jax.experiment.schema`.
 
     Raises:
-      UserError: if there is no run in `workdir`, or its config is damaged or of a newer version.
+      UserError: if there is no run in `workdir`, its network is not found, or its config is damaged
+        or of a newer version.
     """
     path = workdir / "config.json"
     if not path.exists():
         raise UserError(f"--workdir {workdir} holds no run (no config.json): train one first")
     saved = read_json(path, schemas.CONFIG)
-    config = default_config(saved["model"])
+    config = defaults_of(saved["model"])
     defaults = json.loads(config.to_json())
     if found := schemas.fault(saved, schemas.shape_like(defaults)):
         raise UserError(f"{path} is damaged ({found}): {schemas.CONFIG.advice}")
@@ -113,29 +112,29 @@ def read_workdir(workdir: Path) -> ConfigDict:
     return config
 
 
-def default_config(model: dict[str, Any]) -> ConfigDict:
-    """Returns the defaults beside a `model` section, of which it has the name and the geometry.
+def defaults_of(model: Mapping[str, Any]) -> ConfigDict:
+    """Return the config of all defaults for the network of a `model` section.
 
-    A network of somebody else's has no defaults but what the section says.
+    Of the section it keeps the name, the geometry, and the fields that have no default.
     """
-    if model["name"] not in DEFAULTS:
-        return base(ConfigDict(model))
-    config = base(DEFAULTS[model["name"]]())
-    with config.unlocked():  # the fields of a geometry are those of its kind
-        config.model.geometry = ConfigDict(model["geometry"])
-    return config
+    open_fields = {
+        f.name for f in network_fields(model["name"]) if f.default is dataclasses.MISSING
+    }
+    kept = {"model.name", "model.geometry", *open_fields}
+    return default_config({k: v for k, v in model.items() if f"model.{k}" in kept})
 
 
 def read_data(workdir: Path) -> dict[str, Any] | None:
-    """Returns 'path', 'examples' and 'fingerprint' of a run's data, None where it has not begun."""
+    """Return 'path', 'examples' and 'fingerprint' of a run's data, None before it has begun."""
     path = workdir / "data.json"
     return read_json(path, schemas.DATA) if path.exists() else None
 
 
 def read_run(workdir: Path) -> dict[str, str]:
-    """What was run last: 'config', the name of its file, 'command', 'code' and 'devices'.
+    """Return what was run last: the config's name, the command, the code and the devices.
 
-    Each is '' where it was not written.
+    The keys are 'config', 'command', 'code' and 'devices'; the value of one that was not written is
+    ''.
     """
     path = workdir / "run.json"
     written = read_json(path, schemas.RUN) if path.exists() else {}
@@ -143,7 +142,7 @@ def read_run(workdir: Path) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """The git commit of the checkout that this is, or the version of the package."""
+    """Return the git commit of the checkout that is run, or the version of the package."""
     root = Path(__file__).parents[2]
     if (root / ".git").exists() and shutil.which("git"):
         describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
@@ -155,9 +154,10 @@ def code_version() -> str:
 
 def _check_same(workdir: Path, old: dict, new: dict) -> None:
     # A file may leave out fields of the network or of a schedule, which then have their defaults.
-    defaults = json.loads(default_config(new["model"]).to_json())
+    defaults = json.loads(defaults_of(new["model"]).to_json())
     whole = flatten(defaults) | flatten(new)
-    fields = differing(flatten(old), whole, _MAY_CHANGE, _MUST_STAY)
+    how = [f"model.{name}" for name in find_network(new["model"]["name"]).computed_by]
+    fields = differing(flatten(old), whole, [*_MAY_CHANGE, *how], _MUST_STAY)
     if fields:
         raise UserError(
             f"--workdir {workdir} holds a run of another config ({'; '.join(fields[:4])}): "
@@ -178,25 +178,16 @@ def _check_same_data(workdir: Path, old: dict, new: dict) -> None:
 
 
 def differing(old: dict, new: dict, but: Sequence[str] = (), only: Sequence[str] = ()) -> list[str]:
-    """What differs between flat configs, in words.
+    """Describe each field in which two flat configs differ.
 
     Args:
-      but: beginnings of names that may differ.
-      only: names that may not, although they begin so.
+      but: names that are left out; one that ends in a dot stands for its whole section.
+      only: names that are described although their section is left out.
     """
+    sections = tuple(name for name in but if name.endswith("."))
     return [
         f"{name} is {new.get(name)} here and {old.get(name)} there"
         for name in sorted(set(old) | set(new))
-        if old.get(name) != new.get(name) and (not name.startswith(tuple(but)) or name in only)
+        if old.get(name) != new.get(name)
+        and (name in only or not (name in but or name.startswith(sections)))
     ]
-
-
-def flatten(tree: dict, prefix: str = "") -> dict[str, Any]:
-    """{'train.steps': value} of a config's sections."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

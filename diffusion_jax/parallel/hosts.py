@@ -1,7 +1,7 @@
 """Several processes of one run: who reads which part of a batch, and who writes.
 
-Every process runs the same program on its own devices of one mesh. What is computed does not depend
-on how many there are: parts of a batch are told apart by their place in it, not by their process.
+Every process runs the same program on its own devices of one mesh. The result does not depend on
+their number: a part of a batch is known by its place in it, not by its process.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from diffusion_jax.parallel.sharding import Mesh, by_example
 
 
 def is_main() -> bool:
-    """Whether this process writes what all have."""
+    """Whether this is the process that writes what all have."""
     return jax.process_index() == 0
 
 
 def wait_for_all(what: str) -> None:
-    """Until every process is here."""
+    """Barrier across all processes; `what` names it in errors."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(what)
 
@@ -50,7 +50,7 @@ def held_by_main(lock: contextlib.AbstractContextManager) -> Iterator[None]:
 
 
 def parts_of(mesh: Mesh) -> tuple[int, tuple[int, ...]]:
-    """(number of equal parts of a batch, those that devices of this process hold)."""
+    """Return (number of equal parts of a batch, those that devices of this process hold)."""
     rows = mesh.devices.reshape(-1, mesh.shape["tensor"])
     mine = jax.process_index()
     owned = [i for i, row in enumerate(rows) if mine in {device.process_index for device in row}]
@@ -58,7 +58,7 @@ def parts_of(mesh: Mesh) -> tuple[int, tuple[int, ...]]:
 
 
 def put_parts(batch: Any, mesh: Mesh) -> Any:
-    """Sends a batch of which this process has the parts of `parts_of`, in their order.
+    """Send a batch of which this process has the parts of `parts_of`, in their order.
 
     Args:
       batch: a tree of arrays (rows of these parts, ...).
@@ -84,7 +84,7 @@ def put_parts(batch: Any, mesh: Mesh) -> Any:
 
 
 def put(batch: Any, mesh: Mesh) -> Any:
-    """Sends a batch that every process has whole, split by example."""
+    """Send a batch that every process has whole, split by example."""
     if jax.process_count() == 1:
         return jax.device_put(batch, by_example(mesh))
     return jax.tree.map(
@@ -96,7 +96,7 @@ def put(batch: Any, mesh: Mesh) -> Any:
 
 
 def to_host(tree: Any) -> Any:
-    """A tree of global arrays as NumPy arrays, whole on every process."""
+    """Return a tree of global arrays as NumPy arrays, whole on every process."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     return multihost_utils.process_allgather(tree, tiled=True)
@@ -105,7 +105,7 @@ def to_host(tree: Any) -> Any:
 def in_batches(
     function: Callable[[jax.Array], Any], rows: np.ndarray, size: int, mesh: Mesh
 ) -> Any:
-    """Results of `function` for `size` rows at a time, the last batch filled up.
+    """Apply `function` to `size` rows at a time, the last batch filled up.
 
     Args:
       function: a global array (size, ...), split by example -> a tree of arrays like it.

@@ -15,25 +15,25 @@ BT709, SRGB, LIMITED = 1, 13, 1  # matrix and primaries, transfer and range in I
 
 
 def video_grid(videos: np.ndarray) -> np.ndarray:
-    """Tiles videos (N, T, H, W, C) uint8 about as wide as high: (T, rows, columns, 3) uint8."""
+    """Tile videos (N, T, H, W, C) uint8 about as wide as high: (T, rows, columns, 3) uint8."""
     columns = math.ceil(math.sqrt(len(videos)))
     return np.stack([image_grid(frames, columns) for frames in videos.swapaxes(0, 1)])
 
 
 def save_gif(path: Path, videos: np.ndarray) -> None:
-    """Writes `video_grid` as a GIF that plays for ever, atomically."""
+    """Write `video_grid` as a GIF that plays for ever, atomically."""
     first, *rest = (Image.fromarray(frame) for frame in video_grid(videos))
     options = dict(format="gif", save_all=True, append_images=rest, duration=1000 // RATE, loop=0)
     write_atomically(path, lambda partial: first.save(partial, **options))
 
 
 def can_write_mp4() -> bool:
-    """Whether PyAV is installed."""
+    """Return whether PyAV is installed."""
     return importlib.util.find_spec("av") is not None
 
 
 def save_mp4(path: Path, videos: np.ndarray) -> None:
-    """Writes `video_grid` as H.264, a white row or column added where a side is odd.
+    """Write `video_grid` as H.264, a white row or column added where a side is odd.
 
     Colours are coded by BT.709 and tagged as such, so that players need not guess.
     """

@@ -1,7 +1,7 @@
 """TensorBoard's event files, written as the metrics are: at once, by the thread that trains.
 
-tensorboardX makes what is written. Its own writer is a thread, which a full disk ends with a
-traceback and leaves the training waiting for.
+tensorboardX encodes the events. We do not use its writer, which is a thread: a full disk ends it
+with a traceback, and training then waits for it for ever.
 """
 
 import os
@@ -21,7 +21,7 @@ class EventFile:
     """A new event file in a folder.
 
     Args:
-      folder: is made if it is not there.
+      folder: made if it is not there.
       first_step: TensorBoard drops what earlier files have from this step on.
 
     Raises:
@@ -38,14 +38,15 @@ class EventFile:
         self._write(Event(step=first_step, session_log=started))
 
     def add(self, summary: Summary, step: int) -> None:
-        """Writes what `tensorboardX.summary` made, as of a step."""
+        """Write a summary, made by `tensorboardX.summary`, for a step."""
         self._write(Event(step=step, summary=summary))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
     def _write(self, event: Event) -> None:
+        # TFRecord framing: length, its checksum, the event, its checksum.
         event.wall_time = time.time()
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))

@@ -1,4 +1,4 @@
-"""Curves of a run as SVG that takes the colours and the font of the page it stands in."""
+"""Curves of a run, as SVG that takes its colours and font from the page around it."""
 
 import io
 import re
@@ -6,38 +6,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Drawn in these, which nothing else has, and replaced: a page in the dark has other colours.
+from diffusion_jax.reporting import style
+
+# Curves are drawn in these placeholders, which are then replaced by colours that the page sets, in
+# light and in dark.
 _COLOURS = {"#010203": "currentColor", "#010204": "var(--accent)"}
 _TEXT, _ACCENT = _COLOURS
-_SIZE = 4.5, 2.6  # inches of 72 px: on a phone about as they are, so that the font is 10 px there
-_STYLE = {
+_SIZE = 4.5, 2.6  # inches of 72 px; a phone shows them at about this size, with a font of 10 px
+_COLOURED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+_STYLE = dict.fromkeys((*_COLOURED, "grid.color"), _TEXT) | {
     "svg.fonttype": "none",  # text stays text
     "path.simplify_threshold": 0.3,
     "font.size": 10,
     "font.sans-serif": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.edgecolor": _TEXT,
-    "text.color": _TEXT,
-    "axes.labelcolor": _TEXT,
-    "xtick.color": _TEXT,
-    "ytick.color": _TEXT,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "ytick.minor.size": 0,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": _TEXT,
-    "grid.alpha": 0.15,
-    "grid.linewidth": 0.7,
-    "lines.linewidth": 1.5,
     "lines.solid_joinstyle": "round",
 }
 
 
 def smoothed(values: np.ndarray, reach: int) -> np.ndarray:
-    """Means of each value with `reach` of them, or what there is, on either side.
+    """Return means of each value and up to `reach` of its neighbours on either side.
 
     Args:
       values: (N,).
@@ -58,23 +45,24 @@ def draw_curve(
     smooth: bool = False,
     from_zero: bool = False,
 ) -> str:
-    """An <svg> element with a curve over training steps.
+    """Return an <svg> element with a curve over training steps.
 
-    The values are on a logarithmic scale where they are of more than one order of magnitude.
+    The scale is logarithmic if the values span more than one order of magnitude.
 
     Args:
-      label: what it shows, for those who cannot see it.
-      smooth: draws the curve faintly, and means of a fiftieth of it to either side.
-      from_zero: shows values from 0 on, and never on a logarithmic scale.
+      label: what the curve shows, for screen readers.
+      smooth: draw the curve faintly, and over it means of a fiftieth of it to either side.
+      from_zero: start the axis at 0, on a linear scale.
     """
     import matplotlib  # imported here: it takes a second, and launch.train imports this module
-    from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     steps, values = np.asarray(steps), np.asarray(values)
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = Figure(_SIZE, layout="constrained")
-        axes = figure.add_subplot()
+        figure, ((axes,),) = style.figure(*_SIZE)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(which="both", length=0)
+        axes.grid(axis="y", alpha=0.15, linewidth=0.7)
         marker = "o" if len(steps) <= 20 else ""
         if smooth and not marker:
             axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=0.8)
@@ -98,7 +86,7 @@ def draw_curve(
 
 
 def short(number: float) -> str:
-    """'150k' of 150,000."""
+    """Return a number in few characters: '150k' for 150,000."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(number) >= size:
             return f"{number / size:g}{letter}"
@@ -106,10 +94,10 @@ def short(number: float) -> str:
 
 
 def _for_page(text: str, label: str) -> str:
-    """What matplotlib wrote, as an element of a page."""
+    """Return what matplotlib wrote as an element of a page."""
     box = re.search(r'viewBox="[^"]+"', text)[0]
-    body = text[text.index("</defs>") + len("</defs>") :]  # after a style that the page has
-    body = re.sub(r'<g id="[^"]*"', "<g", body)  # the same in every figure
+    body = text[text.index("</defs>") + len("</defs>") :]  # the page has a style
+    body = re.sub(r'<g id="[^"]*"', "<g", body)  # ids must be unique in a page
     for colour, name in _COLOURS.items():
         body = body.replace(colour, name)
     return f'<svg {box} role="img" aria-label="{label}">{body}'

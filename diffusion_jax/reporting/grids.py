@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from einops import rearrange, repeat
 from PIL import Image, ImageDraw, ImageFont
 
 from diffusion_jax.storage.files import write_atomically, writing
@@ -13,12 +14,12 @@ SHORTEST_SIDE = 32  # pixels, to be seen at all
 
 
 def evenly(length: int, count: int) -> np.ndarray:
-    """At most `count` of range(length), to be shown: evenly spread, first and last among them."""
+    """Return at most `count` of range(length), evenly spread, the first and the last included."""
     return np.linspace(0, length - 1, min(length, count)).round().astype(int)
 
 
 def image_grid(images: np.ndarray, columns: int, shortest_side: int = SHORTEST_SIDE) -> np.ndarray:
-    """Tiles images row by row.
+    """Tile images row by row.
 
     Args:
       images: (N, H, W, C) uint8 images, or (N, T, H, W, C) videos, a row of frames each.
@@ -30,32 +31,30 @@ def image_grid(images: np.ndarray, columns: int, shortest_side: int = SHORTEST_S
     """
     if images.ndim == 5:
         columns = images.shape[1]
-        images = images.reshape(-1, *images.shape[2:])
+        images = rearrange(images, "n t h w c -> (n t) h w c")
     factor = -(-shortest_side // min(images.shape[1:3]))
-    images = images.repeat(factor, axis=1).repeat(factor, axis=2)
-    count, height, width, channels = images.shape
-    rows = -(-count // columns)
-    tiles = np.full((rows * columns, height + 2, width + 2, channels), 255, np.uint8)
-    tiles[:count, 1:-1, 1:-1] = images
-    grid = tiles.reshape(rows, columns, height + 2, width + 2, channels).swapaxes(1, 2)
-    grid = grid.reshape(rows * (height + 2), columns * (width + 2), channels)
-    return np.broadcast_to(grid, (*grid.shape[:2], 3)) if channels == 1 else grid
+    images = repeat(images, "n h w c -> n (h f) (w g) c", f=factor, g=factor)
+    empty = -len(images) % columns  # tiles of the last row
+    padding = ((0, empty), (1, 1), (1, 1), (0, 0))
+    tiles = np.pad(images, padding, constant_values=255)
+    grid = rearrange(tiles, "(row column) h w c -> (row h) (column w) c", column=columns)
+    return np.broadcast_to(grid, (*grid.shape[:2], 3))
 
 
 def headed_grid(
     rows: np.ndarray, heads: Sequence[str] = (), names: Sequence[str] = ()
 ) -> np.ndarray:
-    """`image_grid` with words, of larger tiles.
+    """Return an `image_grid` of larger tiles, with words.
 
     Args:
       rows: (rows, columns, H, W, C) uint8.
       heads: over the columns, () for none.
-      names: of the rows, beside them; () for none.
+      names: beside the rows, () for none.
 
     Returns:
       (height, width, 3) uint8 pixels.
     """
-    grid = image_grid(rows.reshape(-1, *rows.shape[2:]), rows.shape[1], shortest_side=48)
+    grid = image_grid(rearrange(rows, "row column ... -> (row column) ..."), rows.shape[1], 48)
     height, width = grid.shape[0] // rows.shape[0], grid.shape[1] // rows.shape[1]
     font = ImageFont.load_default(LETTER)
     top = LETTER + 8 if len(heads) else 0

@@ -1,32 +1,15 @@
 """Pictures of what a network does: maps over images, curves over steps, kernels, reach.
 
-All write a PNG to a path of any suffix, on a ground that suits a light and a dark page.
+All write a PNG to a path of any suffix.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from einops import rearrange
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-GROUND = "#f3f3f3"
-DPI = 150
-
-
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1, **options):
-    """(figure, its axes as an array (rows, columns)), in inches."""
-    from matplotlib.figure import Figure  # imported here: no training waits for it
-
-    figure = Figure((width, height), dpi=DPI, facecolor=GROUND, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    return figure, figure.subplots(rows, columns, squeeze=False, **options)
-
-
-def _save(figure: "Figure", path: Path) -> None:
-    figure.savefig(path, format="png")
+from diffusion_jax.reporting import style
 
 
 def draw_maps(
@@ -37,7 +20,7 @@ def draw_maps(
     column_names: Sequence[str],
     bar: str,
 ) -> None:
-    """Rows of an image and its maps, side by side for several samples.
+    """Draw rows of an image and its maps, side by side for several samples.
 
     Args:
       images: (rows, samples, H, W, C) uint8, C = 1 or 3.
@@ -49,7 +32,7 @@ def draw_maps(
 
     rows, samples, columns = maps.shape[:3]
     widths = ([1.0] * (1 + columns) + [0.2]) * samples
-    figure, axes = _figure(
+    figure, axes = style.figure(
         0.85 * sum(widths) + 1, 0.88 * rows + 1.1, rows, len(widths), width_ratios=widths
     )
     opacity = np.linspace(0, 0.9, 256)
@@ -73,7 +56,7 @@ def draw_maps(
             ax.set_ylabel(row_names[row], fontsize=9, rotation=0, ha="right", va="center")
     options = dict(location="bottom", shrink=0.6, aspect=40, extend="max")  # the top percent is cut
     figure.colorbar(heat, ax=axes, label=bar, **options)
-    _save(figure, path)
+    style.save(figure, path)
 
 
 def draw_curves(
@@ -83,22 +66,22 @@ def draw_curves(
     x_name: str,
     logarithmic: tuple[str, ...] = (),
 ) -> None:
-    """Panels one below the other: mean and standard error over samples.
+    """Draw panels one below the other: mean and standard error over samples.
 
     Args:
       panels: what is measured -> {name of a line: (len(x), samples)}. Lines whose names differ
         only after a comma have one colour, and dashes from the second on.
       logarithmic: panels of this scale.
     """
-    figure, axes = _figure(6.5, 3.0 * len(panels) + 0.2, len(panels), sharex=True)
+    figure, axes = style.figure(6.5, 3.0 * len(panels) + 0.2, len(panels), sharex=True)
     for ax, (name, lines) in zip(axes[:, 0], panels.items(), strict=True):
         colours = {}
         for line, values in lines.items():
             stem = line.split(",")[0]
-            style = "--" if stem in colours else "-"
+            dashes = "--" if stem in colours else "-"
             colour = colours.setdefault(stem, f"C{len(colours)}")
             mean, error = values.mean(axis=1), values.std(axis=1) / values.shape[1] ** 0.5
-            ax.plot(x, mean, style, color=colour, label=line)
+            ax.plot(x, mean, dashes, color=colour, label=line)
             ax.fill_between(x, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
         ax.set_ylabel(name)
         ax.set_yscale("log" if name in logarithmic else "linear")
@@ -106,11 +89,11 @@ def draw_curves(
         ax.legend(fontsize=8)
     axes[-1, 0].set_xlabel(x_name)
     axes[-1, 0].locator_params(axis="x", integer=np.issubdtype(x.dtype, np.integer))
-    _save(figure, path)
+    style.save(figure, path)
 
 
 def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
-    """A row of dots for each module, a dot for each of its layers, side by side in panels.
+    """Draw a row of dots for each module, a dot for each of its layers, side by side in panels.
 
     Args:
       panels: what is measured -> {module: values of any shape, layers in C order}; () for a
@@ -121,7 +104,7 @@ def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
 
     colour_map, names = colormaps["viridis"], list(next(iter(panels.values())))
     width, height = 1.6 + 3.0 * len(panels), 0.24 * len(names) + 1.4
-    figure, axes = _figure(width, height, 1, len(panels), sharey=True)
+    figure, axes = style.figure(width, height, 1, len(panels), sharey=True)
     for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
         for row, name in enumerate(names):
             found = np.ravel(values[name])
@@ -135,17 +118,17 @@ def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
     dots = ScalarMappable(cmap=colour_map)
     bar = figure.colorbar(dots, ax=axes, location="bottom", shrink=0.5, aspect=40)
     bar.set_ticks([0, 1], labels=["first layer of a stack", "last"])
-    _save(figure, path)
+    style.save(figure, path)
 
 
 def draw_kernels(path: Path, kernels: np.ndarray, layer_names: Sequence[str]) -> None:
-    """The weight with which one position reads another, both directions on one axis.
+    """Draw the weight with which one position reads another, both directions on one axis.
 
     Args:
       kernels: (layers, channels, 2, L), forward, then backward; each channel is drawn in parts of
         its largest weight.
     """
-    figure, axes = _figure(6.5, 2.2 * len(kernels) + 0.6, len(kernels), sharex=True)
+    figure, axes = style.figure(6.5, 2.2 * len(kernels) + 0.6, len(kernels), sharex=True)
     lags = np.arange(kernels.shape[-1])
     for ax, layer, name in zip(axes[:, 0], kernels, layer_names, strict=True):
         for i, (forward, backward) in enumerate(layer):
@@ -160,7 +143,7 @@ def draw_kernels(path: Path, kernels: np.ndarray, layer_names: Sequence[str]) ->
     ticks = 2 ** np.arange(0, np.log2(max(2, lags[-1])) + 1, 2).astype(int)
     axes[-1, 0].set_xticks([*-ticks[::-1], 0, *ticks], [*-ticks[::-1], 0, *ticks])
     axes[-1, 0].set_xlabel("position read, from the position written (tokens in raster order)")
-    _save(figure, path)
+    style.save(figure, path)
 
 
 def draw_time_scales(
@@ -169,19 +152,19 @@ def draw_time_scales(
     fresh: tuple[float, float],
     marks: dict[str, float],
 ) -> None:
-    """Quantiles of each layer, and the range of a new network.
+    """Draw quantiles of each layer, and the range of a new network.
 
     Args:
       scales: (layers, 2, ...) tokens, of the forward and the backward direction.
       fresh: lowest and highest time scale of a new network.
       marks: name -> tokens, drawn as lines.
     """
-    figure, axes = _figure(6.5, 4.2)
+    figure, axes = style.figure(6.5, 4.2)
     ax = axes[0, 0]
     ax.axhspan(*fresh, color="0.85", label="a new network", zorder=0)
     layers = np.arange(1, len(scales) + 1)
     for direction, offset in enumerate((-0.12, 0.12)):
-        values = scales[:, direction].reshape(len(scales), -1)
+        values = rearrange(scales[:, direction], "layer ... -> layer (...)")
         low, quarter, middle, three, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95], 1)
         colour = f"C{direction}"
         ax.vlines(layers + offset, low, high, color=colour, lw=1)
@@ -197,11 +180,11 @@ def draw_time_scales(
     ax.set(yscale="log", xlabel="layer", ylabel="time scale 1 / |Re(dt A)| (tokens)")
     ax.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside upper center", ncols=3, fontsize=8)
-    _save(figure, path)
+    style.save(figure, path)
 
 
 def draw_fields(path: Path, fields: np.ndarray, names: Sequence[str], box: Sequence[float]) -> None:
-    """Receptive fields side by side, on one logarithmic scale.
+    """Draw receptive fields side by side, on one logarithmic scale.
 
     Args:
       fields: (count, H, W), each with sum 1.
@@ -212,7 +195,7 @@ def draw_fields(path: Path, fields: np.ndarray, names: Sequence[str], box: Seque
 
     height, width = fields.shape[1:]
     tall = 2.2 * height / width + 1.3
-    figure, axes = _figure(2.2 * len(fields) + 0.4, tall, 1, len(fields))
+    figure, axes = style.figure(2.2 * len(fields) + 0.4, tall, 1, len(fields))
     top = float(fields.max())
     norm = LogNorm(top * 1e-6, top)
     for ax, field, name in zip(axes[0], fields, names, strict=True):
@@ -224,4 +207,4 @@ def draw_fields(path: Path, fields: np.ndarray, names: Sequence[str], box: Seque
         ax.set(xticks=[], yticks=[])
     label = "share of the squared gradient"
     figure.colorbar(heat, ax=axes, location="bottom", shrink=0.7, aspect=40, label=label)
-    _save(figure, path)
+    style.save(figure, path)

@@ -1,10 +1,8 @@
-"""Scalars of a run: one JSON line per record, and the same as TensorBoard event files.
-
-Sample grids go to the event files too.
-"""
+"""Records of a run: JSON lines of scalars, and TensorBoard event files that show images too."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +19,13 @@ METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
 
 
 class MetricWriter:
-    """Appends to `metrics.jsonl`, `speed.jsonl` and the event files of a run directory.
+    """Appends to metrics.jsonl, speed.jsonl and the event files of a run directory.
 
-    Of several processes of one run, the main one alone writes.
+    Of several processes of one run, only the main one writes.
 
     Args:
       workdir: the run directory.
-      resume_step: records after this step are dropped, for the run computes them again.
+      resume_step: records after this step are dropped, because the run computes them again.
 
     Raises:
       UserError: here, if the records so far are damaged; here and from every method, if nothing
@@ -36,33 +34,37 @@ class MetricWriter:
 
     def __init__(self, workdir: Path, resume_step: int):
         self._events = None
-        if not is_main():
-            return
-        self._files = {name: _reopen(workdir / name, resume_step) for name in (METRICS, SPEED)}
-        self._events = EventFile(workdir / "tensorboard", resume_step + 1)
+        if is_main():
+            names = (METRICS, SPEED)
+            self._files = {name: _reopen(workdir / name, resume_step) for name in names}
+            self._events = EventFile(workdir / "tensorboard", resume_step + 1)
 
-    def write(self, step: int, scalars: dict[str, float]) -> None:
-        """Records scalars after `step` updates, which are the same whenever they are computed."""
-        self._write(METRICS, "", step, scalars)
-
-    def write_speed(self, step: int, scalars: dict[str, float]) -> None:
-        """Records how fast the run was until `step`."""
-        self._write(SPEED, "speed/", step, scalars)
-
-    def write_image(self, step: int, name: str, image: np.ndarray | None) -> None:
-        """Show an image in TensorBoard.
+    def write(self, step: int, values: Mapping[str, float | np.ndarray]) -> None:
+        """Record values after `step` updates that do not depend on when they are computed.
 
         Args:
-          image: (H, W, 3) uint8; only the main process, which writes it, need have it.
+          values: scalars, and for TensorBoard alone images (H, W, 3) uint8.
         """
-        if self._events is not None:
+        images = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        scalars = {name: value for name, value in values.items() if name not in images}
+        for name, image in images.items() if self._events else ():
             self._events.add(summary.image(name, image, dataformats="HWC"), step)
+        if scalars:
+            self._write(METRICS, "", step, scalars)
+
+    def write_speed(self, step: int, scalars: dict[str, float]) -> None:
+        """Record how fast the run was until `step`."""
+        self._write(SPEED, "speed/", step, scalars)
 
     def sync(self) -> None:
-        """Returns once all records are on the disk, where they outlast a power loss."""
-        if self._events is not None:
-            for file in self._files.values():
-                file.sync()
+        """Return once all records are on the disk, where they survive a power loss."""
+        for file in self._files.values() if self._events else ():
+            file.sync()
+
+    def close(self) -> None:
+        """Close all files."""
+        for file in (*self._files.values(), self._events) if self._events else ():
+            file.close()
 
     def _write(self, file: str, prefix: str, step: int, scalars: dict[str, float]) -> None:
         if self._events is None:
@@ -74,12 +76,6 @@ class MetricWriter:
         for name, value in scalars.items():
             self._events.add(summary.scalar(prefix + name, value), step)
 
-    def close(self) -> None:
-        """Closes all files."""
-        if self._events is not None:
-            for file in (*self._files.values(), self._events):
-                file.close()
-
 
 def _reopen(path: Path, resume_step: int) -> Appender:
     kept = [record for record in read_lines(path) if record["step"] <= resume_step]
@@ -89,5 +85,5 @@ def _reopen(path: Path, resume_step: int) -> Appender:
 
 
 def read_lines(path: Path) -> list[dict[str, float]]:
-    """Returns the records of a metrics.jsonl; see `read_json_lines`."""
+    """Return the records of a metrics.jsonl; see `read_json_lines`."""
     return read_json_lines(path, RECORD)

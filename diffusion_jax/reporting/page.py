@@ -1,4 +1,4 @@
-"""The page of a run report: one file, with nothing outside of it."""
+"""The page of a run's report: one file that loads no other."""
 
 import base64
 import io
@@ -23,9 +23,9 @@ class Inline(NamedTuple):
     """A picture in the page.
 
     Attributes:
-      uri: of its data.
+      uri: data URI.
       width, height: CSS pixels to show it at, if there is room.
-      enlarged: whether these are more than it has.
+      enlarged: whether these are more than the picture has.
     """
 
     uri: str
@@ -35,7 +35,7 @@ class Inline(NamedTuple):
 
 
 def inline(path: Path) -> Inline:
-    """Return a PNG, smaller if it is large, or a GIF as it is.
+    """Return a picture for the page: a GIF as it is, a large PNG scaled down.
 
     Raises:
       BadRecord: for anything else, naming the file.
@@ -57,7 +57,7 @@ def inline(path: Path) -> Inline:
 
 
 def render(**content: Any) -> str:
-    """The page, of what report.html.j2 names. All text in it is escaped, but for SVG."""
+    """Return the page, filled with what report.html.j2 names; all text but SVG is escaped."""
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -66,10 +66,10 @@ def render(**content: Any) -> str:
 
 
 def _arguments(command: str) -> Markup:
-    """A command, which a narrow page breaks between its arguments."""
+    """Let a command break between its arguments where the page is narrow."""
     return Markup(" ").join(Markup("<span>{}</span>").format(part) for part in command.split(" "))
 
 
 def _breakable(text: object) -> Markup:
-    """A field or its value, which a narrow page breaks after dots and underscores."""
+    """Let a field or its value break after dots and underscores where the page is narrow."""
     return Markup(escape(text).replace(".", Markup(".<wbr>")).replace("_", Markup("_<wbr>")))

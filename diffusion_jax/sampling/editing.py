@@ -1,4 +1,4 @@
-"""What a sample may be given besides its noise: an image to keep or vary, another's start noise.
+"""What samples may be given besides their noise: images to inpaint or vary, and other noise.
 
 Inpainting is RePaint's (arXiv 2201.09865), image to image SDEdit's (arXiv 2108.01073).
 """
@@ -20,14 +20,14 @@ _ROUNDING = 1e-6  # of times in float32
 
 
 class Given(NamedTuple):
-    """Given to each sample; absent parts are None.
+    """What each sample is given; absent parts are None.
 
     Attributes:
       images: (B, *shape) float, in the range of the network's x_0.
-      redraw: (B, H, W, 1) bool, where the image is drawn anew; elsewhere it is kept.
-      other: (B,) int32, indices of samples whose start noise the own is mixed with.
-      fraction: (B,) float32, how far towards theirs: 0 is the own noise, 1 the other's.
-      guidance: (B,) float32, weights w in place of that of the sampling.
+      redraw: (B, H, W, 1) bool, where the image is redrawn; elsewhere it is kept.
+      other: (B,) int32, indices of samples whose initial noise is mixed in.
+      fraction: (B,) float32, how much of it: 0 is the sample's own noise, 1 the other's.
+      guidance: (B,) float32, weights w in place of `Sampling.guidance`.
     """
 
     images: jax.Array | None = None
@@ -47,7 +47,7 @@ def visits(
     jump: int = JUMP,
     times: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The reverse steps, of 0..`steps`-1, in the order in which they are taken.
+    """Return the reverse steps, of 0..`steps`-1, in the order in which they are taken.
 
     Args:
       noise_level: the time t, above 0 and up to 1, that the reverse process starts from. It starts
@@ -74,7 +74,9 @@ def visits(
 
 
 def slerp(first: jax.Array, second: jax.Array, fraction: jax.Array) -> jax.Array:
-    """Between two normal draws (B, ...) on the arc, so that the norm stays that of a draw.
+    """Mix two normal draws (B, ...) on the arc between them, which keeps the norm of a draw.
+
+        sin((1 - f) angle) / sin(angle) first + sin(f angle) / sin(angle) second
 
     Args:
       fraction: (B,), 0 gives `first`, 1 `second`.
@@ -91,10 +93,11 @@ def slerp(first: jax.Array, second: jax.Array, fraction: jax.Array) -> jax.Array
 def make_edit(
     given: Given, noise: Callable[[jax.Array], jax.Array], order: np.ndarray, steps: Transition
 ) -> Callable[[jax.Array, jax.Array, Transition], jax.Array]:
-    """What to do with x after each step: (x, number of the visit, step) -> x.
+    """Return what edits x after each step: (x, number of the visit, step) -> x.
 
-    What is kept becomes a draw of q(x_next | image) (RePaint, algorithm 1); where the order goes
-    back, x is diffused up to the noise level of the step to be taken again.
+    The part that is kept becomes a draw of q(x_next | image) (RePaint, eq. 8a; algorithm 1, lines 5
+    and 8). Where the order goes back, x is diffused up to the noise level of the step to be taken
+    again (line 10).
 
     Args:
       noise: draw number, from 0 on, -> (B, ...) standard normal.

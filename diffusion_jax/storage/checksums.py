@@ -1,4 +1,4 @@
-"""Checksums of sharded arrays, taken where they live: the same on any mesh."""
+"""Take checksums of sharded arrays where they live: the same on any mesh."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import orbax.checkpoint as ocp
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """{'params/dense/kernel': sum_i (2i + 1) bits_i mod 2^32} of a tree of arrays.
+    """Return {'params/dense/kernel': sum_i (2i + 1) bits_i mod 2^32} for a tree of arrays.
 
     i counts the items of an array in C order, bits_i is item i read as an unsigned number. The
     factors are odd, so that one flipped bit always shows; sums of integers do not depend on their

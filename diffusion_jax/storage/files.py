@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, what tells them apart, and failures of the disk."""
+"""Write files whole or not at all, hash them, and explain failures of the disk."""
 
 import contextlib
 import errno
@@ -24,7 +24,7 @@ class WriteError(UserError):
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns a refusal of the system to write at `path` into a line that says what to do.
+    """Turn a refusal of the system to write at `path` into a line that says what to do.
 
     Libraries often raise an error of their own after the system's, as when they close a file that
     they could not finish; the system's is the one that is reported.
@@ -44,7 +44,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def cannot_write(path: str | Path, code: int | None, error: Exception) -> str:
-    """Returns one line about an error, whose number may be known."""
+    """Return one line about an error, whose number may be known."""
     advice = "choose another place, or make this one writable"
     if code in _NO_ROOM or code is None:  # NumPy and Pillow do not say how they met a full disk
         advice = "make room there and give the same command again, which continues"
@@ -54,7 +54,7 @@ def cannot_write(path: str | Path, code: int | None, error: Exception) -> str:
 
 
 def describe(error: OSError) -> str:
-    """Returns one line about what the system refused."""
+    """Return one line about what the system refused."""
     place = error.filename or "a file"
     if (code := _system_code(error)) in _NO_ROOM | _FAILING:
         return cannot_write(place, code, error)
@@ -62,7 +62,7 @@ def describe(error: OSError) -> str:
 
 
 def _system_code(error: BaseException) -> int | None:
-    """The number of the system's error that an exception is, or of a full disk that led to it."""
+    """Return the system's number of an error, or of the full disk that led to it."""
     if found := re.search(r"\(os error (\d+)\)", str(error)):  # of libraries in Rust
         return int(found[1])
     if isinstance(error, OSError) and error.errno is not None:
@@ -73,7 +73,7 @@ def _system_code(error: BaseException) -> int | None:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a path beside `path`, then renames what it wrote to `path`.
+    """Call `write` with a path beside `path`, then rename what it wrote to `path`.
 
     Whatever happens, a power loss included, `path` is the old file or the whole new one. Nothing
     is left beside it by a failure; what a killed process left is removed by the next call.
@@ -95,7 +95,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def publish(partial: Path, path: Path) -> None:
-    """Renames a file, or a folder of files, once all of it is on the disk."""
+    """Rename a file, or a folder of files, once all of it is on the disk."""
     for file in partial.iterdir() if partial.is_dir() else ():
         _sync(file)
     _sync(partial)
@@ -115,7 +115,7 @@ def _sync(path: Path) -> None:
 
 
 def _remove_abandoned(path: Path, here: str) -> None:
-    """Removes what processes of this machine left that were killed while they wrote `path`."""
+    """Remove what processes of this machine left that were killed while they wrote `path`."""
     for name in glob.glob(glob.escape(f"{path}.{here}.") + "*.partial"):
         writer = name.removeprefix(f"{path}.{here}.").split(".")[0]
         if writer.isdigit() and not _is_alive(int(writer)):
@@ -152,7 +152,7 @@ class Appender:
             self._file = path.open("ab", buffering=0)
 
     def write(self, piece: bytes) -> None:
-        """Appends a piece."""
+        """Append a piece."""
         end = self._file.seek(0, os.SEEK_END)
         try:
             with writing(self.path):
@@ -164,16 +164,16 @@ class Appender:
             raise
 
     def sync(self) -> None:
-        """Returns once all pieces are on the disk."""
+        """Return once all pieces are on the disk."""
         with writing(self.path):
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of the bytes of a file, in hexadecimal digits."""
+    """Return the SHA-256 of the bytes of a file, in hexadecimal digits."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Reading and writing the JSON files of runs, exports, samples, results and data sets.
+"""Read and write the JSON files of runs, exports, samples, results and data sets.
 
 What a file must hold is declared in `diffusion_jax.storage.schemas`. Whatever is wrong with it
 becomes one line with its name, the fault and what to do.
@@ -18,7 +18,7 @@ _LARGEST = 2**28  # bytes; the manifest of a million shards has fewer
 
 
 def read_json(path: Path, schema: Schema) -> Any:
-    """Returns the content of a file.
+    """Return the content of a file.
 
     Raises:
       UserError: if there is no such file, it cannot be read, it is no JSON, or it does not hold
@@ -30,7 +30,7 @@ def read_json(path: Path, schema: Schema) -> Any:
 
 
 def parse_json(text: bytes | str, where: Path | str, schema: Schema) -> Any:
-    """Returns the content of JSON that was read from `where`. It raises as `read_json` does."""
+    """Return the content of JSON that was read from `where`. It raises as `read_json` does."""
     try:
         content = _parse(text)
     except ValueError as error:
@@ -41,7 +41,7 @@ def parse_json(text: bytes | str, where: Path | str, schema: Schema) -> Any:
 
 
 def read_json_lines(path: Path, schema: Schema) -> list[Any]:
-    """Returns the lines of a file that is appended to; none where there is no file.
+    """Return the lines of a file that is appended to; none where there is no file.
 
     An end that a kill left incomplete, or a power loss as zero bytes, is left out.
 
@@ -61,7 +61,7 @@ def read_json_lines(path: Path, schema: Schema) -> list[Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a file, whole or not at all.
+    """Write a file, whole or not at all.
 
     Raises:
       WriteError: if it cannot be written.
@@ -75,7 +75,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def _parse(text: bytes | str) -> Any:
-    """Parses JSON as its standard has it. Raises ValueError for anything else."""
+    """Parse JSON as its standard has it. Raise ValueError for anything else."""
     try:
         return json.loads(
             text if isinstance(text, str) else text.decode(),

@@ -1,4 +1,4 @@
-"""One process at a time on what a command writes, by the locks of the operating system.
+"""Let one process at a time write to a place, by the locks of the operating system.
 
 The kernel releases a lock when its process ends, however it ends, so that a kill leaves nothing
 locked. The locks are those of POSIX, which NFS has too. `diffusion_jax.parallel.hosts` takes them
@@ -28,7 +28,7 @@ _held: set[Path] = set()
 
 @contextlib.contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Keeps other processes from a folder until the end of the block.
+    """Keep other processes from a folder until the end of the block.
 
     The folder is made if it is not there; one in which nothing was written is removed again. In a
     process that holds the lock already, this does nothing.
@@ -43,7 +43,7 @@ def lock_folder(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_path(path: Path) -> Iterator[None]:
-    """Keeps other processes from a file, or from a folder that must not be there yet.
+    """Keep other processes from a file, or from a folder that must not be there yet.
 
     The lock lies beside it. Otherwise this is as `lock_folder`.
     """
@@ -53,7 +53,7 @@ def lock_path(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _made(folder: Path) -> Iterator[None]:
-    """Makes a folder, and removes it and the folders above it again if they stay empty."""
+    """Make a folder, and remove it and the folders above it again if they stay empty."""
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(file: Path, path: Path) -> Iterator[None]:
-    """Holds the lock in `file`, which is of `path`."""
+    """Hold the lock of `path`, which lies in `file`."""
     key = file.resolve()
     if key in _held:
         yield
@@ -85,7 +85,7 @@ def _locked(file: Path, path: Path) -> Iterator[None]:
 
 
 def _acquire(file: Path, path: Path) -> int:
-    """The open descriptor of a lock that is held."""
+    """Take a lock; return its open descriptor."""
     # A folder that a stranger sent may hold a link of this name to a file of ours.
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     while True:

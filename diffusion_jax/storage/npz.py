@@ -1,4 +1,4 @@
-"""Reading .npz archives of unknown origin: no pickles, and no more memory than the archive fills.
+"""Read .npz archives of unknown origin: no pickles, and no more memory than the archive fills.
 
 NumPy allocates what the header of an array asks for before it reads anything, and a zip archive
 can hold a thousand times its size. So sizes are compared first: the header's with the member's,
@@ -107,11 +107,10 @@ def _member(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
             "that is meant",
         )
     with archive.open(info) as file:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
-        else:  # 3.0 differs in the encoding of field names only, which arrays here do not have
-            shape, is_fortran, dtype = np.lib.format.read_array_header_2_0(file)
+        # Version 3.0 differs from 2.0 in the encoding of field names only, which we do not have.
+        is_first = np.lib.format.read_magic(file) == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if is_first else None
+        shape, is_fortran, dtype = (read or np.lib.format.read_array_header_2_0)(file)
         if dtype.hasobject:
             raise Unreadable(
                 path, f"holds {name!r}, which is pickled and could run code: save it as numbers"
@@ -128,7 +127,7 @@ def _member(path: str | Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -
 
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[zipfile.ZipFile]:
-    """The archive; names the file in whatever goes wrong in reading it."""
+    """Yield the archive; name the file in whatever goes wrong in reading it."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             yield archive

@@ -1,4 +1,4 @@
-"""What every JSON file that the commands read must hold, and what to do about a damaged one.
+"""Declare what every JSON file that we read must hold, and what to do about a damaged one.
 
 A shape is
 - `str`, `int`, `float` or `bool`: a value of that type, where a float may be written as an integer;
@@ -20,7 +20,7 @@ _LARGEST = 3.4028236e38  # of float32
 
 
 class Schema(NamedTuple):
-    """What a file holds.
+    """The declared content of a JSON file.
 
     Attributes:
       shape: see above.
@@ -31,59 +31,49 @@ class Schema(NamedTuple):
     advice: str
 
 
+# Runs and exports.
 _RUN = "put back a copy of it, or choose another run directory"
 _EXPORT = "copy the folder anew, or give a folder that launch.export wrote"
-_PREPARED = "copy it again, or delete it and give the launch.prepare command again"
-_SAMPLES = "remove the folder, and the same command draws the samples again"
 
 # Fields that have been in every config since the first version, so that a file without them is
 # damaged. What came later is filled in, see `diffusion_jax.experiment.workdir.read_config`.
+_GEOMETRY = {"kind": str, "channels": COUNT, str: COUNT}
+_SCHEDULE = {"name": str}
 CONFIG = Schema(
     {
         "seed": int,
-        "model": {
-            "name": str,
-            "geometry": {"kind": str, "channels": COUNT, str: COUNT},
-            "num_classes?": COUNT,
-        },
+        "model": {"name": str, "geometry": _GEOMETRY, "num_classes?": COUNT},
         "data": {"name": str, "path": str, "flip": bool},
-        "objective": {"schedule": {"name": str}, "prediction": str, "loss": str},
+        "objective": {"schedule": _SCHEDULE, "prediction": str, "loss": str},
         "optimizer": {"name": str, "learning_rate": float, "warmup_steps": COUNT},
         "ema_decay": float,
         "train": {"steps": COUNT, "batch_size": COUNT, "accumulate": COUNT},
-        "sampling": {"schedule": {"name": str}, "sampler": str, "steps": COUNT, "guidance": float},
+        "sampling": {"schedule": _SCHEDULE, "sampler": str, "steps": COUNT, "guidance": float},
     },
     _RUN,
 )
 DATA = Schema({"path": str, "examples": COUNT, "fingerprint": str}, _RUN)
 START = Schema({"path": str, "sha256": str, "step": COUNT, "rewarm_steps": COUNT}, _RUN)
 RUN = Schema(
-    {f"{key}?": str for key in ("config", "command", "code", "devices")},
+    {"config?": str, "command?": str, "code?": str, "devices?": str},
     "delete it, and training writes it again",
 )
 RECORD = Schema(
     {"step": COUNT, str: MEASURED}, "put back a copy of it, or delete the damaged lines from it"
 )
 PICTURE = Schema(
-    {
-        **{key: str for key in ("file", "section", "title", "caption", "command")},
-        "step": COUNT,
-    },
+    {"file": str, "section": str, "title": str, "caption": str, "command": str, "step": COUNT},
     "delete it, and draw the picture again",
 )
+_STEPS = {"step": (COUNT, None), "images_seen": (COUNT, None)}
 PROVENANCE = Schema(
-    {
-        "config": str,
-        "weights": str,
-        "step": (COUNT, None),
-        "images_seen": (COUNT, None),
-        "layout": str,
-        "shards": {str: str},
-    },
-    _EXPORT,
+    {"config": str, "weights": str, **_STEPS, "layout": str, "shards": {str: str}}, _EXPORT
 )
+
+# Samples and scores.
 REQUEST = Schema(
-    {"num": COUNT, "labels": str, "seed": int, "step": COUNT, "sampling": {}}, _SAMPLES
+    {"num": COUNT, "labels": str, "seed": int, "step": COUNT, "sampling": {}},
+    "remove the folder, and the same command draws the samples again",
 )
 RESULT = Schema(
     {
@@ -100,13 +90,20 @@ RESULT = Schema(
     },
     "remove it, or score again",
 )
-_SHARD = {
-    "file": str,
-    "records": COUNT,
-    "bytes": COUNT,
-    "sha256": str,
-    "skipped": [{"reason": str}],
-}
+_TEXTS = {key: (str, None) for key in ("resize", "weights", "crop")}
+REFERENCE = Schema(
+    {"resolution": ([COUNT], None), **_TEXTS, "count": (COUNT, None), "fingerprint": str},
+    "give the file of launch.reference, or make it again",
+)
+ACCUMULATOR = Schema(
+    {"extraction": [([COUNT], str, None)], "keep": COUNT, "count": COUNT},
+    "delete it, and scoring begins anew",
+)
+
+# Prepared data sets.
+_PREPARED = "copy it again, or delete it and give the launch.prepare command again"
+_SKIPPED = [{"reason": str}]
+_SHARD = {"file": str, "records": COUNT, "bytes": COUNT, "sha256": str, "skipped": _SKIPPED}
 SHARD = Schema(_SHARD, _PREPARED)
 MANIFEST = Schema(
     {
@@ -122,26 +119,17 @@ MANIFEST = Schema(
     _PREPARED,
 )
 PREPARATION = Schema({}, _PREPARED)
-REFERENCE = Schema(
-    {
-        "resolution": ([COUNT], None),
-        **{key: (str, None) for key in ("resize", "weights", "crop")},
-        "count": (COUNT, None),
-        "fingerprint": str,
-    },
-    "give the file of launch.reference, or make it again",
-)
-ACCUMULATOR = Schema(
-    {"extraction": [([COUNT], str, None)], "keep": COUNT, "count": COUNT},
-    "delete it, and scoring begins anew",
-)
+# TFDS's own metadata: `data.features` and `data.prepared` check what they hold.
+TFDS = Schema({}, "copy it again, or prepare anew")
+
+# The weights of diffusers.
 _DIFFUSERS = "copy it again from where the weights are from"
 AUTOENCODER = Schema({}, _DIFFUSERS)  # `autoencoder.settings` checks what it holds
 SHARD_INDEX = Schema({"weight_map": {str: str}}, _DIFFUSERS)
 
 
 def shape_like(example: Any) -> Shape:
-    """Returns the shape of values like an example, of which every key may be missing."""
+    """Return the shape of values like an example, of which every key may be missing."""
     if isinstance(example, dict):
         return {f"{key}?": shape_like(value) for key, value in example.items()}
     if isinstance(example, list):
@@ -150,7 +138,7 @@ def shape_like(example: Any) -> Shape:
 
 
 def fault(value: Any, shape: Shape, name: str = "") -> str:
-    """What is wrong with a value of JSON, as 'train.steps is "10", not an integer'; '' if nothing.
+    """Return what is wrong with a value, as 'train.steps is "10", not an integer'; '' if nothing.
 
     Args:
       name: of the value, for the message.

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from diffusion_jax.errors import UserError
@@ -25,78 +24,27 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """Return the tensors of a file by name, choosing the reader by the file's ending.
 
     Args:
-      path: .npz, .safetensors, or .pth or .pt with a state dict, for which PyTorch is needed.
+      path: .npz, without pickles; .safetensors; or .pth or .pt with a state dict, for which PyTorch
+        is needed.
 
     Raises:
       UserError: for a file that is missing, cut short or of another format, or a tensor that is
         not finite.
     """
-    readers = {
-        ".npz": read_npz,
-        ".safetensors": read_safetensors,
-        ".pth": read_state_dict,
-        ".pt": read_state_dict,
-    }
-    if (ending := Path(path).suffix) not in readers:
-        raise UserError(f"{path} ends in {ending!r}: weights are read from {', '.join(readers)}")
-    return readers[ending](path)
+    if (ending := Path(path).suffix) not in _READERS:
+        raise UserError(f"{path} ends in {ending!r}: weights are read from {', '.join(_READERS)}")
+    return _read(path, *_READERS[ending])
 
 
 def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file by name.
-
-    Raises:
-      UserError: for a file that is missing, cut short or no safetensors.
-    """
-
-    def load(path: str | Path) -> dict[str, np.ndarray]:
-        try:
-            return load_file(path)
-        except AttributeError as error:  # safetensors looks an 8-bit dtype up in NumPy
-            raise UserError(f"{path}: {error}: convert the weights to float32") from error
-
-    return _read(path, "safetensors", load, SafetensorError)
-
-
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file by name; pickled ones are refused.
-
-    Raises:
-      UserError: for a file that is missing, cut short or no npz.
-    """
-
-    return _read(path, "npz", read_arrays, ())
-
-
-def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a state dict that PyTorch saved, by name.
-
-    Raises:
-      UserError: for a file that is missing, cut short or holds anything else, or without PyTorch.
-    """
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(
-            f"{path} needs PyTorch to be read: pip install -e '.[convert]', or give a .safetensors"
-        ) from error
-
-    def load(path: str | Path) -> dict[str, np.ndarray]:
-        if zipfile.is_zipfile(path):  # which may be packed
-            with zipfile.ZipFile(path) as archive:
-                size = sum(member.file_size for member in archive.infolist())
-            check_memory(path, size, "what it holds")
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.numpy() for name, tensor in tensors.items()}
-
-    # What torch.load raises depends on the byte at which a file stops making sense.
-    return _read(path, "state dict", load, Exception)
+    """Return the tensors of a safetensors file, whatever its name ends in, as `read_tensors`."""
+    return _read(path, *_READERS[".safetensors"])
 
 
 def check_tensors(
     tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], network: str
 ) -> None:
-    """Raises `UserError` naming the first tensor that is missing, misshapen or left over.
+    """Raise `UserError` naming the first tensor that is missing, misshapen or left over.
 
     Args:
       shapes: of all the tensors that there must be, by name.
@@ -112,17 +60,37 @@ def check_tensors(
 
 
 def check_dtypes(tensors: Mapping[str, np.ndarray], *dtypes: str) -> None:
-    """Raises `UserError` naming the first tensor of another dtype."""
+    """Raise `UserError` naming the first tensor of another dtype."""
     for name, value in tensors.items():
         if value.dtype.name not in dtypes:
             raise UserError(f"{name} is {value.dtype}: give {' or '.join(dtypes)}")
 
 
+def _load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
+    try:
+        import torch
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs PyTorch to be read: pip install -e '.[convert]', or give a .safetensors"
+        ) from error
+    if zipfile.is_zipfile(path):  # which may be packed
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        check_memory(path, size, "what it holds")
+    tensors = torch.load(path, map_location="cpu", weights_only=True)  # runs no code of the file
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+
+_READERS = {
+    ".npz": ("npz", read_arrays),
+    ".safetensors": ("safetensors", load_file),
+    ".pth": ("state dict", _load_state_dict),
+    ".pt": ("state dict", _load_state_dict),
+}
+
+
 def _read(
-    path: str | Path,
-    form: str,
-    load: Callable[[str | Path], dict[str, np.ndarray]],
-    faults: type[Exception] | tuple[type[Exception], ...],
+    path: str | Path, form: str, load: Callable[[str | Path], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
     if not os.path.isfile(path):  # unlike Path's, it takes a name of any length
         raise UserError(f"{path} is no file: give the {form} file of the weights")
@@ -133,7 +101,9 @@ def _read(
         raise
     except PermissionError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): change its mode") from error
-    except faults as error:
+    except AttributeError as error:  # safetensors looks an 8-bit dtype up in NumPy
+        raise UserError(f"{path}: {error}: convert the weights to float32") from error
+    except Exception as error:  # it depends on the byte at which a file stops making sense
         raise UserError(f"{path} is cut short or no {form} file: {error}") from error
     tensors = {n: value for n, value in tensors.items() if n.split(".")[-1] != _BATCH_COUNTER}
     for name, value in tensors.items():

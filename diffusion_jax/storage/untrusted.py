@@ -1,4 +1,4 @@
-"""Files and names that somebody else gave: what is opened, how much is read, where names lead."""
+"""Guard against hostile files: what is opened, how much is read, and where names lead."""
 
 import contextlib
 import functools
@@ -86,7 +86,7 @@ def check_memory(path: str | Path, size: int, what: str) -> None:
 
 @functools.cache
 def machine_memory() -> int:
-    """Bytes of memory that this process can have: the machine's, or its container's."""
+    """Return the bytes of memory that this process can have, of its machine or container."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with contextlib.suppress(OSError, ValueError):  # there is none, or it is 'max'
         memory = min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text()))
@@ -142,7 +142,7 @@ def check_before_writing(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _explained(path: str | Path) -> Iterator[None]:
-    """Raises what the system says of a file as `Unreadable`."""
+    """Raise what the system says of a file as `Unreadable`."""
     try:
         yield
     except FileNotFoundError as error:

@@ -1,9 +1,9 @@
 """Saving and restoring the train state with Orbax: asynchronous, sharded, atomic, and verified.
 
-A step is written into a temporary folder that is renamed once every host is done, so that a folder
-named after a step is whole unless it was damaged later. Orbax notices missing and cut files; it
-restores an array with flipped bits as if nothing were wrong. Each step therefore carries the
-checksums of its arrays.
+Orbax writes a step into a temporary folder and renames it once every host is done, so a folder
+named after a step was whole when it was written. If it is damaged later, Orbax notices missing and
+cut files, but restores an array with flipped bits as if nothing were wrong: each step therefore
+carries the checksums of its arrays.
 """
 
 import contextlib
@@ -35,9 +35,9 @@ class Checkpoints:
     """The checkpoints of one run, for the one job that writes them.
 
     Args:
-      directory: where they lie, a folder per step; made if it is not there.
-      keep: how many of the newest to keep.
-      keep_every: multiples of this step are kept for good; 0 for none.
+      directory: their folder, with a folder for each step; made if it is not there.
+      keep: number of the newest to keep.
+      keep_every: checkpoints at multiples of this step are kept for good; 0 for none.
 
     Raises:
       UserError: here and from every method, if the directory cannot be written.
@@ -52,17 +52,17 @@ class Checkpoints:
             self._manager = _manager(
                 self._directory,
                 preservation_policy=AnyPreservationPolicy(policies),
-                cleanup_tmp_directories=True,  # of saves that were killed
+                cleanup_tmp_directories=True,  # left by saves that were killed
             )
 
     def latest(self) -> int | None:
-        """Step of the newest checkpoint, None if there is none."""
+        """Return the step of the newest checkpoint, None if there is none."""
         return self._manager.latest_step()
 
     def restore_newest(self, template: TrainState) -> TrainState | None:
-        """As the function of this name; damaged newer steps are renamed to <step>.damaged.
+        """Restore as the function of this name, and rename damaged newer steps to <step>.damaged.
 
-        They would be in the way: Orbax saves no step that is not newer than all others.
+        They would be in the way, since Orbax saves only steps that are newer than all others.
         """
         state, damaged = _newest_whole(self._directory, template)
         with self._writing():
@@ -74,29 +74,32 @@ class Checkpoints:
         return state
 
     def save(self, step: int, state: TrainState) -> None:
-        """Starts writing the state after `step` updates; returns before it is on disk.
+        """Start writing the state after `step` updates; return before it is on disk.
+
+        The arrays are copied to the host first, so the next step may overwrite their buffers.
 
         Raises:
           UserError: if this or the save before it failed.
         """
         metadata = {"checksums": checksums(state)}
         with self._writing():
-            # Threads of Orbax that wait for a folder it could not make would hold up the exit.
+            # Fail here if nothing can be written: Orbax would leave threads that wait for a folder
+            # that it could not make, and hold up the exit.
             tempfile.TemporaryDirectory(dir=self._directory).cleanup()
             args = ocp.args.StandardSave(state)
             self._manager.save(step, args=args, custom_metadata=metadata)
 
     def wait(self) -> None:
-        """Blocks until the last save is complete."""
+        """Block until the last save is complete."""
         with self._writing():
             self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits for the last save and releases the manager's threads."""
-        with self._writing():
-            try:
-                self._manager.wait_until_finished()
-            finally:
+        """Wait for the last save and release the manager's threads."""
+        try:
+            self.wait()
+        finally:
+            with self._writing():
                 self._manager.close()
 
     @contextlib.contextmanager
@@ -112,10 +115,10 @@ class Checkpoints:
 
 
 def save_once(directory: Path, step: int, state: Any, keep_every: int = 0) -> None:
-    """Saves a tree, unless it is there from before the run was stopped, and waits for it.
+    """Save a tree and wait for it, unless it was saved before the run was stopped.
 
     Args:
-      keep_every: see `Checkpoints`, of which the newest is kept, too.
+      keep_every: see `Checkpoints`; the newest is kept as well.
 
     Raises:
       UserError: if the directory cannot be written.
@@ -128,29 +131,34 @@ def save_once(directory: Path, step: int, state: Any, keep_every: int = 0) -> No
 def restore_newest(
     directory: Path, template: TrainState, step: int | None = None
 ) -> TrainState | None:
-    """The newest state that is whole, with the template's shapes, dtypes and shardings.
+    """Return the newest whole state, with the template's shapes, dtypes and shardings.
 
-    None if there is no checkpoint. A damaged one is reported on stderr and the one before it taken;
-    with `step`, none but that of this step. Nothing is written: the run may be going on. Every host
-    calls this; they decide alike.
+    A corrupt checkpoint is reported on stderr and skipped in favour of the previous one. Nothing
+    is written, since the run may be going on. Every host calls this, and all decide alike.
+
+    Args:
+      step: restore this step and no other.
+
+    Returns:
+      The state, or None if there is no checkpoint.
 
     Raises:
-      UserError: if all are damaged, or one is of another config, naming fields that differ; or if
+      UserError: if all are damaged, if one is of another config, naming fields that differ, or if
         there is none of `step`.
     """
     return _newest_whole(directory.absolute(), template, step)[0]
 
 
 def kept_steps(directory: Path) -> list[int]:
-    """Returns the steps of which a directory has checkpoints, in order; none if it is not there."""
+    """Return the steps of which a directory has checkpoints, in order; none if it is not there."""
     return sorted(ocp.utils.checkpoint_steps(directory)) if directory.is_dir() else []
 
 
 def check_place(directory: Path) -> None:
-    """Raises `UserError` for a path of which Orbax and TensorStore make another one.
+    """Raise `UserError` for a path that Orbax or TensorStore would take for another one.
 
-    Orbax takes its wildcards as such when it merges what the hosts wrote, and TensorStore a
-    backslash as a slash.
+    Orbax expands wildcards when it merges what the hosts wrote, and TensorStore takes a backslash
+    for a slash.
     """
     path = str(directory.absolute())
     check_utf8(path, "the path")
@@ -161,7 +169,7 @@ def check_place(directory: Path) -> None:
 
 
 def check_kept(directory: Path, step: int) -> None:
-    """Raises `UserError` if there is no checkpoint of a step, naming those that there are."""
+    """Raise `UserError` if there is no checkpoint of a step, naming those that there are."""
     steps = kept_steps(directory)
     if step not in steps:
         there = f"but of {', '.join(map(str, steps))}" if steps else "nor of any other"
@@ -169,7 +177,7 @@ def check_kept(directory: Path, step: int) -> None:
 
 
 def abstract_like(tree: Any, sharding: Any) -> Any:
-    """Shapes and dtypes of a tree of arrays or shapes, to be restored with a tree of shardings."""
+    """Return the shapes and dtypes of a tree, to be restored with a tree of shardings."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         tree,
@@ -181,7 +189,7 @@ _EMPTY = "no arrays"
 
 
 class _Damaged(Exception):
-    """A checkpoint that Orbax can read but that is not what was saved."""
+    """A checkpoint that Orbax can read, but that is not what was saved."""
 
 
 def _manager(directory: Path, **options) -> ocp.CheckpointManager:
@@ -195,18 +203,17 @@ def _manager(directory: Path, **options) -> ocp.CheckpointManager:
 def _newest_whole(
     directory: Path, template: TrainState, only: int | None = None
 ) -> tuple[TrainState | None, list[int]]:
-    """The newest whole state, and the damaged steps that are newer; or of `only` one step."""
+    """Return the newest whole state, or that of `only` one step, and the damaged newer steps."""
     check_place(directory)
     process = jax.process_index()
-    # Of this host alone: one that finds damage does not leave the others waiting in Orbax.
+    # Each host reads for itself: one that finds damage must not leave the others waiting in Orbax.
     alone = ocp.options.MultiprocessingOptions(process, {process}, f"host{process}")
     reader = _manager(directory, create=False, read_only=True, multiprocessing_options=alone)
     damaged = []
     with contextlib.closing(reader):
         if only is not None:
             check_kept(directory, only)
-        steps = sorted(reader.all_steps(), reverse=True) if only is None else [only]
-        for step in steps:
+        for step in sorted(reader.all_steps(), reverse=True) if only is None else [only]:
             state, reason = _restore(reader, step, template)
             if not reason:
                 return state, damaged
@@ -227,32 +234,31 @@ def _newest_whole(
 def _restore(
     reader: ocp.CheckpointManager, step: int, template: TrainState
 ) -> tuple[TrainState | None, str]:
-    """(the state, '') or (None, what is damaged)."""
+    """Return (the state, ''), or (None, what is damaged)."""
     state, reason = None, ""
     try:
         metadata = reader.metadata(step)
         saved, sums = metadata.item_metadata, (metadata.custom_metadata or {}).get("checksums")
         if saved is None or sums is None:
             raise _Damaged("its metadata are missing")
-        found, wanted = _fields(saved), _fields(template)
+        found = _fields(saved)
         if {name for name in found if found[name] != _EMPTY} != set(sums):
             raise _Damaged("its metadata contradict each other")
-        _check_same(f"checkpoint {step} of {reader.directory}", found, wanted)
+        _check_same(f"checkpoint {step} of {reader.directory}", found, _fields(template))
         state = reader.restore(step, args=ocp.args.StandardRestore(template))
     except (UserError, MemoryError, jax.errors.JaxRuntimeError):  # the checkpoint may well be whole
         raise
-    except Exception as error:  # of whatever type what it parsed by then led to
+    except Exception as error:  # damaged bytes can lead a parser to any error
         reason = _reason(error)
     if not multihost_utils.process_allgather(np.array(not reason)).all():
         return None, reason or "another host could not read it"
     restored = checksums(state)
     differing = [name for name in sums if restored[name] != sums[name]]
-    if differing:
-        return None, f"{differing[0]} is not what was saved"
-    return state, ""
+    return (None, f"{differing[0]} is not what was saved") if differing else (state, "")
 
 
 def _check_same(checkpoint: str, found: dict[str, str], wanted: dict[str, str]) -> None:
+    """Raise `UserError` naming the fields in which a checkpoint is not what the config wants."""
     differing = sorted(name for name in found | wanted if found.get(name) != wanted.get(name))
     if not differing:
         return
@@ -268,28 +274,24 @@ def _check_same(checkpoint: str, found: dict[str, str], wanted: dict[str, str]) 
 
 
 def _fields(tree: Any) -> dict[str, str]:
-    """{'params/dense/kernel': 'shape (8, 16) of float32'}, with what is empty."""
+    """Return {'params/dense/kernel': 'shape (8, 16) of float32'}, empty nodes included."""
     flat = ocp.tree.to_flat_dict(tree, sep="/", keep_empty_nodes=True)
-
-    def field(leaf) -> str:
-        if not hasattr(leaf, "shape"):
-            return _EMPTY
-        return f"shape {tuple(leaf.shape)} of {np.dtype(leaf.dtype)}"
-
-    return {name: field(leaf) for name, leaf in flat.items()}
+    return {
+        name: f"shape {tuple(leaf.shape)} of {np.dtype(leaf.dtype)}"
+        if hasattr(leaf, "shape")
+        else _EMPTY
+        for name, leaf in flat.items()
+    }
 
 
 def _set_aside(folder: Path) -> None:
-    target = folder.with_name(f"{folder.name}.damaged")
-    number = 1
-    while target.exists():
-        number += 1
-        target = folder.with_name(f"{folder.name}.damaged{number}")
-    folder.rename(target)
+    """Rename 100 to 100.damaged, or 100.damaged2 if there is one already, and so on."""
+    names = (f"{folder.name}.damaged{number}" for number in ("", *range(2, 10**6)))
+    folder.rename(next(path for name in names if not (path := folder.with_name(name)).exists()))
 
 
 def _reason(error: Exception) -> str:
-    """One line: what the system said, or else the error itself."""
+    """Return one line: what the system said, or else the error itself."""
     error = error.__cause__ or error
     if code := re.search(r"os_error_code='(\d+)'", str(error)):
         return os.strerror(int(code[1]))

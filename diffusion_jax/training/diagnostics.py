@@ -1,4 +1,4 @@
-"""What a network's loss and gradient are made of: noise levels, modules, layers."""
+"""The parts of a loss and of a gradient: by noise level, by module, by layer."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,10 +10,10 @@ import numpy as np
 
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
 from diffusion_jax.diffusion import objectives
+from diffusion_jax.parallel.axes import is_declared
 from diffusion_jax.parallel.sharding import Mesh, by_example, of_state, replicated, within
 from diffusion_jax.sampling.scan import sample_keys
-from diffusion_jax.stack import layer_axes, names
-from diffusion_jax.training.step import Batch, split_batch
+from diffusion_jax.training.batches import Batch, split_batch
 
 
 def make_level_losses(
@@ -26,9 +26,10 @@ def make_level_losses(
     conditioning_frames: int = 0,
     scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[Any, Batch, jax.Array, jax.Array], jax.Array]:
-    """The loss of each example at given times, all labels kept and without dropout.
+    """Return a function that takes the loss of each example at given times.
 
-    The noise of an example is keyed by (seed, its index), and the same at all times.
+    All labels are kept, without dropout. The noise of an example is keyed by (seed, its index), and
+    the same at all times.
 
     Args:
       carried: each main pass begins with the carry of a pass before it, as in training with
@@ -46,15 +47,13 @@ def make_level_losses(
 
     def run(params, batch: Batch, indices: jax.Array, times: jax.Array) -> jax.Array:
         keys = sample_keys(seed, indices)
-        x0, condition = split_batch(
-            batch, keys, objective.input_scale, conditioning_frames, scaling
-        )
-        draws = objectives.draw(keys, x0.shape[1:])
-        kept = jnp.ones_like(draws.keep_carry)
+        data = split_batch(batch, keys, objective.input_scale, conditioning_frames, scaling)
+        draws = objectives.draw(keys, data[0].shape[1:])
+        draws = draws._replace(keep_carry=jnp.ones_like(draws.keep_carry))
 
         def at(t: jax.Array) -> jax.Array:
-            chosen = draws._replace(t=jnp.broadcast_to(t, draws.t.shape), keep_carry=kept)
-            return objectives.losses(denoiser, params, measured, x0, condition, chosen)
+            chosen = draws._replace(t=jnp.broadcast_to(t, draws.t.shape))
+            return objectives.losses(denoiser, params, measured, *data, chosen)
 
         return jax.lax.map(at, times)
 
@@ -67,13 +66,17 @@ def make_gradient(
     objective: objectives.Objective,
     mesh: Mesh,
     *,
+    declared: Any,
     seed: int,
     conditioning_frames: int = 0,
     scaling: Scaling = STABLE_DIFFUSION,
 ) -> Callable[[Any, Batch, jax.Array], Any]:
-    """The gradient of the training loss, masks and dropout included.
+    """Return a function that takes the gradient of the training loss, masks and dropout included.
 
     Times, noise and masks of an example are keyed by (seed, its index).
+
+    Args:
+      declared: what the network declares, see `diffusion_jax.parallel.axes.declarations`.
 
     Returns:
       (params, batch, indices (B,) int32) -> a tree like params, and as they are sharded.
@@ -81,30 +84,28 @@ def make_gradient(
 
     def loss(params, batch: Batch, indices: jax.Array) -> jax.Array:
         keys = sample_keys(seed, indices)
-        x0, condition = split_batch(
-            batch, keys, objective.input_scale, conditioning_frames, scaling
-        )
-        draws = objectives.draw(keys, x0.shape[1:])
-        return objectives.loss(denoiser, params, objective, x0, condition, draws, keys[0])
+        data = split_batch(batch, keys, objective.input_scale, conditioning_frames, scaling)
+        draws = objectives.draw(keys, data[0].shape[1:])
+        return objectives.loss(denoiser, params, objective, *data, draws, keys[0])
 
     def run(params, batch: Batch, indices: jax.Array) -> Any:
         gradient = within(mesh, jax.grad(loss))(params, batch, indices)
-        return jax.lax.with_sharding_constraint(gradient, of_state(params, mesh))
+        return jax.lax.with_sharding_constraint(gradient, of_state(params, mesh, declared))
 
     return jax.jit(run, in_shardings=(None, by_example(mesh), by_example(mesh)))
 
 
-def module_norms(params: Any) -> dict[str, np.ndarray]:
-    """Euclidean norms by module, of parameters or of a tree like them.
+def module_norms(params: Any, declared: Any) -> dict[str, np.ndarray]:
+    """Return Euclidean norms by module, of parameters or of a tree like them.
 
     A module is what is on top of the tree ('readout'), or lies in a stack that is there
-    ('blocks_0/read'). Of a stack there is a norm for each layer: the arrays have as many axes as
-    stacks are nested, () for modules outside.
+    ('blocks_0/read'). A stack has a norm for each layer: the arrays have as many axes as stacks
+    are nested, () for modules outside.
     """
     squares: dict[str, jax.Array] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        layers, parts = layer_axes(path), names(path)
-        module = "/".join(parts[: 2 if layers else 1])
-        square = jnp.sum(jnp.square(leaf), axis=tuple(range(layers, leaf.ndim)))
-        squares[module] = squares[module] + square if module in squares else square
+    boxes = jax.tree_util.tree_leaves_with_path(declared, is_leaf=is_declared)
+    for (path, box), leaf in zip(boxes, jax.tree.leaves(params), strict=True):
+        module = "/".join(entry.key for entry in path[: 2 if box.layers else 1])
+        square = jnp.sum(jnp.square(leaf), axis=tuple(range(box.layers, leaf.ndim)))
+        squares[module] = squares.get(module, 0) + square
     return {module: np.sqrt(square) for module, square in jax.device_get(squares).items()}

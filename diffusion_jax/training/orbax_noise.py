@@ -1,7 +1,7 @@
-"""What Orbax prints of an error besides raising it: many tracebacks, which would hide our line.
+"""Silence the tracebacks that Orbax prints besides raising an error: they would hide our one line.
 
-Its threads log them, asyncio logs tasks that nobody waited for, and Python reports as unraisable
-the coroutines that Orbax left behind and the replies of TensorStore to their closed event loop.
+Its threads log them, asyncio logs tasks that nobody awaited, and Python reports as unraisable the
+coroutines that Orbax leaves behind and TensorStore's replies to their closed event loop.
 """
 
 import logging
@@ -10,7 +10,7 @@ import warnings
 
 
 def silence() -> None:
-    """Drops these, in this process; what is not Orbax's is printed as before."""
+    """Drop these messages in this process; those that are not Orbax's are printed as before."""
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
     logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.msg)
     unawaited = "coroutine '_read_array_index_and_device_put' was never awaited"

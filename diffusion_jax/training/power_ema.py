@@ -21,7 +21,7 @@ WIDEST = 12**-0.5  # sigma_rel of gamma = 0, where all parameters since the star
 
 
 class Profile(NamedTuple):
-    """A power-function profile.
+    """A power-function profile (their equation 1).
 
     Attributes:
       gamma: its exponent.
@@ -33,7 +33,7 @@ class Profile(NamedTuple):
 
 
 def gamma_of(sigma_rel: float) -> float:
-    """The exponent of a relative width, the one root of at least 0 of
+    """Return the exponent of a relative width, the one root of at least 0 of
 
         sigma_rel^2 = (gamma + 1) / ((gamma + 2)^2 (gamma + 3)),
 
@@ -49,7 +49,7 @@ def gamma_of(sigma_rel: float) -> float:
 
 
 def update_rate(gamma: float, step: jax.Array) -> jax.Array:
-    """1 - beta(t) with beta(t) = (1 - 1/t)^(gamma + 1): what update t adds of its parameters.
+    """Return 1 - beta(t), beta(t) = (1 - 1/t)^(gamma + 1): the weight of the newest parameters.
 
     Then update tau weighs (tau^(gamma + 1) - (tau - 1)^(gamma + 1)) / t^(gamma + 1), which is the
     integral of the profile from tau - 1 to tau. The parameters before training weigh nothing.
@@ -64,7 +64,7 @@ def update_rate(gamma: float, step: jax.Array) -> jax.Array:
 
 
 def inner_products(a: Sequence[Profile], b: Sequence[Profile]) -> np.ndarray:
-    """The integral of p_a(tau) p_b(tau) for all pairs (their appendix C), float64 (A, B).
+    """Integrate p_a(tau) p_b(tau) over tau for all pairs (their appendix C), float64 (A, B).
 
     For t_a <= t_b it is (gamma_a + 1) (gamma_b + 1) / ((gamma_a + gamma_b + 1) t_b) (t_a /
     t_b)^gamma_b; no power of t itself is taken, which could overflow.
@@ -78,22 +78,24 @@ def inner_products(a: Sequence[Profile], b: Sequence[Profile]) -> np.ndarray:
 
 
 def weights(stored: Sequence[Profile], wanted: Profile) -> tuple[np.ndarray, float]:
-    """How to add up stored averages to the one nearest to a wanted profile.
+    """Return how to add up stored averages to the one nearest to a wanted profile.
 
-    Least squares between the profiles, as functions of tau, with weights that sum to 1: parameters
-    that stayed where they were are exact. (The paper does without: of parameters that moved little
-    from where they began the error is then several times as large.)
+    Least squares between the profiles, as functions of tau, with weights that sum to 1, so that
+    parameters that never moved are exact. The paper does not constrain the sum; the error of
+    parameters that moved little is then several times as large.
 
     Returns:
       (weights (N,) float64, the norm of what is missed in parts of the wanted profile's).
     """
     gram, target = inner_products(stored, stored), inner_products(stored, [wanted])[:, 0]
-    length = np.sqrt(np.diag(gram))  # of each profile: the system is solved for those of length 1
+    # Profiles scaled to length 1 keep the system well conditioned.
+    length = np.sqrt(np.diag(gram))
     gram, target = gram / np.outer(length, length), target / length
+    # Minimise |sum_i w_i p_i - p|^2 with sum_i w_i = 1: a Lagrange multiplier borders the matrix.
     border = (1 / length) / np.linalg.norm(1 / length)
     bordered = np.block([[gram, border[:, None]], [border, 0.0]])
     sides = np.append(target, 1 / np.linalg.norm(1 / length))
-    solution = np.linalg.lstsq(bordered, sides)[0][:-1]  # and a Lagrange multiplier
+    solution = np.linalg.lstsq(bordered, sides)[0][:-1]
     square = inner_products([wanted], [wanted]).item()
     missed = square - 2 * solution @ target + solution @ gram @ solution
     return solution / length, float(np.sqrt(max(missed, 0.0) / square))

@@ -1,5 +1,4 @@
-"""Stopping after a step, saved: on SIGTERM, as clusters send it before they take a machine away,
-and on Ctrl-C."""
+"""Save and stop on SIGTERM, which clusters send before they take a machine away, and on Ctrl-C."""
 
 import contextlib
 import os
@@ -12,17 +11,17 @@ from jax.experimental import multihost_utils
 
 
 class StopRequest:
-    """Whether somebody has asked the training to stop, and as a text who.
+    """A request to stop; as text it names the signal.
 
-    Called with a step, it says whether to stop after so many updates. All processes of a run are
-    told the same.
+    Called with a step, it returns whether to stop after that step, and the same on all processes
+    of a run.
     """
 
     def __init__(self) -> None:
         self._received: list[int] = []
 
     def __call__(self, step: int) -> bool:
-        if jax.process_count() > 1:  # JAX listens, and agrees on a step that none has done yet
+        if jax.process_count() > 1:  # JAX agrees on a step that no process has made yet
             return multihost_utils.reached_preemption_sync_point(step)
         return bool(self._received)
 
@@ -30,17 +29,17 @@ class StopRequest:
         return "Ctrl-C" if signal.SIGINT in self._received[:1] else "SIGTERM"
 
     def receive(self, number: int, frame: FrameType | None) -> None:
-        """Handles a signal."""
+        """Handle a signal."""
         self._received.append(number)
         if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one ends it
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a second one kills us
             if jax.process_count() > 1:
                 os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def listening() -> Iterator[StopRequest]:
-    """Gives a `StopRequest` that hears the signals until the end of the block."""
+    """Yield a `StopRequest` that receives the signals until the end of the block."""
     request = StopRequest()
     numbers = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
     before = {

@@ -10,7 +10,7 @@ import optax
 
 @flax.struct.dataclass
 class TrainState:
-    """A pytree; a checkpoint is exactly this.
+    """The state of a run between two steps. A checkpoint is exactly this pytree.
 
     Attributes:
       step: int32 scalar, the number of updates made.
@@ -27,9 +27,9 @@ class TrainState:
 
 @flax.struct.dataclass
 class TrackedState(TrainState):
-    """With averages of which others can be made after training.
+    """A state with further averages, from which EMAs of any width are made after training.
 
-    A class of its own: checkpoints of other runs have no place for them.
+    It is a class of its own because checkpoints of other runs have no place for them.
 
     Attributes:
       power_emas: trees like `params`, one for each width; see `diffusion_jax.training.power_ema`.
@@ -39,13 +39,13 @@ class TrackedState(TrainState):
 
 
 def create_state(params: Any, optimizer: optax.GradientTransformation, step: int = 0) -> TrainState:
-    """The state before the first step, or with fresh moments after `step` of them."""
+    """Return the state before the first step, or with fresh moments after `step` of them."""
     ema = jax.tree.map(jnp.copy, params)
     return TrainState(jnp.asarray(step, jnp.int32), params, ema, optimizer.init(params))
 
 
 def tracked(state: TrainState, widths: int) -> TrainState:
-    """The state with so many averages, which start at the parameters; as it was with none."""
+    """Return the state with so many averages, which start at the parameters."""
     if not widths:
         return state
     emas = tuple(jax.tree.map(jnp.copy, state.params) for _ in range(widths))

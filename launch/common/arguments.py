@@ -4,12 +4,16 @@ The rules are those of `diffusion_jax.fields`; a value that breaks one ends the 
 Options that are a switch or one of a few words are defined with absl itself.
 """
 
+import dataclasses
+import functools
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from absl import flags
 
 from diffusion_jax.data.images import LARGEST_SIDE
+from diffusion_jax.errors import UserError
 from diffusion_jax.fields import (
     COUNT,
     LARGEST,
@@ -22,6 +26,20 @@ from diffusion_jax.fields import (
 )
 
 flags.disclaim_key_flags()  # an option belongs to the module that defines it, in its --help
+
+
+_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    """The rule of a size in bytes: a number and its unit."""
+
+    def __call__(self, name: str, value: str) -> int:
+        """Return the bytes. Raises `UserError` for anything but a number and a unit."""
+        if not (found := re.fullmatch(r"(\d{1,9})(KiB|MiB|GiB)", value)):
+            raise UserError(f"{name} is {value!r}: give a number and KiB, MiB or GiB, as 2GiB")
+        return int(found[1]) * _UNITS[found[2]]
 
 
 class _Parser(flags.ArgumentParser):
@@ -41,7 +59,7 @@ class _Parser(flags.ArgumentParser):
 
 def _read(argument: Any, rule: Rule) -> Any:
     """The number, list or text that an argument stands for; text where it is no number."""
-    if not isinstance(argument, str) or isinstance(rule, Location | Choice):
+    if not isinstance(argument, str) or isinstance(rule, Location | Choice | Size):
         return argument
     if isinstance(rule, Each):
         return [_read(part.strip(), rule.rule) for part in argument.split(",") if part.strip()]
@@ -76,11 +94,6 @@ def number(name: str, default: float | None, help: str, **bounds: float) -> flag
     return define(name, default, help, Number(**bounds))
 
 
-def seed(name: str, default: int, help: str) -> flags.FlagHolder:
-    """Define an option that seeds random numbers."""
-    return define(name, default, help, SEED)
-
-
 def choice(name: str, default: str | None, help: str, options: Iterable[str]) -> flags.FlagHolder:
     """Define an option that is one of a few words, which its help lists."""
     options = tuple(options)
@@ -94,23 +107,9 @@ def path(
     return define(name, default, help, Location(kind=kind), required=required)
 
 
-def folder(
-    name: str, default: str | None, help: str, *, required: bool = False
-) -> flags.FlagHolder:
-    """Define an option that names a local folder, which need not be there yet."""
-    return path(name, default, help, "folder", required=required)
-
-
-def file(name: str, default: str | None, help: str, *, required: bool = False) -> flags.FlagHolder:
-    """Define an option that names a local file, which need not be there yet."""
-    return path(name, default, help, "file", required=required)
-
-
-def seeds(name: str, default: str, help: str) -> flags.FlagHolder:
-    """Define an option that lists seeds, as 0,1,2."""
-    return define(name, default, help, Each(SEED, fewest=1))
-
-
-def counts(name: str, default: str, help: str) -> flags.FlagHolder:
-    """Define an option that lists positive integers, as 64,128."""
-    return define(name, default, help, Each(COUNT, fewest=1))
+seed = functools.partial(define, rule=SEED)
+seeds = functools.partial(define, rule=Each(SEED, fewest=1))  # as 0,1,2
+counts = functools.partial(define, rule=Each(COUNT, fewest=1))  # positive integers, as 64,128
+size = functools.partial(define, rule=Size())  # as 512MiB; the value is the bytes
+folder = functools.partial(path, kind="folder")  # neither of these need be there yet
+file = functools.partial(path, kind="file")

@@ -1,4 +1,4 @@
-"""What the commands share: flags of a config, errors as one line, a bar."""
+"""What every command does: define --config, parse the flags, run, and end in one line on errors."""
 
 import functools
 import os
@@ -12,39 +12,39 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from configs.catalogue import find
 from diffusion_jax.console import printable
 from diffusion_jax.errors import UserError
 from diffusion_jax.storage.files import describe
-from launch.common.faults import config_fault, config_files, what_failed, what_lacks
+from launch.common.config_file import Parser, fault_of_flag, given_config, load_config
 from launch.common.interrupts import MESSAGE, STATUS, second_ends_at_once
 
 
 def define_config() -> flags.FlagHolder:
-    """--config=FILE.py and --config.section.field=VALUE."""
-    about = "Config file, as configs/rin/digits.py."
+    """Define --config, a file or a name, and --config.SECTION.FIELD=VALUE for all its fields."""
+    about = "Config: a name, as rin/digits, or a file. With --help its fields are listed."
     try:
-        return config_flags.DEFINE_config_file("config", help_string=about, lock_config=True)
+        holder = config_flags.DEFINE_config_file("config", help_string=about, lock_config=True)
     except (flags.Error, OSError, ValueError) as error:  # of --flagfile, which it reads already
-        _fail(what_failed(error))
+        _fail(fault_of_flag(error))
+    flags.FLAGS["config"].parser = Parser()
+    return holder
 
 
 def config_name() -> str:
-    """'rin/cifar10:2h' of --config=configs/rin/cifar10.py:2h."""
-    given = config_flags.get_config_filename(flags.FLAGS["config"])
-    file, colon, variants = given.partition(":")
-    path = Path(file)
-    return f"{path.parent.name}/{path.stem}{colon}{variants}"
+    """Return the name of the config, 'rin/cifar10:2h' of --config=configs/rin/cifar10.py:2h."""
+    return find(config_flags.get_config_filename(flags.FLAGS["config"])).name
 
 
 def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
-    """Parses the flags and runs `main`.
+    """Parse the flags and run `main`.
 
     A user's mistake, or what the system refuses, ends in one line and exit status 2; Ctrl-C in one
     line and exit status 130.
 
     Args:
-      usage: what --help prints before the flags.
-      positional: a flag that may be given without its name.
+      usage: text that --help prints before the flags.
+      positional: name of a flag whose name may be left out.
     """
 
     def checked(_) -> None:
@@ -80,32 +80,43 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
 
 
 def command() -> str:
-    """What was called, to be called again."""
+    """Return the command line that was called, to be called again."""
     return f"python -m launch.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
 
 
 def _parse(positional: str, arguments: list[str]) -> list[str]:
-    for given in config_files(arguments):
-        path, _, _ = given.partition(":")  # what follows names variants
-        if not os.path.isfile(path):
-            _fail(f"--config: there is no file {path!r}")
     logging.set_verbosity(logging.ERROR)  # ml_collections would warn of what is refused below
     try:
         rest = flags.FLAGS(arguments)
         if positional and len(rest) == 2:
             flags.FLAGS[positional].parse(rest.pop())
+        if "config" in flags.FLAGS and (config := flags.FLAGS.config) is not None:
+            from diffusion_jax.experiment.schema import check_complete
+
+            check_complete(config)
     except SystemExit:  # after --help, which absl ends with a failure
-        if fault := config_fault(arguments):
-            _fail(fault)
+        _show_fields(arguments)
         sys.exit(0)
-    except BaseException as error:  # a config file is a program: it may raise anything
-        _fail(config_fault(arguments) or what_failed(error))
-    config = flags.FLAGS.config if "config" in flags.FLAGS else None
-    if fault := config is not None and what_lacks(config):
-        _fail(fault)
+    except BaseException as error:
+        _fail(fault_of_flag(error))
     if len(rest) > 1:
         _fail(f"unexpected argument {rest[1]!r}: options are given as --name=value")
     return rest
+
+
+def _show_fields(arguments: list[str]) -> None:
+    """Print the fields of the config after the flags of --help."""
+    given = given_config(arguments)
+    if "config" not in flags.FLAGS or given is None:
+        return
+    try:
+        config = load_config(given)
+    except UserError as error:
+        _fail(fault_of_flag(error))
+    if not any("helpxml" in argument for argument in arguments):
+        from diffusion_jax.experiment.schema import describe_fields
+
+        print(f"\nFields of {given}:\n\n{describe_fields(config)}")
 
 
 def _out_of_memory(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Joining the processes of one run, before JAX looks for devices."""
+"""Join the processes of one run, before JAX looks for devices."""
 
 import re
 
@@ -10,7 +10,7 @@ from launch.common import arguments
 
 
 def define_flags() -> None:
-    """Of `initialize`."""
+    """Define the flags that `initialize` reads."""
     flags.DEFINE_bool("distributed", False, "Several hosts, which a TPU pod or SLURM tells of.")
     flags.DEFINE_string("coordinator", None, "HOST:PORT of host 0, where nothing tells of hosts.")
     arguments.count("num_hosts", None, "Number of processes, with --coordinator.")
@@ -18,7 +18,7 @@ def define_flags() -> None:
 
 
 def initialize(options: flags.FlagValues) -> None:
-    """Joins the other processes, if the flags say that there are any.
+    """Join the other processes, if the flags say that there are any.
 
     Raises:
       UserError: for flags that do not go together, or if the others cannot be joined.

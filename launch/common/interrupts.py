@@ -16,20 +16,20 @@ MESSAGE = "Interrupted: the same command goes on from what is done."
 
 
 def end_at_once(number: int = 0, frame: FrameType | None = None) -> None:
-    """Says so and ends the process, whatever it is in the middle of."""
+    """Say so and end the process, whatever it is in the middle of."""
     os.write(2, f"{MESSAGE}\n".encode())
     os._exit(STATUS)
 
 
 def end_while_starting() -> None:
-    """Has Ctrl-C end the process at once from now on, as long as nothing has been begun."""
+    """Make Ctrl-C end the process at once, as long as nothing has been begun."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup has it ignored
         signal.signal(signal.SIGINT, end_at_once)
 
 
 @contextlib.contextmanager
 def second_ends_at_once() -> Iterator[None]:
-    """Gives a block the usual KeyboardInterrupt; a second Ctrl-C ends the process at once.
+    """Give a block the usual KeyboardInterrupt; a second Ctrl-C ends the process at once.
 
     Python handles a signal when the call that it is in returns, and one to XLA may take minutes.
     The second is therefore noticed by a thread.
@@ -49,7 +49,7 @@ def second_ends_at_once() -> Iterator[None]:
 
 
 def _count(reading: int) -> None:
-    """Ends the process at the second SIGINT; ends with the pipe."""
+    """End the process at the second SIGINT; return when the pipe is closed."""
     count = 0
     while numbers := os.read(reading, 64):
         count += numbers.count(signal.SIGINT)

@@ -17,7 +17,8 @@ from scipy.stats import norm
 
 from diffusion_jax.denoiser import Condition, Prediction
 from diffusion_jax.diffusion.schedules import make_schedule
-from diffusion_jax.sampling.samplers import Sampling, generate, transitions
+from diffusion_jax.sampling.samplers import Sampling, transitions
+from diffusion_jax.sampling.scan import generate
 
 
 class Mixture(NamedTuple):

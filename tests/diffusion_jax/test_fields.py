@@ -12,7 +12,8 @@ from diffusion_jax.console import printable
 from diffusion_jax.data.sources import DataConfig
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.schema import SECTIONS, RunConfig, TrainConfig
+from diffusion_jax.experiment.schema import SECTIONS
+from diffusion_jax.experiment.sections import RunConfig, TrainConfig
 from diffusion_jax.fields import (
     COUNT,
     RATE,
@@ -26,6 +27,7 @@ from diffusion_jax.fields import (
     number,
     rule_of,
 )
+from diffusion_jax.geometry import Images
 from diffussm_jax import DiffuSSM
 from rin_jax import RIN
 
@@ -133,8 +135,8 @@ def test_a_field_out_of_range_is_named_with_its_value_and_bounds(changes, messag
 def test_sections_say_which_field_is_unknown_or_missing():
     with pytest.raises(UserError, match=r"train\.stesp is no field: did you mean steps"):
         make(TrainConfig, {"stesp": 3}, "train")
-    with pytest.raises(UserError, match=r"data\.name is missing: set it"):
-        make(DataConfig, {}, "data")
+    with pytest.raises(UserError, match=r"geometry\.height is missing: set it"):
+        make(Images, {}, "geometry")
     with pytest.raises(UserError, match=r"data\.path is 'gs://bucket/x': only local paths"):
         make(DataConfig, {"name": "npz", "path": "gs://bucket/x"}, "data")
 

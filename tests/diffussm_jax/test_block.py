@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from diffusion_jax.errors import UserError
 from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
@@ -14,7 +15,7 @@ def make(expansion=2, condition=True, dim=8, count=6, **options):
     block = DiffuSSMBlock(expansion, state_size=4, **options)
     x = jax.random.normal(jax.random.key(0), (2, count, dim))
     c = jax.random.normal(jax.random.key(1), (2, 5)) if condition else None
-    params = jax.jit(block.init)(jax.random.key(2), x, c)["params"]
+    params = nn.unbox(jax.jit(block.init)(jax.random.key(2), x, c))["params"]
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(3), len(leaves))
     moved = [

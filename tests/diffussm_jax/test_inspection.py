@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffussm_jax import BidirectionalSSM, DiffuSSM, Images
@@ -21,7 +22,7 @@ def make(expansion: int):
     def run(params, x):
         return model.apply({"params": params}, x, noise, Condition(), ()).output[..., :2]
 
-    params = jax.jit(model.init)(jax.random.key(0), x, noise, Condition(), ())["params"]
+    params = nn.unbox(jax.jit(model.init)(jax.random.key(0), x, noise, Condition(), ()))["params"]
     kernel = params["out"]["kernel"]
     params["out"]["kernel"] = jax.random.normal(jax.random.key(1), kernel.shape)
     return model, params, run

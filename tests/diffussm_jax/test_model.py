@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from golden import load_diffussm, part, relative_error
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
@@ -28,7 +29,7 @@ def inputs(model, labels=(1, 4)):
 
 def started(model):
     """Parameters moved off their start, where modulation and output are zero."""
-    params = jax.jit(model.init)(jax.random.key(1), *inputs(model))["params"]
+    params = nn.unbox(jax.jit(model.init)(jax.random.key(1), *inputs(model)))["params"]
     return jax.tree.map(
         lambda leaf: (
             leaf + 0.02 * jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32)).reshape(leaf.shape)
@@ -116,7 +117,7 @@ def test_output_is_shaped_like_the_data(geometry, learned_variance):
 
 def test_a_new_network_puts_out_zeros():
     model = make()
-    params = jax.jit(model.init)(jax.random.key(1), *inputs(model))["params"]
+    params = nn.unbox(jax.jit(model.init)(jax.random.key(1), *inputs(model)))["params"]
     np.testing.assert_array_equal(output(model, params, *inputs(model)), 0)
 
 

@@ -10,8 +10,8 @@ from golden import load_diffussm as load
 from golden import relative_error
 
 from diffusion_jax.errors import UserError
-from diffussm_jax.convolution import convolve, convolve_chunked, convolve_fft, convolve_recurrent
-from diffussm_jax.s4d import discretise, discretise_shared, kernel, start_state_matrix
+from diffussm_jax.convolution import convolve, convolve_chunked, convolve_fft
+from diffussm_jax.s4d import Modes, discretise, kernel, start_state_matrix, zero_order_hold
 
 DTYPES = [pytest.param(jnp.float32, id="float32"), pytest.param(jnp.float64, id="float64")]
 
@@ -52,6 +52,12 @@ def test_bidirectional_convolution_of_the_reference(dtype):
             assert error < (1e-5 if dtype == jnp.float32 else 1e-12), case
 
 
+def discretise_shared(log_dt, a_re, a_im, c) -> Modes:
+    """BiGS' form: one kernel for all channels from N modes, not pairs, Re A clipped at -1e-4."""
+    a = jax.lax.complex(jnp.minimum(a_re, -1e-4), a_im)
+    return zero_order_hold(log_dt, a[None], c[None])
+
+
 def test_shared_kernels_of_bigs():
     for case, get in each_case(load("bigs_layer.npz")):
         for direction, golden in (("fs4", "K_fwd32"), ("bs4", "K_bwd32")):
@@ -71,6 +77,23 @@ def random_parameters(dtype, channels=3, pairs=4):
         rng.normal(size=(2, channels, pairs, 2)),
     ]
     return [jnp.asarray(draw, dtype) for draw in draws]
+
+
+def convolve_recurrent(u, forward, backward, skip):
+    """By the recurrence x = exp(rate) x + u, y = Re(weight x) + D u: slow, the others' oracle."""
+    outputs = []
+    for modes, skip_H, reverse in zip((forward, backward), skip, (False, True), strict=True):
+        decay = jnp.exp(jax.lax.complex(modes.rate_re, modes.rate_im))[None]
+        weight = jax.lax.complex(modes.weight_re, modes.weight_im)[None]
+
+        def step(state, u_BH, decay=decay, weight=weight):
+            state = decay * state + u_BH[..., None].astype(state.dtype)
+            return state, (weight * state).real.sum(-1)
+
+        zero = jnp.zeros((*u.shape[:2], modes.rate_re.shape[-1]), decay.dtype)
+        _, y_LBH = jax.lax.scan(step, zero, jnp.moveaxis(u, 2, 0), reverse=reverse)
+        outputs.append(jnp.moveaxis(y_LBH, 0, 2) + skip_H[None, :, None] * u)
+    return tuple(outputs)
 
 
 def by_fft(u, forward, backward, skip):

@@ -8,10 +8,11 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs.diffussm import digits
+from diffusion_jax.compilation import jobs
 from diffusion_jax.compilation.collectives import Collective, collectives
-from diffusion_jax.compilation.programs import trace_train
 from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh
+from diffussm_jax import BidirectionalSSM
 
 # Sizes that tell arrays apart: of activations alone is some dimension a multiple of 11 or 13.
 POSITIONS, BATCH = 11, 8 * 13
@@ -28,7 +29,8 @@ def compiled(form: str, fsdp: int, tensor: int) -> str:
     """HLO of the train step on eight devices."""
     made = config(form)
     mesh = make_mesh(fsdp=fsdp, tensor=tensor)
-    return trace_train(made, build(made), mesh, BATCH).lower().compile().as_text()
+    job = jobs.train_step(made, build(made), mesh, BATCH)
+    return job.trace().lower().compile().as_text()
 
 
 def is_activation(shapes: str) -> bool:
@@ -68,3 +70,14 @@ def test_the_check_sees_a_gathered_fft():
     u = jax.ShapeDtypeStruct((BATCH, 16, 22), jnp.float32)
     hlo = jax.jit(jnp.fft.rfft, in_shardings=sharding).lower(u).compile().as_text()
     assert any(is_activation(each.shapes) for each in collectives(hlo, 8))
+
+
+@pytest.mark.parametrize("platform, transforms", [("cpu", True), ("tpu", False)])
+def test_the_form_of_the_convolution_suits_the_mesh_and_not_this_machine(platform, transforms):
+    device = jax.sharding.AbstractDevice("of any kind", 1, platform)
+    mesh = jax.sharding.AbstractMesh((8, 1, 1), ("data", "fsdp", "tensor"), abstract_device=device)
+    layer = BidirectionalSSM(state_size=4, form="auto")
+    u = jax.ShapeDtypeStruct((8, 200, 16), jnp.float32)
+    params = jax.eval_shape(layer.init, jax.random.key(0), u)
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert ("fft" in str(jax.make_jaxpr(layer.apply)(params, u))) == transforms

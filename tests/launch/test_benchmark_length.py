@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from diffusion_jax.benchmarks.plots import plot_lengths
 from launch import benchmark_length
 
 
@@ -36,17 +37,15 @@ def test_blocks_are_of_as_many_tokens():
     np.testing.assert_allclose(einsum, xla, atol=1e-5)
 
 
-def test_a_measurement_that_does_not_fit_is_a_cell_of_the_table():
-    found = dict(median=2.0, lowest=1.0, highest=4.0)
-    records = [
-        dict(length=length, mixer=mixer, run="forward", milliseconds=milliseconds)
-        for length, mixer, milliseconds in (
-            (1024, "FFT", found),
-            (1024, "attention", found),
-            (2048, "FFT", found),
-            (2048, "attention", None),
-        )
-    ]
-    lines = benchmark_length.table(records, "A title").splitlines()
-    assert lines[2] == "| L | FFT, forward | attention, forward |"
-    assert lines[-1] == "| 2,048 | 2.0 (1.0 to 4.0) | does not fit |"
+def test_a_measurement_that_does_not_fit_is_a_cell_of_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_length, "AVAILABLE", 30e6)
+    table, records = benchmark_length.run(benchmark_length.mixers, [128, 2048], 64, 0, "A title")
+    assert table.lines[2].startswith("| L | FFT, forward | FFT, gradient | chunked, forward |")
+    short, long = (line.removesuffix(" |").split(" | ") for line in table.lines[4:])
+    assert (short[0], long[0]) == ("| 128", "| 2,048")
+    assert "does not fit" not in (short[1], short[5], short[6], long[1])  # FFT; attention
+    assert long[5:] == ["does not fit"] * 2
+    assert [record["milliseconds"] is None for record in records[-2:]] == [True, True]
+    assert records[0].keys() == {"length", "mixer", "run", "milliseconds"}
+    plot_lengths(records, "A title", tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

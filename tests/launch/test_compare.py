@@ -5,14 +5,15 @@ import json
 import pytest
 import tiny
 
+from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.reporting.plots import last_loss, loss_table, plot_losses
 from diffusion_jax.reporting.published import markdown
-from launch import benchmark, compare
+from launch import compare
 
 
 def test_every_value_is_trained_from_every_seed(tmp_path):
     config = tiny.config(train__steps=4)
-    configs = benchmark.variants(config, "model.dtype=float32,bfloat16")
+    configs = variants(config, "model.dtype=float32,bfloat16")
     curves = compare.run(configs, [1], tmp_path / "runs")
     assert {value: list(by_seed) for value, by_seed in curves.items()} == {
         "float32": [1],

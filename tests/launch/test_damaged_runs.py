@@ -14,16 +14,16 @@ from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import find_results
+from diffusion_jax.experiment.exporting import export, of_run
 from diffusion_jax.experiment.sample_files import drawn_parts
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.start import find_start
-from diffusion_jax.experiment.weights import opened_folder
+from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.reporting.pictures import Picture, read_pictures, save_picture
 from diffusion_jax.storage import schemas
-from launch import train
-from launch.export import export, of_run
-from launch.report import write_report
-from launch.sample import sample
+from launch.common.options import opened_folder
+from launch.common.report import write_report
 
 PNG = (Path(__file__).parents[2] / "docs" / "digits.png").read_bytes()
 REQUEST = dict(num=2, labels="", seed=0, batch_size=8)
@@ -33,9 +33,9 @@ REQUEST = dict(num=2, labels="", seed=0, batch_size=8)
 def run(tmp_path_factory) -> Path:
     """A run of two steps that started from an export, with one picture and samples."""
     folder = tmp_path_factory.mktemp("runs")
-    train.run(tiny.config(train__steps=1), folder / "first")
+    train(tiny.config(train__steps=1), folder / "first")
     export(of_run(folder / "first"), folder / "export", shard_size=20_000)
-    train.run(tiny.config(train__steps=2), folder / "run", init_from=folder / "export")
+    train(tiny.config(train__steps=2), folder / "run", init_from=folder / "export")
     picture = Picture("x.png", "samples", "", "", 2, "")
     save_picture(folder / "run", picture, lambda path: Image.new("L", (8, 8)).save(path, "png"))
     sample(tiny.config(), folder / "run", folder / "run" / "samples", REQUEST)
@@ -54,7 +54,7 @@ def content(folder: Path) -> dict[Path, bytes]:
 
 
 def continue_run(workdir: Path) -> None:
-    train.run(tiny.config(train__steps=3), workdir)
+    train(tiny.config(train__steps=3), workdir)
 
 
 def draw(workdir: Path) -> None:
@@ -129,7 +129,7 @@ def test_fewer_steps_than_were_taken_are_refused_and_nothing_is_written(copy):
     before = content(copy)
     message = r"config.train.steps is 1, and the run in --workdir \S+ is at step 2: give more"
     with pytest.raises(UserError, match=message):
-        train.run(tiny.config(train__steps=1), copy)
+        train(tiny.config(train__steps=1), copy)
     assert content(copy) == before
 
 

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 import tiny
 
-from configs.diffussm import imagenet256
+from configs.catalogue import load
+from diffusion_jax.compilation import costs
 from diffusion_jax.experiment.build import build
 from launch import describe
 
@@ -14,7 +15,7 @@ def test_multiply_adds_are_the_papers_formula():
 
     def count(layers, batch):
         experiment = build(tiny.diffussm(model__layers=layers))
-        return describe.multiply_adds(experiment, batch)["matmul"]
+        return costs.multiply_adds(experiment, batch)["matmul"]
 
     length, expansion, dim = 64, 2, 16
     a_layer = (13 * length // expansion + length + 3) * dim**2
@@ -25,7 +26,7 @@ def test_multiply_adds_are_the_papers_formula():
 def test_fft_of_one_more_example():
     """Of D channels: one transform forward, two back, of 2 L real numbers, 1.25 n log2 n each."""
     experiment = build(tiny.diffussm(model__layers=1))
-    one, two = (describe.multiply_adds(experiment, batch)["fft"] for batch in (1, 2))
+    one, two = (costs.multiply_adds(experiment, batch)["fft"] for batch in (1, 2))
     assert two - one == 16 * 3 * 1.25 * 128 * 7
 
 
@@ -37,11 +38,11 @@ def test_a_convolution_counts_as_the_matmul_that_it_is():
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
     )(*arguments)
-    assert describe.in_program(program.jaxpr)["matmul"] == 2 * 5 * 5 * 16 * 3 * 3 * 8
+    assert costs.in_program(program.jaxpr)["matmul"] == 2 * 5 * 5 * 16 * 3 * 3 * 8
 
 
 def test_the_papers_figures_stand_beside_ours(capsys):
-    describe.main(imagenet256.get_config(), "diffussm/imagenet256")
+    describe.main(load("diffussm/imagenet256"), "diffussm/imagenet256")
     lines = capsys.readouterr().out.splitlines()
     table = {line.split()[0]: line for line in lines}
     assert "707.33 M    published 673 M" in table["parameters"]

@@ -7,28 +7,28 @@ import tiny
 from configs.rin import digits as rin_digits
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
-from launch import train
-from launch.sample import sample
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run of six steps on one device."""
     workdir = tmp_path_factory.mktemp("finished")
-    train.run(tiny.diffussm(train__grid_every=6), workdir, make_mesh(1))
+    train(tiny.diffussm(train__grid_every=6), workdir, make_mesh(1))
     return workdir
 
 
 @pytest.mark.parametrize("fsdp, tensor", [(1, 1), (4, 1), (2, 2)])
 def test_every_mesh_gives_the_curve_of_one_device(finished, tmp_path, fsdp, tensor):
-    train.run(tiny.diffussm(mesh__fsdp=fsdp, mesh__tensor=tensor), tmp_path)
+    train(tiny.diffussm(mesh__fsdp=fsdp, mesh__tensor=tensor), tmp_path)
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_a_run_continues_on_another_mesh(finished, tmp_path):
-    train.run(tiny.diffussm(train__steps=3, mesh__fsdp=4), tmp_path)
-    train.run(tiny.diffussm(mesh__fsdp=2, mesh__tensor=2), tmp_path)
+    train(tiny.diffussm(train__steps=3, mesh__fsdp=4), tmp_path)
+    train(tiny.diffussm(mesh__fsdp=2, mesh__tensor=2), tmp_path)
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
@@ -62,11 +62,11 @@ def test_every_sampler_runs_on_a_discrete_schedule(finished, tmp_path, sampler):
         (dict(model__start="lim"), "start is 'lim': did you mean lin"),
         (
             dict(objective__variance="fixed"),
-            "has a variance head, and objective.variance is",
+            "has learned-variance channels, and objective.variance is",
         ),
         (
             dict(model__learned_variance=False),
-            "has no variance head, and objective.var",
+            "has no learned-variance channels, and objective.var",
         ),
         (
             dict(
@@ -75,11 +75,11 @@ def test_every_sampler_runs_on_a_discrete_schedule(finished, tmp_path, sampler):
                 model__learned_variance=False,
                 sampling__sampler="ddim",
             ),
-            "objective.schedule is 'linear': DiffuSSM needs discrete timesteps",
+            "objective.schedule is 'linear': this network is told the timesteps of a discrete",
         ),
         (
             dict(sampling__schedule__steps=500),
-            "a discrete one must be the same in both, with the same steps",
+            "a discrete schedule must be the same in both, with the same steps",
         ),
         (dict(sampling__steps=1001), "steps is 1001: the schedule has 1000, give 1 to 1000"),
         (dict(model__name="diffusm"), "model.name is 'diffusm': did you mean diffussm"),
@@ -93,7 +93,9 @@ def test_mistakes_are_named_before_anything_is_compiled(changes, message):
 def test_rin_has_no_variance_head():
     config = rin_digits.get_config()
     config.sampling.sampler = "ddpm_learned"
-    with pytest.raises(UserError, match="ddpm_learned': this network has no variance head"):
+    with pytest.raises(
+        UserError, match="ddpm_learned': this network has no learned-variance channels"
+    ):
         build(config)
 
 
@@ -103,10 +105,10 @@ def test_rin_may_train_on_a_discrete_schedule(tmp_path):
     config = tiny.config(train__steps=2)
     config.objective.schedule = discrete
     config.sampling.schedule = discrete
-    train.run(config, tmp_path)
+    train(config, tmp_path)
     assert np.isfinite(tiny.losses(tmp_path)).all()
 
 
 def test_a_mesh_that_does_not_fit_is_refused(tmp_path):
     with pytest.raises(UserError, match="their product must divide the number of devices, 8"):
-        train.run(tiny.diffussm(mesh__fsdp=3), tmp_path)
+        train(tiny.diffussm(mesh__fsdp=3), tmp_path)

@@ -16,9 +16,10 @@ from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.references import load_reference
 from diffusion_jax.evaluation.results import Result, find_results
 from diffusion_jax.experiment import eval_in_training, features, scoring
+from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.checkpoints import Checkpoints
-from launch import reference, train
+from launch import reference
 
 COUNT = 12
 
@@ -140,7 +141,7 @@ def test_training_scores_itself_and_keeps_the_best(folder, referred, tmp_path):
     config.evaluation.update(
         inception=str(folder / "weights.npz"), reference=str(folder / "reference.npz"), num=10
     )
-    train.run(config, tmp_path, name="rin/digits")
+    train(config, tmp_path, name="rin/digits")
     scored = {r["step"]: r["fid"] for r in tiny.curve(tmp_path) if "fid" in r}
     assert list(scored) == [2, 4]
     assert Checkpoints(tmp_path / "best").latest() == min(scored, key=scored.get)

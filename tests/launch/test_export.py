@@ -8,21 +8,24 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from parsed import parsed
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.exporting import Found, export, of_official, of_run
 from diffusion_jax.experiment.exports import fingerprint, read_export, read_provenance, to_tensors
+from diffusion_jax.experiment.sample_files import read_request
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.scoring import draw
 from diffusion_jax.experiment.start import REWARM_STEPS, find_start, read_start
-from diffusion_jax.experiment.weights import Checkpoint, load_weights, opened_folder, params_of
+from diffusion_jax.experiment.training import train
+from diffusion_jax.experiment.weights import Checkpoint, load_weights, params_of
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
-from launch import train
-from launch.common.options import sampling_job
-from launch.export import Found, export, of_official, of_run, parse_size
-from launch.report import write_report
-from launch.sample import read_request, sample
+from launch.common.arguments import Size
+from launch.common.options import define_samples, opened_folder, sampling_job
+from launch.common.report import write_report
 from rin_jax.official import official_shapes, params_to_official
 
 CONFIGS = {"rin": tiny.config(), "diffussm": tiny.diffussm()}
@@ -48,7 +51,7 @@ def config(**changes):
 def run(tmp_path_factory) -> Path:
     """A run of four steps, with the checkpoint of step 2."""
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=4), workdir, name="rin/digits")
+    train(tiny.config(train__steps=4), workdir, name="rin/digits")
     return workdir
 
 
@@ -69,15 +72,8 @@ def exported(run, tmp_path_factory) -> Path:
 def started(exported, tmp_path_factory) -> Path:
     """A run that goes on from them."""
     workdir = tmp_path_factory.mktemp("started")
-    train.run(config(), workdir, init_from=exported, init_step=START)
+    train(config(), workdir, init_from=exported, init_step=START)
     return workdir
-
-
-class Flags(SimpleNamespace):
-    """As absl's: options.name is options["name"].value."""
-
-    def __getitem__(self, name):
-        return SimpleNamespace(value=getattr(self, name))
 
 
 def random_params(name: str) -> dict:
@@ -117,7 +113,7 @@ def test_the_official_layout_is_exact_and_of_rin_alone(tmp_path):
     assert written.tensors.keys() == official_shapes(experiment.denoiser).keys()
     check_equal(params_of(written, experiment), params)
     found = Found(random_params("diffussm"), CONFIGS["diffussm"], WORDS)
-    with pytest.raises(UserError, match="there is official code of RIN alone"):
+    with pytest.raises(UserError, match="there is no official code of DiffuSSM"):
         export(found, tmp_path / "other", layout="official")
     assert not (tmp_path / "other").exists()
 
@@ -149,7 +145,7 @@ def test_weights_of_the_official_code_become_an_export(config, tmp_path):
     assert len(provenance["official"]["sha256"]) == 64
     with pytest.raises(UserError, match=r"has shape .*, and this network's has"):
         of_official(tmp_path / "weights.npz", tiny.config(model__interface_dim=12), "")
-    with pytest.raises(UserError, match="there is official code of RIN alone"):
+    with pytest.raises(UserError, match="there is no official code of DiffuSSM"):
         of_official(tmp_path / "weights.npz", CONFIGS["diffussm"], "")
 
 
@@ -180,9 +176,10 @@ def test_an_export_is_sampled_as_its_run_is(run, tmp_path):
 
 
 def test_a_result_says_which_weights_it_is_of(exported):
-    made = dict(init_from=str(exported), workdir=None, out=None, best=False, step=None, carry=True)
-    made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
-    out, about = draw(sampling_job(Flags(**made, **REQUEST)), "a test")
+    asked = parsed(
+        lambda: define_samples(num=10), f"--init_from={exported}", "--seed=1", "--batch_size=16"
+    )
+    out, about = draw(sampling_job(asked), "a test")
     assert out.parent == exported / "samples"
     assert about.weights == {"denoiser": fingerprint(read_provenance(exported))}
     assert (about.config, about.step, about.images_seen) == ("rin/digits", 2, 32)
@@ -221,11 +218,11 @@ def test_a_started_run_continues_bit_for_bit(
 
     monkeypatch.setattr(MetricWriter, "write", write_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        train.run(config(), tmp_path, **given)
+        train(config(), tmp_path, **given)
     said = f"Started from {exported} (params of rin/digits, step 2) at step 2: the optimizer's "
     assert said + "moments are fresh" in capsys.readouterr().out
     monkeypatch.undo()
-    train.run(config(), tmp_path, **(given if again else {}))
+    train(config(), tmp_path, **(given if again else {}))
     assert (said in capsys.readouterr().out) == (stopped == 4)  # a checkpoint needs no weights
     assert tiny.curve(tmp_path) == tiny.curve(started)
 
@@ -235,13 +232,13 @@ def test_a_run_keeps_to_its_start(run, exported, started, tmp_path):
     export(of_run(run, checkpoint=Checkpoint(step=START)), other)
     for changes in (dict(init_from=other, init_step=START), dict(init_from=exported)):
         with pytest.raises(UserError, match=r"started from .*params at step 2, and not from"):
-            train.run(config(), started, **changes)
+            train(config(), started, **changes)
     with pytest.raises(UserError, match="holds a run that started from random weights"):
-        train.run(config(), run, init_from=exported)
+        train(config(), run, init_from=exported)
     with pytest.raises(UserError, match="holds exported weights: give them as --init_from"):
-        train.run(config(), exported)
+        train(config(), exported)
     with pytest.raises(UserError, match="--init_step is 3: give --init_from"):
-        train.run(config(), tmp_path / "new", init_step=3)
+        train(config(), tmp_path / "new", init_step=3)
     assert not (tmp_path / "new").exists()
 
 
@@ -249,7 +246,7 @@ def test_weights_that_changed_before_the_first_checkpoint_are_refused(started, t
     start = read_start(started)._replace(sha256="0")
     (tmp_path / "start.json").write_text(json.dumps(start._asdict()))
     with pytest.raises(UserError, match="holds other weights than when this run started"):
-        train.run(config(), tmp_path)
+        train(config(), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +260,7 @@ def test_weights_that_changed_before_the_first_checkpoint_are_refused(started, t
 )
 def test_what_does_not_fit_the_weights_is_refused(exported, tmp_path, changes, step, message):
     with pytest.raises(UserError, match=message):
-        train.run(config(**changes), tmp_path / "new", init_from=exported, init_step=step)
+        train(config(**changes), tmp_path / "new", init_from=exported, init_step=step)
     assert not (tmp_path / "new").exists()
 
 
@@ -296,10 +293,14 @@ def test_flags_name_one_folder(run, exported, tmp_path):
 
 
 def test_sizes_are_read():
-    assert [parse_size(text) for text in ("3KiB", "512MiB", "2GiB")] == [3072, 2**29, 2**31]
+    assert [Size()("--shard_size", text) for text in ("3KiB", "512MiB", "2GiB")] == [
+        3072,
+        2**29,
+        2**31,
+    ]
     for wrong in ("2GB", "2", "1.5GiB", "-1GiB"):
         with pytest.raises(UserError, match=r"--shard_size is .*: give a number and KiB"):
-            parse_size(wrong)
+            Size()("--shard_size", wrong)
 
 
 def test_what_is_not_there_is_refused(run):

@@ -6,7 +6,7 @@ import tiny
 from full_disk import before_and_after
 from processes import training
 
-from launch import train
+from diffusion_jax.experiment.training import train
 
 
 def check_line(errors: str, path: object) -> None:
@@ -18,7 +18,7 @@ def check_line(errors: str, path: object) -> None:
 
 def test_sampling_stops_in_one_line_and_continues(tmp_path):
     run, out = tmp_path / "run", tmp_path / "out"
-    train.run(tiny.config(train__steps=2), run)
+    train(tiny.config(train__steps=2), run)
     asked = (f"--workdir={run}", f"--out={out}", "--num=400", "--batch_size=8")
     full, roomy = before_and_after(out, "100k", "launch.sample", *asked)
     assert full.returncode == 2, full.stderr
@@ -34,7 +34,7 @@ def test_sampling_stops_in_one_line_and_continues(tmp_path):
 def test_training_stops_in_one_line_and_continues(tmp_path, size):
     """Whatever meets the full disk: configs, records, event files, checkpoints, the report."""
     whole = tmp_path / "whole"
-    train.run(tiny.config(train__steps=300, train__checkpoint_every=100), whole)
+    train(tiny.config(train__steps=300, train__checkpoint_every=100), whole)
     command = (*training(train__steps=300, train__checkpoint_every=100),)
     workdir = tmp_path / "run"
     full, roomy = before_and_after(workdir, size, *command, f"--workdir={workdir}")

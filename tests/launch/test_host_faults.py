@@ -7,8 +7,8 @@ import pytest
 import tiny
 from processes import await_records, finish, start, training
 
+from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
-from launch import train
 
 
 @pytest.mark.parametrize("victim", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -30,7 +30,7 @@ def test_a_host_that_dies_stops_the_other_and_both_continue(tmp_path, victim):
     continued = tiny.curve(tmp_path)
     assert continued[: len(stopped)] == stopped  # those after the checkpoint, computed again
     whole = tmp_path / "whole"
-    train.run(tiny.config(train__steps=len(stopped) + 3), whole)
+    train(tiny.config(train__steps=len(stopped) + 3), whole)
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(whole), rtol=1e-5)
 
 
@@ -38,7 +38,7 @@ def test_a_host_that_dies_stops_the_other_and_both_continue(tmp_path, victim):
 def half(tmp_path_factory):
     """A run of three steps of six, by one process that shares the parameters among 2 of 8."""
     workdir = tmp_path_factory.mktemp("half")
-    train.run(tiny.config(train__steps=3), workdir, make_mesh(fsdp=2))
+    train(tiny.config(train__steps=3), workdir, make_mesh(fsdp=2))
     return workdir
 
 
@@ -46,13 +46,13 @@ def half(tmp_path_factory):
 def six(tmp_path_factory):
     """The losses of all six steps by one process."""
     workdir = tmp_path_factory.mktemp("six")
-    train.run(tiny.config(), workdir, make_mesh(fsdp=2))
+    train(tiny.config(), workdir, make_mesh(fsdp=2))
     return tiny.losses(workdir)
 
 
 def test_fewer_devices_of_one_process_continue_a_checkpoint(half, six, tmp_path):
     workdir = shutil.copytree(half, tmp_path / "run")
-    train.run(tiny.config(), workdir, make_mesh(4, fsdp=4))
+    train(tiny.config(), workdir, make_mesh(4, fsdp=4))
     np.testing.assert_allclose(tiny.losses(workdir), six, rtol=1e-5)
 
 

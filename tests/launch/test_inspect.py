@@ -1,7 +1,6 @@
 """The pictures of a network: of the samples that the run draws, with words, or refused."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,26 +11,29 @@ from PIL import Image
 from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
-from diffusion_jax.experiment.grid import make_condition
-from diffusion_jax.experiment.weights import load_weights
+from diffusion_jax.experiment.drawing import open_run
+from diffusion_jax.experiment.inside import figures_of, inspect
+from diffusion_jax.experiment.training import train
+from diffusion_jax.experiment.weights import NEWEST
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import read_pictures
-from launch import train
-from launch.inspect import inspect
-from rin_jax.figures import WatchedRIN
+from rin_jax.figures import Figures
 from rin_jax.inspection import drift
 
 
-def options(**changes) -> SimpleNamespace:
-    made = dict(num=3, labels="", steps=None, seed=0, best=False, step=None, autoencoder=None)
-    return SimpleNamespace(**made | changes)
+def inspected(workdir: Path, steps: int | None = None, **changes) -> list[Path]:
+    config = read_workdir(workdir)
+    if steps is not None:
+        config.sampling.steps = steps
+    options = dict(num=3, labels="", seed=0, command="python -m launch.inspect")
+    return inspect(config, workdir, NEWEST, **options | changes)
 
 
 @pytest.fixture(scope="module")
 def rin(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("rin")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -50,27 +52,25 @@ def check_pictures(workdir: Path, paths: list[Path], files: list[str]) -> None:
 
 
 def test_a_rin_is_drawn_with_words(rin):
-    paths = inspect(rin, options(), "python -m launch.inspect")
+    paths = inspected(rin)
     names = ("attention", "latents", "adaptive", "drift")
     check_pictures(rin, paths, [f"inside_{name}.png" for name in names])
 
 
 def test_a_diffussm_is_drawn_with_words(tmp_path):
-    train.run(tiny.diffussm(train__steps=2), tmp_path)
-    paths = inspect(tmp_path, options(), "python -m launch.inspect")
+    train(tiny.diffussm(train__steps=2), tmp_path)
+    paths = inspected(tmp_path)
     names = ("kernels", "time_scales", "receptive_field")
     check_pictures(tmp_path, paths, [f"inside_{name}.png" for name in names])
 
 
 def test_what_is_watched_makes_the_samples(rin):
     """The passes are the sampler's; not carried, each begins from nothing."""
-    config = read_workdir(rin)
-    experiment, mesh = build(config), make_mesh()
-    params, *_ = load_weights(rin, config, experiment, mesh)
-    indices, labels = np.arange(8, dtype=np.int32), np.arange(8)
-    condition = make_condition(experiment, None, indices, labels)
-    watched = WatchedRIN(experiment, params, mesh, indices, condition, seed=5)
-    images = experiment.sampler(mesh, seed=5)(params, indices, condition)
+    run = open_run(read_workdir(rin), rin, seed=5, batch_size=8)
+    experiment, params = run.experiment, run.params
+    indices, condition = run.chosen(np.arange(8), np.arange(8), np.arange(8))
+    watched = Figures(run, indices, condition)
+    images = experiment.sampler(run.mesh, seed=5)(params, indices, condition)
     assert np.abs(watched.to_images(watched.passes.x0[-1]).astype(int) - images).max() <= 1
 
     # A pass run again ends with the latents that the next one is handed.
@@ -100,14 +100,13 @@ def test_what_is_watched_makes_the_samples(rin):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(num=0), "--num is 0: it must be at least 1"),
-        (dict(steps=1), "--steps is 1: it must be at least 2"),
+        (dict(steps=1), "sampling.steps is 1: it must be at least 2"),
         (dict(labels="10"), "--labels has 10: the classes are 0 to 9"),
     ],
 )
 def test_what_cannot_be_inspected_is_refused(rin, changes, message):
     with pytest.raises(UserError, match=message):
-        inspect(rin, options(**changes), "")
+        inspected(rin, **changes)
 
 
 def test_videos_are_refused(tmp_path):
@@ -124,10 +123,18 @@ def test_videos_are_refused(tmp_path):
     )
     (tmp_path / "config.json").write_text(config.to_json())
     with pytest.raises(UserError, match="is a run of videos: only images can be inspected"):
-        inspect(tmp_path, options(), "")
+        inspected(tmp_path)
 
 
 def test_latents_are_not_looked_at_without_their_autoencoder():
     config = tiny.config(autoencoder__name="stable_diffusion", model__geometry__channels=4)
     with pytest.raises(UserError, match=r"autoencoder\.weights is empty"):
         build(config).to_images(make_mesh())
+
+
+def test_figures_are_found_in_the_package_of_a_network():
+    class Network:
+        """One whose package has no figures."""
+
+    assert figures_of(Network()) is None
+    assert figures_of(build(tiny.config()).denoiser) is Figures

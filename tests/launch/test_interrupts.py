@@ -12,7 +12,7 @@ import pytest
 import tiny
 from processes import ROOT, await_records, finish, training
 
-from launch import train
+from diffusion_jax.experiment.training import train
 
 # What runs in the background ignores Ctrl-C, and hands that on to what it starts.
 LISTENING = """
@@ -34,7 +34,7 @@ def start(*arguments: str) -> subprocess.Popen:
 def run(tmp_path_factory) -> Path:
     """A run of two steps."""
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 

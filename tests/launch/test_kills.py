@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.weights import diffusers_shapes
-from launch import train
+from diffusion_jax.experiment.training import train
 from launch.pretrained import DIGITS
 
 KILLS = 10
@@ -52,7 +52,7 @@ def inputs(tmp_path_factory) -> Path:
     save_file(weights, folder / "vae.safetensors")
     tracked = dict(posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1)
     config = tiny.config(train__checkpoint_every=1, train__keep_checkpoints=6, **tracked)
-    train.run(config, folder / "run", name="rin/digits")
+    train(config, folder / "run", name="rin/digits")
     return folder
 
 

@@ -21,11 +21,12 @@ from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.given import Edit
+from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
-from diffusion_jax.training.step import split_batch
-from launch import encode_latents, train
-from launch.sample import sample
+from diffusion_jax.training.batches import split_batch
+from launch import encode_latents
 
 MODEL = Autoencoder(block_channels=(32, 32), layers_per_block=1)  # f = 2
 COUNT, SIDE = 11, 16
@@ -163,8 +164,8 @@ def config(encoded, weights="", **changes):
 
 
 def test_training_and_sampling(encoded, weights, tmp_path):
-    train.run(config(encoded, weights, train__steps=3, train__grid_every=3), tmp_path / "eight")
-    train.run(config(encoded, train__steps=3), tmp_path / "one", make_mesh(1))
+    train(config(encoded, weights, train__steps=3, train__grid_every=3), tmp_path / "eight")
+    train(config(encoded, train__steps=3), tmp_path / "one", make_mesh(1))
     curves = [
         [record["loss"] for record in tiny.curve(tmp_path / name)] for name in ("eight", "one")
     ]
@@ -202,7 +203,7 @@ def test_mistakes_are_named_before_anything_is_compiled(encoded, tmp_path, chang
     with pytest.raises(UserError, match=message):
         made = config(encoded)
         made.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
-        train.run(made, tmp_path)
+        train(made, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -228,19 +229,19 @@ def test_latents_keep_the_scaling_of_their_autoencoder(photos, weights, other, e
         encode(photos, weights, data)
 
     made = config(data, other, train__steps=1, train__grid_every=1, train__grid_size=2)
-    train.run(made, tmp_path / "run")
-    train.run(made, tmp_path / "run")  # goes on
+    train(made, tmp_path / "run")
+    train(made, tmp_path / "run")  # goes on
     found = build(read_workdir(tmp_path / "run"))
     assert found.scaling == Scaling(1.5305, 0.0609)
     assert build(made).scaling == Scaling(0.18215, 0.0)
-    train.run(config(encoded, train__steps=1), tmp_path / "plain")
+    train(config(encoded, train__steps=1), tmp_path / "plain")
     ours, plain = (tiny.losses(tmp_path / name) for name in ("run", "plain"))
     assert abs(ours[0] / plain[0] - 1) > 0.01
 
     before = json.loads((tmp_path / "plain" / "config.json").read_text())
     del before["autoencoder"]["scaling"]  # as runs were written that began without it
     (tmp_path / "plain" / "config.json").write_text(json.dumps(before))
-    train.run(config(encoded, train__steps=2), tmp_path / "plain")
+    train(config(encoded, train__steps=2), tmp_path / "plain")
     assert len(tiny.losses(tmp_path / "plain")) == 2
 
     request = dict(num=1, labels="", seed=0, batch_size=8)
@@ -264,16 +265,16 @@ def test_a_scaling_that_is_not_the_datas_is_refused(photos, other, tmp_path):
     made = config(data, autoencoder__scaling=(0.18215, 0.0))
     message = r"have scaling_factor 1.5305 and shift_factor 0.0609, and this run's .* 0.18215 and"
     with pytest.raises(UserError, match=message):
-        train.run(made, tmp_path / "run")
+        train(made, tmp_path / "run")
     for scaling in ((0.18215,), (0.0, 0.0), (np.nan, 0.0), (1.0, "1")):
         made.autoencoder.scaling = scaling
         with pytest.raises(UserError, match=r"autoencoder.scaling"):
-            train.run(made, tmp_path / "run")
+            train(made, tmp_path / "run")
     manifest = json.loads((data / "manifest.json").read_text())
     manifest["request"]["source.scaling_factor"] = "large"
     (data / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=r"manifest.json: scaling_factor is 'large'"):
-        train.run(config(data), tmp_path / "run")
+        train(config(data), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -1,6 +1,5 @@
 """Meshes: what a device holds of the state, and what slices send to each other."""
 
-import importlib
 import importlib.util
 import math
 import re
@@ -11,24 +10,26 @@ import jax
 import pytest
 import tiny
 
+from configs.catalogue import load
+from diffusion_jax.compilation import jobs
 from diffusion_jax.compilation.cache import cached_in
-from diffusion_jax.compilation.programs import for_tpu, trace_train
 from diffusion_jax.compilation.slices import slice_devices
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
-from diffusion_jax.parallel.sharding import arrange, make_mesh, of_state
+from diffusion_jax.parallel.sharding import arrange, make_mesh
 
 EIGHTH = 1.05 / 8
 
 
 def state_of(config):
-    """(function that makes the state before the first step, its shapes)."""
+    """(function that makes the state before the first step, its shapes, its sharding on a mesh)."""
     experiment = build(config)
 
     def init():
         return experiment.init_state(0, 10)
 
-    return init, jax.eval_shape(init)
+    shapes = jax.eval_shape(init)
+    return init, shapes, lambda mesh: experiment.sharding(shapes, mesh)
 
 
 @pytest.mark.parametrize(
@@ -41,10 +42,10 @@ def state_of(config):
 )
 def test_fsdp_leaves_each_device_its_eighth(config):
     """Of parameters, moments and EMA together, in bytes that really lie there."""
-    init, shapes = state_of(config)
+    init, _, sharding = state_of(config)
     most = []
     for fsdp in (1, 8):
-        state = jax.jit(init, out_shardings=of_state(shapes, make_mesh(fsdp=fsdp)))()
+        state = jax.jit(init, out_shardings=sharding(make_mesh(fsdp=fsdp)))()
         held = Counter()
         for leaf in jax.tree.leaves(state):
             for shard in leaf.addressable_shards:
@@ -55,11 +56,11 @@ def test_fsdp_leaves_each_device_its_eighth(config):
 
 
 @pytest.mark.parametrize(
-    "name", ["rin.cifar10", "rin.imagenet1024", "rin.kinetics600", "diffussm.imagenet256"]
+    "name", ["rin/cifar10", "rin/imagenet1024", "rin/kinetics600", "diffussm/imagenet256"]
 )
 def test_a_published_state_is_shared_in_equal_parts(name):
-    _, shapes = state_of(importlib.import_module(f"configs.{name}").get_config())
-    shardings = jax.tree.leaves(of_state(shapes, make_mesh(fsdp=8)))
+    _, shapes, sharding = state_of(load(name))
+    shardings = jax.tree.leaves(sharding(make_mesh(fsdp=8)))
     whole = part = 0
     for leaf, sharding in zip(jax.tree.leaves(shapes), shardings, strict=True):
         whole += leaf.size * leaf.dtype.itemsize
@@ -112,10 +113,11 @@ with_libtpu = pytest.mark.skipif(
 @with_libtpu
 def test_slices_send_each_other_sums_alone():
     """A program is that of one slice; what goes to another is marked by its kind."""
-    config = for_tpu(tiny.config())
+    config = tiny.config()
     mesh = make_mesh(fsdp=8, devices=slice_devices("2xv5e-8"))
     with cached_in(None):
-        hlo = trace_train(config, build(config), mesh, 16).lower().compile().as_text()
+        traced = jobs.train_step(config, build(config), mesh, 16).trace()
+        hlo = traced.lower().compile().as_text()
     assert set(re.findall(r'_xla_megascale_transfer_type="(\w+)"', hlo)) == {"ALL_REDUCE"}
     assert " all-gather(" in hlo
     assert set(re.findall(r"replica_groups=(\{\{.*?\}\})", hlo)) == {"{{0,1,2,3,4,5,6,7}}"}

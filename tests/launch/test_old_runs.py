@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tiny
 
-from configs.base import base
+from configs.base import base, diffussm, rin
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.exporting import export, of_run
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.start import find_start
-from diffusion_jax.experiment.workdir import DEFAULTS, read_workdir
-from launch import train
-from launch.export import export, of_run
+from diffusion_jax.experiment.training import train
+from diffusion_jax.experiment.workdir import read_workdir
+from launch.common.report import write_report
 from launch.pretrained import unpack_pretrained
-from launch.report import write_report
-from launch.sample import sample
 
 RUNS = Path(__file__).parent / "old_runs"
 REQUEST = dict(num=2, labels="", seed=0, batch_size=8)
@@ -50,7 +50,7 @@ def test_it_continues_on_the_curve_of_its_time(old):
     assert not {"unroll", "attention"} & json.loads((old / "config.json").read_text()).keys()
     assert [record["step"] for record in tiny.curve(old)] == [1, 2, 3]
     begun = tiny.curve(old)
-    assert train.run(same_command(old, steps=6), old)
+    assert train(same_command(old, steps=6), old).finished
     assert tiny.curve(old)[:3] == begun
     then = [json.loads(line)["loss"] for line in (old / "whole.jsonl").read_text().splitlines()]
     np.testing.assert_allclose(tiny.losses(old), then, rtol=1e-5)
@@ -69,7 +69,7 @@ def test_it_may_continue_by_a_config_that_is_computed_otherwise(old):
     """As configs/rin/cifar10.py has since set model.unroll."""
     config = same_command(old, steps=4)
     config.model.unroll = True
-    assert train.run(config, old)
+    assert train(config, old).finished
     assert read_workdir(old).model.unroll
 
 
@@ -78,15 +78,15 @@ def test_the_run_of_the_package_continues(tmp_path):
     config = read_workdir(workdir)
     begun = tiny.curve(workdir)
     config.train.update(steps=4001, log_every=1, grid_every=0)
-    assert train.run(config, workdir)
+    assert train(config, workdir).finished
     assert tiny.curve(workdir)[: len(begun)] == begun
     assert tiny.losses(workdir)[-1] < 2 * np.mean(tiny.losses(workdir)[-10:-1])
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
-def test_every_field_since_the_first_version_has_its_default(name, tmp_path):
+@pytest.mark.parametrize("model", [rin(), diffussm()], ids=["rin", "diffussm"])
+def test_every_field_since_the_first_version_has_its_default(model, tmp_path):
     """All that a config must say is what `schemas.CONFIG` lists; the rest is filled in."""
-    whole = json.loads(base(DEFAULTS[name]()).to_json())
+    whole = json.loads(base(model).to_json())
     later = {"autoencoder", "posthoc_ema", "evaluation", "mesh"}
     first = {key: value for key, value in whole.items() if key not in later}
     first["model"] = {k: v for k, v in whole["model"].items() if k not in ("unroll", "attention")}

@@ -2,11 +2,13 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 import tiny
 from PIL import Image
@@ -14,8 +16,7 @@ from PIL import Image
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import Result, write_result
 from diffusion_jax.reporting.pictures import Picture, save_picture
-from launch import train
-from launch.report import write_report
+from launch.common.report import write_report
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m launch.train --config=configs/rin/digits.py --config.train.steps=6"
@@ -24,10 +25,13 @@ HOSTILE = "<script>document.title='x'</script>\"'&"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A run of six steps with three grids."""
+    """A run of six steps with three grids, by the command itself."""
     workdir = tmp_path_factory.mktemp("finished")
-    config = tiny.config(train__grid_every=2, train__grid_size=20)
-    train.run(config, workdir, name="rin/digits", command=COMMAND)
+    training = processes.training(train__grid_every=2, train__grid_size=20)
+    processes.finish(processes.start(1, 8, *training, f"--workdir={workdir}"))
+    about = json.loads((workdir / "run.json").read_text())
+    assert about["command"] == shlex.join(["python", "-m", *training, f"--workdir={workdir}"])
+    (workdir / "run.json").write_text(json.dumps(about | {"command": COMMAND}))
     return workdir
 
 

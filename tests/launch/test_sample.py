@@ -14,11 +14,12 @@ from PIL import Image
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment import sample_files
 from diffusion_jax.experiment.build import build
+from diffusion_jax.experiment.sample_files import read_request
+from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.weights import restore_state
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.checkpoints import save_once
-from launch import train
-from launch.sample import read_request, sample
 
 REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
 
@@ -26,7 +27,7 @@ REQUEST = dict(num=70, labels="", seed=1, batch_size=64)
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -114,8 +115,8 @@ def test_the_grid_shows_the_samples(run, tmp_path):
 @pytest.mark.parametrize(
     "changes, message",
     [
-        (dict(num=0), "--num is 0: it must be at least 1"),
-        (dict(batch_size=0), "--batch_size is 0"),
+        (dict(num=0), "num is 0: it must be at least 1"),
+        (dict(batch_size=0), "batch_size is 0"),
         (dict(labels="3,10"), "--labels has 10: the classes are 0 to 9"),
         (dict(labels="three"), "--labels is 'three': give numbers"),
     ],

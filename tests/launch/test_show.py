@@ -1,6 +1,6 @@
 """What pictures and edits promise: what is shared is shared, and ends are plain samples."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +12,11 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment import quality, show
 from diffusion_jax.experiment.drawing import open_run
 from diffusion_jax.experiment.given import Edit, parse_mask
+from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.show import KINDS
+from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
 from diffusion_jax.sampling.editing import Given
-from launch import train
-from launch.sample import sample
 
 INDICES, LABELS = np.arange(8), np.arange(8, dtype=np.int32)
 CONFIG = dict(train__steps=2, sampling__sampler="ddim")
@@ -25,7 +25,7 @@ CONFIG = dict(train__steps=2, sampling__sampler="ddim")
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -46,7 +46,7 @@ def levels_apart(first: np.ndarray, second: np.ndarray) -> int:
 def test_a_trajectory_starts_from_noise_of_the_index_and_ends_in_the_sample(run, plain):
     """Equal indices share the start noise, whatever their labels: rows of a sweep."""
     last = run.experiment.sampling.steps - 1
-    pairs = run.draw(INDICES % 2, LABELS, watched=(0, last))
+    pairs = run.trajectory(INDICES % 2, LABELS, (0, last))
     assert pairs.shape == (8, 2, 2, 8, 8, 1)
     x_start, x0_last = pairs[:, 0, 0], pairs[:, 1, 1]
     for index in (0, 1):
@@ -106,22 +106,18 @@ def test_image_to_image_goes_from_the_image_to_plain_samples(workdir, plain, tmp
     assert levels_apart(nearly, IMAGES[INDICES % 3]) <= 2
 
 
-class Flags(SimpleNamespace):
-    """As absl's: options.name, and options["name"].present."""
-
-    def __getitem__(self, name):
-        return SimpleNamespace(present=name in self.given)
-
-
-def options(kind, out=None, **given) -> Flags:
-    made = dict(num=64, labels="", seed=0, batch_size=64, best=False, step=None)
-    made |= dict(sampler=None, steps=None, show=kind, out=out and str(out))
-    return Flags(**made | given, given=given)
+def shown(config, workdir, kind, changes=None, **options) -> Path:
+    """The picture of a kind, of sampling with these changes."""
+    changes = changes or {}
+    config.sampling.update(changes)
+    return show.show(
+        config, workdir, kind, changes=changes, command="python -m launch.sample", **options
+    )
 
 
 def test_show_writes_the_picture_and_its_words(workdir, tmp_path):
     config = tiny.config()
-    path = show.show(config, workdir, options("sweep", tmp_path, num=2, labels="3,5,7"))
+    path = shown(config, workdir, "sweep", out=tmp_path, num=2, labels="3,5,7")
     assert path == tmp_path / "pictures" / "sweep.png"
     with Image.open(path) as image:
         assert image.size[0] == 3 * 50
@@ -131,21 +127,24 @@ def test_show_writes_the_picture_and_its_words(workdir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind, changes, given, message",
+    "kind, fields, changes, message",
     [
         ("guidance", dict(objective__label_dropout=0.0), {}, "needs a run with label dropout"),
         ("sweep", dict(model__num_classes=0), {}, "sweep compares classes, and this run's model"),
         ("interpolate", {}, dict(sampler="ddpm"), "--sampler is ddpm, which adds noise"),
         ("steps", {}, dict(steps=5), "leave out --sampler and --steps"),
         ("steps", {}, dict(spacing="even"), "leave out --spacing"),
-        ("sweep", {}, dict(mask="left"), "leave out --mask"),
-        ("sweep", {}, dict(num=0), "--num is 0"),
     ],
 )
-def test_what_cannot_be_shown_is_refused(workdir, kind, changes, given, message):
+def test_what_cannot_be_shown_is_refused(workdir, kind, fields, changes, message):
     assert kind in KINDS
     with pytest.raises(UserError, match=message):
-        show.show(tiny.config(**changes), workdir, options(kind, **given))
+        shown(tiny.config(**fields), workdir, kind, changes)
+
+
+def test_quality_needs_two_samples(run):
+    with pytest.raises(UserError, match="num is 1: it must be at least 2"):
+        quality.measure(run, 1)
 
 
 def test_quality_of_the_data_themselves_is_perfect(run, monkeypatch, tmp_path):
@@ -165,7 +164,9 @@ def test_quality_of_the_data_themselves_is_perfect(run, monkeypatch, tmp_path):
     assert all(distance < 1e-9 for points in found.curves.values() for _, distance in points)
     assert found.real > 0.01
     quality.plot(found._replace(curves={"ddim": [(5, 2.0), (10, 1.0)]}), tmp_path / "steps.png")
-    assert "ddim 1 (10)" in found._replace(curves={"ddim": [(5, 2.0), (10, 1.0)]}).caption()
+    assert (
+        "ddim 1 (10)" in found._replace(curves={"ddim": [(5, 2.0), (10, 1.0)]}).values()["lowest"]
+    )
 
 
 def test_larger_images_are_averaged_over_boxes():

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from configs.base import base, diffussm, rin
+from configs.catalogue import find
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("create", "setup", "run", "watch", "resume", "delete")
@@ -313,10 +314,10 @@ def test_what_is_written_names_flags_fields_and_configs_that_exist():
     names = ("launch/slurm/train.sbatch", "launch/gke/jobset.yaml", "docs/gotchas.md", "README.md")
     files = [*(ROOT / "launch" / "tpu").glob("*.sh"), *(ROOT / name for name in names)]
     text = "\n".join(file.read_text() for file in files)
-    for config in re.findall(r"--config=(configs/\S+\.py)", text):
-        assert (ROOT / config).is_file(), config
+    for config in re.findall(r"--config=((?:configs/)?(?:rin|diffussm)/\w+)", text):
+        assert find(config).file.is_file(), config
     fields = base(rin()).to_dict()
-    fields["model"] |= diffussm().to_dict()
+    fields["model"] |= base(diffussm()).to_dict()["model"]
     for path in re.findall(r"--config\.([\w.]+)=", text):
         assert functools.reduce(dict.__getitem__, path.split("."), fields) is not None
     arguments = [sys.executable, "-m", "launch.train", "--helpfull"]

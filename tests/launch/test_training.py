@@ -14,16 +14,16 @@ from processes import check_kills
 from tensorboardX.proto.event_pb2 import Event
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.experiment.training import train
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.training.loop import Diverged
-from launch import train
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A run of six steps on eight devices."""
     workdir = tmp_path_factory.mktemp("finished")
-    train.run(tiny.config(train__grid_every=3, train__grid_size=20), workdir)
+    train(tiny.config(train__grid_every=3, train__grid_size=20), workdir)
     return workdir
 
 
@@ -79,34 +79,60 @@ def test_nothing_is_compiled_after_the_first_steps(finished, tmp_path):
         for steps in (3, 6):
             compiled.append(0)
             config = tiny.config(train__steps=steps, train__grid_every=3, train__grid_size=20)
-            train.run(config, tmp_path / str(steps))
+            train(config, tmp_path / str(steps))
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
     assert compiled[0] == compiled[1] > 0
 
 
 def test_one_device_gives_the_curve_of_eight(finished, tmp_path):
-    train.run(tiny.config(), tmp_path, make_mesh(1))
+    train(tiny.config(), tmp_path, make_mesh(1))
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_accumulation_is_the_large_batch(finished, tmp_path):
-    train.run(tiny.config(train__accumulate=2), tmp_path)
+    train(tiny.config(train__accumulate=2), tmp_path)
     np.testing.assert_allclose(tiny.losses(tmp_path), tiny.losses(finished), rtol=1e-5)
 
 
 def test_a_continued_run_is_the_uninterrupted_one_bit_for_bit(finished, tmp_path):
     """The first part ends in a checkpoint of step 3; a record beyond it is computed again."""
-    train.run(tiny.config(train__steps=3), tmp_path)
+    train(tiny.config(train__steps=3), tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "loss": 123}\n{"step": 5, "lo')  # a run killed while writing
-    train.run(tiny.config(), tmp_path)
+    train(tiny.config(), tmp_path)
     assert tiny.curve(tmp_path) == tiny.curve(finished)
+
+
+def test_a_record_is_the_mean_of_its_interval(finished, tmp_path):
+    train(tiny.config(train__log_every=3), tmp_path)
+    every, third = tiny.curve(finished), tiny.curve(tmp_path)
+    assert [record["step"] for record in third] == [3, 6]
+    for record in third:
+        interval = every[record["step"] - 3 : record["step"]]
+        for name in ("loss", "gradient_norm"):
+            mean = np.mean([each[name] for each in interval])
+            np.testing.assert_allclose(record[name], mean, rtol=1e-6)
+        assert record["learning_rate"] == interval[-1]["learning_rate"]
+
+
+def test_an_interval_that_a_restart_cuts_begins_anew(finished, tmp_path):
+    """Nothing changes if checkpoints are multiples of log_every; else one mean has fewer steps."""
+    config = dict(train__log_every=2, train__checkpoint_every=2)
+    train(tiny.config(**config), tmp_path / "whole")
+    train(tiny.config(**config, train__steps=4), tmp_path / "even")
+    train(tiny.config(**config), tmp_path / "even")
+    assert tiny.curve(tmp_path / "even") == tiny.curve(tmp_path / "whole")
+    train(tiny.config(**config, train__steps=3), tmp_path / "odd")
+    train(tiny.config(**config), tmp_path / "odd")
+    whole, odd = tiny.curve(tmp_path / "whole"), tiny.curve(tmp_path / "odd")
+    assert [odd[0], odd[2]] == [whole[0], whole[2]]
+    assert odd[1] == tiny.curve(finished)[3]  # of step 4 alone
 
 
 def test_a_finished_run_is_left_as_it_is(finished):
     before = tiny.curve(finished)
-    train.run(tiny.config(train__grid_every=3, train__grid_size=20), finished)
+    train(tiny.config(train__grid_every=3, train__grid_size=20), finished)
     assert tiny.curve(finished) == before
 
 
@@ -115,15 +141,15 @@ def test_divergence_stops_the_run_and_keeps_the_last_good_checkpoint(tmp_path):
         optimizer__name="adamw", optimizer__learning_rate=1e30, train__checkpoint_every=1
     )
     with pytest.raises(Diverged, match=r"diverged at step 2 .*checkpoint is of step 1.*Likely"):
-        train.run(config, tmp_path)
+        train(config, tmp_path)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["1"]
 
 
 def test_another_config_is_refused_by_field_and_values(finished):
     with pytest.raises(UserError, match=r"model.latent_dim is 32 here and 16 there"):
-        train.run(tiny.config(model__latent_dim=32), finished)
+        train(tiny.config(model__latent_dim=32), finished)
     with pytest.raises(UserError, match=r"train.batch_size is 8 here and 16 there"):
-        train.run(tiny.config(train__batch_size=8), finished)
+        train(tiny.config(train__batch_size=8), finished)
 
 
 def test_other_data_are_refused_and_both_are_named(finished, tmp_path):
@@ -131,34 +157,34 @@ def test_other_data_are_refused_and_both_are_named(finished, tmp_path):
     path, images = tmp_path / "set.npz", np.zeros((20, 8, 8, 1), np.uint8)
     np.savez(path, images=images, labels=np.arange(20) % 10)
     config = tiny.config(data__name="npz", data__path=str(path), train__steps=1)
-    train.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     before = json.loads((tmp_path / "run" / "data.json").read_text())
     config.data.path = str(path.rename(tmp_path / "moved.npz"))
-    train.run(config, tmp_path / "run")
+    train(config, tmp_path / "run")
     np.savez(config.data.path, images=images + 1, labels=np.arange(20) % 10)
     there = rf"other data, \S+moved.npz \(20 examples, {before['fingerprint'][:12]}\)"
     message = rf"{there}, and config.data is \S+moved.npz \(20 examples, [0-9a-f]{{12}}\)"
     with pytest.raises(UserError, match=message):
-        train.run(config, tmp_path / "run")
+        train(config, tmp_path / "run")
 
 
 def test_another_models_checkpoint_is_refused(finished, tmp_path):
     """Also where the directory's config.json is missing."""
     (tmp_path / "checkpoints").symlink_to(finished / "checkpoints")
     with pytest.raises(UserError, match=r"checkpoint 6 of .* holds another model: \S+ has"):
-        train.run(tiny.config(model__latent_dim=32), tmp_path)
+        train(tiny.config(model__latent_dim=32), tmp_path)
 
 
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
-        train.run(tiny.config(), tmp_path / "file" / "run")
+        train(tiny.config(), tmp_path / "file" / "run")
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_refused(tmp_path):
     message = r"batch_size is 12: it must be a multiple of 8 \(8 devices x 1"
     with pytest.raises(UserError, match=message):
-        train.run(tiny.config(train__batch_size=12), tmp_path)
+        train(tiny.config(train__batch_size=12), tmp_path)
 
 
 def test_a_killed_run_continues_on_its_curve_bit_for_bit(tmp_path):

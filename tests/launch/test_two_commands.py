@@ -8,14 +8,14 @@ import pytest
 import tiny
 from processes import await_records, finish, start, training
 
-from launch import train
+from diffusion_jax.experiment.training import train
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     """A run of two steps."""
     workdir = tmp_path_factory.mktemp("run")
-    train.run(tiny.config(train__steps=2), workdir)
+    train(tiny.config(train__steps=2), workdir)
     return workdir
 
 
@@ -44,7 +44,7 @@ def test_a_run_that_trains_is_read_by_all_and_written_by_one(tmp_path):
     steps = [record["step"] for record in tiny.curve(workdir)]
     assert steps == list(range(1, len(steps) + 1))
     config = tiny.config(train__steps=steps[-1] + 1)  # a kill leaves nothing locked
-    assert train.run(config, workdir)
+    assert train(config, workdir).finished
 
 
 def test_two_samplings_share_a_run_but_not_a_folder(run, tmp_path):

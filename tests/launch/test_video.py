@@ -1,7 +1,5 @@
 """Videos go through the same commands: a run that continues two given frames."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import tiny
@@ -12,8 +10,8 @@ from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.drawing import NEXT_WINDOW, open_run
 from diffusion_jax.experiment.given import check_windows, read_edit, read_frames
-from launch import train
-from launch.sample import sample
+from diffusion_jax.experiment.samples import sample
+from diffusion_jax.experiment.training import train
 
 REQUEST = dict(num=3, labels="", seed=0, batch_size=3)
 
@@ -46,7 +44,7 @@ def config(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(config, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("run")
-    train.run(config, workdir)
+    train(config, workdir)
     return workdir
 
 
@@ -75,7 +73,7 @@ def test_a_labelled_video_is_trained_with_dropped_labels_and_sampled_with_guidan
     labelled.objective.label_dropout = 0.5
     labelled.sampling.guidance = 1.0
     run = tmp_path / "run"
-    train.run(labelled, run)
+    train(labelled, run)
     assert np.isfinite(tiny.losses(run)).all()
     drawn = []
     for labels in ("0", "2"):
@@ -134,6 +132,5 @@ def test_what_cannot_be_continued_is_refused(config, tmp_path):
         read_frames("", tiny.config())
     with pytest.raises(UserError, match="--extend is 2: this run's model continues no frames"):
         check_windows(2, tiny.config())
-    options = SimpleNamespace(mask="left", noise_level=None, images="")
     with pytest.raises(UserError, match="this run draws videos"):
-        read_edit(config, 4, options)
+        read_edit(config, 4, mask="left")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from rin_jax import RIN, Images
@@ -19,13 +20,13 @@ def moved(params):
             leaf
             + np.float32(0.3) * np.sin(np.arange(leaf.size, dtype=np.float32)).reshape(leaf.shape)
         ),
-        jax.device_get(params),
+        jax.device_get(nn.unbox(params)),
     )
 
 
 def test_the_weights_make_the_output_of_attention():
     """softmax(q k) v, through the output's matrix, is what the module puts out."""
-    module = MultiHeadAttention(2, 8, jnp.float32, jnp.float32)
+    module = MultiHeadAttention(2, 8)
     query, source = (jax.random.normal(jax.random.key(i), (3, 5 + i, 6)) for i in range(2))
     params = moved(jax.jit(module.init)(jax.random.key(2), query, source)["params"])
     apply = jax.jit(module.apply, static_argnames="mutable")

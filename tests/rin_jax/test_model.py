@@ -6,12 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from diffusion_jax.denoiser import NULL_LABEL, Condition, NoiseLevel
 from diffusion_jax.errors import UserError
 from rin_jax import RIN, Images, Tokens, Video
-from rin_jax.attention import Dropout
 from rin_jax.convolution import InterfaceConvolution
+from rin_jax.layers import Dropout
 
 SMALL = dict(
     num_latents=5,
@@ -39,7 +40,7 @@ def make(geometry=IMAGES, perturb=0.0, **changes):
         frames=jax.random.normal(jax.random.key(2), (2, frames, *geometry.sample_shape[1:])),
     )
     inputs = (x, NoiseLevel(jnp.array([0.3, 0.9])), condition, model.initial_carry(2))
-    params = jax.jit(model.init)(jax.random.key(0), *inputs)["params"]
+    params = nn.unbox(jax.jit(model.init)(jax.random.key(0), *inputs))["params"]
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(jax.random.key(3), len(leaves))
     moved = [
@@ -201,7 +202,7 @@ def test_a_label_joins_the_hidden_layer_of_the_time():
 
 def test_a_new_convolution_changes_next_to_nothing():
     inputs = (jax.random.normal(jax.random.key(0), (2, 5, 12)),)
-    layer = InterfaceConvolution(3, 4, 0.0, False, jnp.float32, jnp.float32)
+    layer = InterfaceConvolution(3, 4, 0.0, False)
     params = layer.init(jax.random.key(1), *inputs)
     output = layer.apply(params, *inputs)
     np.testing.assert_allclose(output, inputs[0], atol=1e-4)

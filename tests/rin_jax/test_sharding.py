@@ -5,8 +5,8 @@ import re
 import pytest
 import tiny
 
+from diffusion_jax.compilation import jobs
 from diffusion_jax.compilation.collectives import collectives
-from diffusion_jax.compilation.programs import trace_train
 from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh
 
@@ -32,8 +32,8 @@ IN_TIME = dict(model__condition_on="time", model__latent_dim=32)  # not 16: 16 +
 )
 def test_no_activation_is_sent(fsdp, changes):
     config = tiny.config(**changes)
-    traced = trace_train(config, build(config), make_mesh(fsdp=fsdp), BATCH)
-    found = list(collectives(traced.lower().compile().as_text(), 8))
+    job = jobs.train_step(config, build(config), make_mesh(fsdp=fsdp), BATCH)
+    found = list(collectives(job.trace().lower().compile().as_text(), 8))
     sent = [
         f"{each.name} of {each.shapes}: {each.rest}" for each in found if is_activation(each.shapes)
     ]

@@ -10,7 +10,6 @@ from toy_records import Images, Latents
 from diffusion_jax.data.manifest import MANIFEST
 from diffusion_jax.data.records import BadRecord
 from diffusion_jax.data.shards import write_dataset
-from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.sources import SOURCES, DataConfig, FittedSource, open_source
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import Stream
@@ -174,6 +173,6 @@ def test_every_example_is_checked_as_it_is_read(wrong, message, capsys):
     assert source.read(0)["labels"] == 2
     with pytest.raises(BadRecord, match=f"^computed, example 1: {message}"):
         source.read(1)
-    skipping = Skipping(source)
+    skipping = FittedSource(Computed(**wrong), "computed", 3, skip=True)
     assert Stream(skipping, 2, seed=0)[0]["labels"].tolist() == [2, 2]
     assert list(skipping.skipped) == [1]

@@ -7,7 +7,6 @@ import pytest
 
 from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.data.records import BadRecord
-from diffusion_jax.data.skipping import Skipping
 from diffusion_jax.data.sources import DataConfig, FittedSource
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.errors import UserError
@@ -107,7 +106,7 @@ def test_a_bad_record_stops_the_run_and_is_named():
 
 
 def test_bad_records_may_be_skipped_and_are_listed(capsys):
-    source = Skipping(FittedSource(broken(10), "images", 10))
+    source = FittedSource(broken(10), "images", 10, skip=True)
     read = labels(first(Stream(source, 5, seed=0), 2))
     assert sorted(read) == [0, 1, 2, 5, 5, 5, 6, 7, 8, 9]  # the next one takes their place
     assert source.skipped == {3: "file3.png: truncated", 4: "file4.png: truncated"}
@@ -118,7 +117,7 @@ def test_a_set_without_a_good_record_is_refused():
     class Nothing(Broken):
         bad = range(10)
 
-    source = Skipping(FittedSource(Nothing(numbered(10).images, None), "images", 0))
+    source = FittedSource(Nothing(numbered(10).images, None), "images", 0, skip=True)
     with pytest.raises(UserError, match=r"none of the 10 records from \d on can be read"):
         Stream(source, 5, seed=0)[0]
 

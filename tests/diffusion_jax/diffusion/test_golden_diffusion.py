@@ -22,7 +22,9 @@ from golden import (
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.diffusion import objectives, process
 from diffusion_jax.sampling import samplers
-from diffusion_jax.sampling.guidance import Guidance
+from diffusion_jax.sampling.ddim import ddim_step
+from diffusion_jax.sampling.ddpm import ddpm_step, large_variance, small_variance
+from diffusion_jax.sampling.scan import generate
 from rin_jax.official import params_from_official
 from rin_jax.positions import position_table, scalar_code
 
@@ -78,11 +80,11 @@ def test_transitions(dtype, golden):
             now, after = (NoiseLevel(given[key]) for key in ("gamma_now", "gamma_prev"))
             step = process.transition(now, after)
             if name == "ddim":
-                ours = samplers.ddim_step(given["data_pred"], given["noise_pred"], after)
+                ours = ddim_step(given["data_pred"], given["noise_pred"], after)
             else:
                 small = name == "ddpm@small"
-                variance = samplers.small_variance(step) if small else step.beta
-                ours = samplers.ddpm_step(
+                variance = (small_variance if small else large_variance)(None, step)
+                ours = ddpm_step(
                     given["samples"], given["noise_pred"], step, given["noise"], variance
                 )
             assert largest_error(ours, expected) < (1e-5 if dtype == jnp.float32 else 1e-12), name
@@ -198,14 +200,14 @@ def test_sampling_loops(case, loop, dtype, golden):
             schedule(settings["schedule"]),
             SAMPLERS.get(loop["sampler"], loop["sampler"]),
             case["iterations"],
-            Guidance(settings["guidance"]),
+            settings["guidance"],
             time_shift=settings["td"],
             carry_decay=settings["self_cond_decay"],
         )
         objective = objectives.Objective(schedule("cosine"), prediction)
         noise = jnp.asarray(given["step_noise"], dtype) if "step_noise" in given else None
-        x0, steps = jax.jit(
-            lambda x: samplers.generate(
+        x0, _, steps = jax.jit(
+            lambda x: generate(
                 lambda *args: objectives.denoise(model, params, objective, *args),
                 x,
                 Condition(labels=jnp.asarray(arrays["labels"].argmax(-1))),
@@ -214,11 +216,13 @@ def test_sampling_loops(case, loop, dtype, golden):
                 sampling,
                 prediction,
                 objective.clip,
-                trajectory=True,
+                watch=lambda one: one,
             )
         )(jnp.asarray(given["init_noise"], dtype))
         exact = dtype == jnp.float64
         assert largest_error(x0, given[f"{golden}/final"]) < (1e-9 if exact else 5e-3)
-        assert largest_error(steps.x, given[f"{golden}/traj_samples"]) < (1e-9 if exact else 5e-3)
+        assert largest_error(steps.x_next, given[f"{golden}/traj_samples"]) < (
+            1e-9 if exact else 5e-3
+        )
         # The float64 twin stores no latents: 1e-2 is the float32 run's own distance.
-        assert largest_error(steps.carry["latents"], given["out/traj_latent"]) < 1e-2
+        assert largest_error(steps.carry_next["latents"], given["out/traj_latent"]) < 1e-2

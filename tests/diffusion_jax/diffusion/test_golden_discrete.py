@@ -15,7 +15,8 @@ from diffusion_jax.diffusion.discrete import DiscreteSchedule, linear_betas
 from diffusion_jax.diffusion.schedules import make_schedule
 from diffusion_jax.errors import UserError
 from diffusion_jax.sampling import samplers
-from diffusion_jax.sampling.guidance import Guidance, guide
+from diffusion_jax.sampling.guidance import guide
+from diffusion_jax.sampling.scan import generate
 
 TOLERANCE = 1e-4
 
@@ -186,12 +187,13 @@ def test_sampling_loops(case):
         linear_betas(1000),
         "ddim" if case == "ddim10" else "ddpm_learned",
         10,
-        Guidance(3.0, channels=3) if case == "cfg_ddpm10" else Guidance(),
+        3.0 if case == "cfg_ddpm10" else 0.0,
+        guided_channels=3,
         spacing="ddim" if case == "ddim10" else "even",
     )
     clip = 1.0 if case == "ddpm10_clip" else None
-    x0, steps = jax.jit(
-        lambda x: samplers.generate(
+    x0, _, steps = jax.jit(
+        lambda x: generate(
             toy(golden),
             x,
             Condition(labels=labels),
@@ -200,10 +202,10 @@ def test_sampling_loops(case):
             sampling,
             "eps",
             clip,
-            trajectory=True,
+            watch=lambda one: one,
         )
     )(x)
-    for ours, name in ((steps.x, "samples"), (steps.x0, "pred_xstart")):
+    for ours, name in ((steps.x_next, "samples"), (steps.x0, "pred_xstart")):
         for mine, theirs in zip(ours, last(golden[name])[:, : len(x)], strict=True):
             assert relative_error(mine, theirs) < TOLERANCE, name
     assert relative_error(x0, last(golden["samples"])[-1, : len(x)]) < TOLERANCE
@@ -223,7 +225,7 @@ def test_guidance_on_chosen_channels(case):
     condition = Condition(labels=jnp.zeros((half,), jnp.int32))
     x = last(golden["x"])[:half]
     for channels, name in ((3, "out_first3"), (0, "out_all")):
-        guided = guide(denoise, Guidance(scale - 1, channels=channels))
+        guided = guide(denoise, scale - 1, channels=channels)
         output, _ = guided(x, NoiseLevel(jnp.ones((half,))), condition, ())
         assert relative_error(output, last(golden[name])[:half]) < 1e-5
 

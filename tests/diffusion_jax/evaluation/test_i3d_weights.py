@@ -54,7 +54,7 @@ def test_norms_are_folded_and_axes_turned():
 @pytest.mark.parametrize(
     "given, message",
     [
-        ({KERNEL: TENSORS[KERNEL]}, "lack Conv3d_1a_7x7.conv3d.weight"),
+        ({KERNEL: TENSORS[KERNEL]}, "lack Conv3d_1a_7x7.bn.weight"),
         ({n: t for n, t in TENSORS.items() if n != VARIANCE}, f"lack {VARIANCE}"),
         (TENSORS | {"other": np.zeros(3)}, "hold 1 tensors too many: other"),
         (TENSORS | {KERNEL: np.zeros(3)}, rf"{KERNEL} has shape \(3,\), .* \(64, 32, 3, 3, 3\)"),

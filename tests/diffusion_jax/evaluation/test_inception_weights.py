@@ -133,7 +133,7 @@ def test_tensors_that_do_not_fit_are_named(tmp_path, make, message):
         (lambda t: without(t, "mixed.conv.b"), "lack mixed.conv.b"),
         (lambda t: t | {"softmax.w": np.zeros(3)}, "too many: softmax.w"),
         (lambda t: t | {"conv.w": np.zeros((32, 3, 3, 3))}, r"conv.w has shape \(32, 3, 3, 3\)"),
-        (lambda t: {}, "weights lack conv.w"),
+        (lambda t: {}, "weights lack conv.b"),
     ],
 )
 def test_tensors_of_the_graph_that_do_not_fit_are_named(tmp_path, make, message):

@@ -14,12 +14,14 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment import exports
 from diffusion_jax.experiment.exports import (
     PROVENANCE,
+    exact_names,
     fingerprint,
     read_export,
     to_params,
     to_tensors,
     write_export,
 )
+from diffusion_jax.parallel.axes import Declared, complete
 from diffusion_jax.storage.files import sha256
 
 SHAPES = {"a": {"kernel": (8, 4), "bias": (4,)}, "blocks": {"ssm": {"log_dt": (3, 5)}, "up": (6,)}}
@@ -142,9 +144,14 @@ def test_one_shard_needs_no_index(tmp_path):
 
 
 def test_bfloat16_rounds_once_and_leaves_the_state_space_alone(tmp_path):
-    folder = write(tmp_path / "export", dtype="bfloat16", shard_size=40)
-    tensors = read_export(folder).tensors
     kept = "blocks.ssm.log_dt"
+    declared = complete(PARAMS)
+    declared["blocks"]["ssm"]["log_dt"] = Declared(
+        np.zeros((3, 5)), ("layers", "channels"), exact=True
+    )
+    assert exact_names(declared) == {kept}
+    folder = write(tmp_path / "export", dtype="bfloat16", shard_size=40, exact={kept})
+    tensors = read_export(folder).tensors
     assert {name for name, value in tensors.items() if value.dtype == np.float32} == {kept}
     total = json.loads((folder / INDEX).read_text())["metadata"]["total_size"]
     assert total == sum(SIZES.values()) // 2 + SIZES[kept] // 2

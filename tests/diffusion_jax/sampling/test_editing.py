@@ -7,10 +7,11 @@ import pytest
 
 from diffusion_jax.denoiser import Condition, Prediction
 from diffusion_jax.diffusion.schedules import make_schedule
+from diffusion_jax.diffusion.spacings import SPACINGS
 from diffusion_jax.errors import UserError
 from diffusion_jax.sampling import samplers
 from diffusion_jax.sampling.editing import Given, make_edit, slerp, visits
-from diffusion_jax.sampling.spacings import SPACINGS
+from diffusion_jax.sampling.scan import generate
 
 COVARIANCE = jnp.array([[1.0, 0.8], [0.8, 1.0]])
 STEPS = 250
@@ -39,7 +40,7 @@ def inpaint(schedule: str, order: np.ndarray, count: int = 4000, known: float = 
 
         steps = samplers.transitions(sampling, jnp.float32)
         edit = make_edit(given, lambda draw: noise(1000 + draw), order, steps)
-        x0, _ = samplers.generate(
+        x0, *_ = generate(
             exact,
             noise(9000),
             Condition(),
@@ -109,7 +110,7 @@ def test_a_multistep_sampler_starts_anew_where_the_order_goes_back():
 
     def run(order, edit=None):
         arguments = (exact, x, Condition(), (), None, sampling, "x0", None)
-        return samplers.generate(*arguments, order=order, edit=edit)[0]
+        return generate(*arguments, order=order, edit=edit)[0]
 
     def restart(now, visit, step):
         return jnp.where(visit == 2, x, now)

@@ -9,7 +9,8 @@ from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
 from diffusion_jax.diffusion.schedules import make_schedule
 from diffusion_jax.errors import UserError
 from diffusion_jax.sampling import samplers
-from diffusion_jax.sampling.guidance import Guidance, guide
+from diffusion_jax.sampling.guidance import guide
+from diffusion_jax.sampling.scan import generate
 
 S = 0.5
 SCHEDULE = make_schedule("cosine_simple")
@@ -28,12 +29,10 @@ def exact(x, noise, condition, carry):
 def run(sampler: str, steps: int, x, noise=None, schedule=SCHEDULE, **kwargs):
     sampling = samplers.Sampling(schedule, sampler, steps, **kwargs)
     carry = jnp.zeros(x.shape[:1])
-    generate = jax.jit(
-        lambda x: samplers.generate(
-            exact, x, Condition(), carry, noise, sampling, "eps", None, trajectory=True
-        )
-    )
-    return generate(x)
+    watch = lambda one: one.carry_next  # noqa: E731
+    return jax.jit(
+        lambda x: generate(exact, x, Condition(), carry, noise, sampling, "eps", None, watch=watch)
+    )(x)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_ancestral_sampling_reaches_the_data_distribution(sampler, schedule):
     key = jax.random.key(0)
     x = jax.random.normal(key, (count, 1))
     noise = lambda k: jax.random.normal(jax.random.fold_in(key, k), (count, 1))  # noqa: E731
-    samples, _ = run(sampler, steps, x, noise, schedule)
+    samples, *_ = run(sampler, steps, x, noise, schedule)
     # The returned x0 is a mean, not a draw; at the last step that costs nothing to see here.
     assert abs(float(samples.std()) - S) < 0.03
     assert abs(float(samples.mean())) < 0.03
@@ -81,17 +80,17 @@ def test_ancestral_sampling_reaches_the_data_distribution(sampler, schedule):
 
 def test_carry_is_handed_on_decayed_or_never():
     x = jnp.ones((2, 1))
-    _, steps = run("ddim", 4, x)
-    np.testing.assert_allclose(steps.carry[:, 0], [1, 2, 3, 4])
-    _, steps = run("ddim", 4, x, carry_decay=1.0)
-    np.testing.assert_allclose(steps.carry[:, 0], 0)
-    _, steps = run("ddim", 3, x, carry_decay=0.5)
-    np.testing.assert_allclose(steps.carry[:, 0], [0.5, 1.0, 1.5])
+    _, _, carries = run("ddim", 4, x)
+    np.testing.assert_allclose(carries[:, 0], [1, 2, 3, 4])
+    _, _, carries = run("ddim", 4, x, carry_decay=1.0)
+    np.testing.assert_allclose(carries[:, 0], 0)
+    _, _, carries = run("ddim", 3, x, carry_decay=0.5)
+    np.testing.assert_allclose(carries[:, 0], [0.5, 1.0, 1.5])
 
 
 def test_heun_evaluates_twice_a_step_but_once_in_the_last():
-    _, steps = run("heun", 3, jnp.ones((1, 1)))
-    np.testing.assert_allclose(steps.carry[:, 0], [2, 4, 5])
+    _, _, carries = run("heun", 3, jnp.ones((1, 1)))
+    np.testing.assert_allclose(carries[:, 0], [2, 4, 5])
 
 
 def test_time_shift_moves_the_next_time_only():
@@ -112,7 +111,7 @@ def test_guidance_extrapolates_and_keeps_the_conditional_carry():
     x, carry = jnp.zeros((2, 1)), jnp.zeros((2,), jnp.int32)
     condition = Condition(labels=jnp.array([3, 5]))
     noise = NoiseLevel(jnp.array([0.5, 0.5]))
-    output, carry = guide(labelled, Guidance(2.0))(x, noise, condition, carry)
+    output, carry = guide(labelled, 2.0)(x, noise, condition, carry)
     # The dropped label is -1: (1 + 2) c - 2 (-1).
     np.testing.assert_array_equal(output[:, 0], [11, 17])
     np.testing.assert_array_equal(carry, [3, 5])
@@ -120,7 +119,7 @@ def test_guidance_extrapolates_and_keeps_the_conditional_carry():
 
 def test_guidance_acts_inside_its_interval_only():
     condition = Condition(labels=jnp.array([3]))
-    guided = guide(labelled, Guidance(2.0, interval=(0.2, 0.6)))
+    guided = guide(labelled, 2.0, interval=(0.2, 0.6))
     for gamma, expected in ((0.1, 3), (0.2, 11), (0.6, 11), (0.7, 3)):
         noise = NoiseLevel(jnp.array([gamma], jnp.float32))
         output, _ = guided(jnp.zeros((1, 1)), noise, condition, jnp.zeros((1,), jnp.int32))
@@ -148,9 +147,12 @@ def test_guidance_acts_inside_its_interval_only():
             lambda: samplers.Sampling(SCHEDULE, "ddpm_learned"),
             "'ddpm_learned': it needs a discrete schedule",
         ),
-        (lambda: Guidance(1.0, channels=-1), "channels is -1: it must be at least 0"),
+        (lambda: samplers.Sampling(SCHEDULE, guided_channels=-1), "guided_channels is -1: it must"),
         (lambda: make_schedule("linear_betas", steps=20), "steps of schedule linear_betas is 20"),
-        (lambda: Guidance(1.0, (0.7, 0.2)), r"guidance interval is \(0.7, 0.2\)"),
+        (
+            lambda: samplers.Sampling(SCHEDULE, guidance_interval=(0.7, 0.2)),
+            r"guidance_interval is \(0.7, 0.2\)",
+        ),
         (lambda: make_schedule("sigmod"), "schedule is 'sigmod': did you mean sigmoid"),
     ],
 )

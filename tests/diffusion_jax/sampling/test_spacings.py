@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from diffusion_jax.diffusion.schedules import make_schedule
+from diffusion_jax.diffusion.spacings import SPACINGS
 from diffusion_jax.errors import UserError
 from diffusion_jax.sampling.samplers import SAMPLERS, Sampling, transitions
-from diffusion_jax.sampling.spacings import SPACINGS
 
 DISCRETE_SCHEDULES = [
     make_schedule("linear_betas", steps=1000),

@@ -104,5 +104,6 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path):
 
 def test_pytorchs_files_need_pytorch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "weights.pth").write_bytes(b"x")
     with pytest.raises(UserError, match=r"weights.pth needs PyTorch to be read: pip install"):
         read_tensors(tmp_path / "weights.pth")

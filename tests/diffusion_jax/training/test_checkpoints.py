@@ -15,6 +15,7 @@ import pytest
 from orbax.checkpoint.path import atomicity
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.parallel.axes import complete
 from diffusion_jax.parallel.sharding import make_mesh, of_state
 from diffusion_jax.storage.checksums import checksums
 from diffusion_jax.training.checkpoints import Checkpoints, abstract_like, restore_newest
@@ -25,19 +26,24 @@ from diffusion_jax.training.state import TrainState, create_state
 def make(step: int, mesh=None, width=512, **optimizer) -> TrainState:
     """A state of random bits, another for every step."""
 
-    def init():
-        params = {
+    def params():
+        return {
             "dense": {"kernel": jnp.zeros((8, width)), "bias": jnp.zeros(8)},
             "norm": {"scale": jnp.zeros(64)},
         }
-        return create_state(params, make_optimizer(OptimizerConfig(**optimizer), total_steps=10))
+
+    def init():
+        return create_state(params(), make_optimizer(OptimizerConfig(**optimizer), 10, declared))
+
+    declared = complete(jax.eval_shape(params))
 
     shapes = jax.eval_shape(init)
     rng = np.random.default_rng(step)
     state = jax.tree.map(
         lambda leaf: np.frombuffer(rng.bytes(4 * leaf.size), leaf.dtype).reshape(leaf.shape), shapes
     )
-    return jax.device_put(state.replace(step=np.int32(step)), of_state(shapes, mesh or make_mesh()))
+    sharding = of_state(shapes, mesh or make_mesh(), declared)
+    return jax.device_put(state.replace(step=np.int32(step)), sharding)
 
 
 def template(state: TrainState) -> TrainState:

@@ -11,8 +11,8 @@ from diffusion_jax.diffusion import objectives
 from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.sampling.scan import sample_keys
+from diffusion_jax.training.batches import split_batch
 from diffusion_jax.training.diagnostics import make_gradient, make_level_losses, module_norms
-from diffusion_jax.training.step import split_batch
 
 BATCH = {
     "images": np.random.default_rng(0).integers(0, 256, (16, 8, 8, 1), np.uint8),
@@ -60,12 +60,14 @@ def test_the_mean_of_a_level_is_the_training_loss_there(made, carried):
 def test_norms_of_the_gradient_by_module_and_layer_add_up(made):
     experiment, params = made
     denoiser, objective = experiment.denoiser, experiment.objective
-    gradient = make_gradient(denoiser, objective, make_mesh(), seed=3)(params, BATCH, INDICES)
+    declared = experiment.declared
+    run = make_gradient(denoiser, objective, make_mesh(), declared=declared, seed=3)
+    gradient = run(params, BATCH, INDICES)
     x0, condition, drawn = draws()
     expected = jax.jit(
         jax.grad(lambda p: objectives.loss(denoiser, p, objective, x0, condition, drawn))
     )(params)
-    norms = module_norms(gradient)
+    norms = module_norms(gradient, declared)
     total = np.sqrt(sum(np.square(norm).sum() for norm in norms.values()))
     np.testing.assert_allclose(total, optax.tree.norm(expected), rtol=1e-4)
     of_layers = {name: norm.shape for name, norm in norms.items()}

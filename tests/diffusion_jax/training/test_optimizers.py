@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.errors import UserError
+from diffusion_jax.parallel.axes import LAYERS, Declared
 from diffusion_jax.training.optimizers import OptimizerConfig, learning_rate, make_optimizer
 from diffusion_jax.training.state import create_state
 
@@ -30,8 +31,19 @@ def lamb_by_hand(params, gradients, config, rates, adapt):
     return w
 
 
-def trained(params, gradients, config=CONFIG, total=10):
-    optimizer = make_optimizer(config, total)
+def boxed(param, layers=0, adapted=True):
+    """A parameter declared to be stacked so often."""
+    names = (LAYERS,) * layers + (None,) * (param.ndim - layers)
+    return Declared(param, names, adapted=adapted)
+
+
+def declared_by_name(params):
+    """Of parameters outside of stacks, whose biases are not adapted."""
+    return {name: boxed(param, adapted=name != "bias") for name, param in params.items()}
+
+
+def trained(params, gradients, config=CONFIG, total=10, declared=None):
+    optimizer = make_optimizer(config, total, declared or declared_by_name(params))
     state = optimizer.init(params)
     for gradient in gradients:
         updates, state = optimizer.update(gradient, state, params)
@@ -71,7 +83,14 @@ def test_lamb_is_the_reference_per_layer_of_a_stack():
         tree(lambda shape: jnp.asarray(rng.normal(size=shape), jnp.float32)) for _ in range(4)
     ]
     rates = [float(learning_rate(CONFIG, 10)(step)) for step in range(4)]
-    ours = trained(params, gradients)
+    declared = tree(lambda shape: shape)
+    for path in shapes:
+        node = declared
+        for name in path[:-1]:
+            node = node[name]
+        layers = sum(stack_axes.get(name, 0) for name in path)
+        node[path[-1]] = boxed(at(params, path), layers, not path[-1].endswith(("bias", "scale")))
+    ours = trained(params, gradients, declared=declared)
     for path in shapes:
         adapt = not path[-1].endswith(("bias", "scale"))
         axes = sum(stack_axes.get(name, 0) for name in path)
@@ -109,7 +128,7 @@ def test_a_rate_warms_up_again_where_fresh_moments_begin():
         trained(params, gradients, fresh, 100)["kernel"],
         trained(params, gradients, constant, 100)["kernel"],
     )
-    started = create_state(params, make_optimizer(again, 100), step=40)
+    started = create_state(params, make_optimizer(again, 100, declared_by_name(params)), step=40)
     assert int(started.step) == 40
     counts = [leaf for leaf in jax.tree.leaves(started.opt_state) if leaf.dtype == jnp.int32]
     assert counts and all(count == 0 for count in counts)

@@ -12,10 +12,12 @@ def test_means_between_two_readings(monkeypatch):
     monkeypatch.setattr(speed.time, "perf_counter", lambda: now[0])
     meter = speed.Speedometer(batch_size=16, flops=8e12, peak=2e12)  # on eight devices
     assert meter.read() == {}
-    for waited in (0.25, 0.75):
-        now[0] += 2
-        meter.count_step(waited)
-    meter.checkpoint_seconds += 0.5
+    for waited, saved in ((0.25, 0.0), (0.75, 0.5)):
+        now[0] += 2 - waited - saved
+        with meter.waiting("batch"):
+            now[0] += waited
+        with meter.waiting("save"):
+            now[0] += saved
     measured = meter.read()
     assert measured.pop("host_peak_bytes") > 1e7
     assert measured == {

@@ -1,0 +1,51 @@
+"""What benchmarks print and write: a table in Markdown, and the numbers as JSON."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from diffusion_jax.console import say
+from diffusion_jax.storage.files import write_atomically, writing
+
+
+class Table:
+    """A table in Markdown, printed row by row while its rows are measured.
+
+    Attributes:
+      lines: the title, an empty line, and the table.
+    """
+
+    def __init__(self, title: str, columns: Sequence[str]):
+        self.lines = [title, "", _row(columns), "|---" * len(columns) + "|"]
+        say(*self.lines)
+
+    def add(self, *cells: str) -> None:
+        """Print a row and keep it."""
+        self.lines.append(_row(cells))
+        say(self.lines[-1])
+
+    def text(self, *below: str) -> str:
+        """Return the page: the table, and paragraphs below it."""
+        return "\n\n".join(["\n".join(self.lines), *below]) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def write_table(out: Path, table: str, content: str) -> None:
+    """Write the page OUT.md, and OUT.json with the numbers of its table."""
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, text in ((".md", table), (".json", content + "\n")):
+        write_atomically(out.with_suffix(suffix), lambda path, text=text: path.write_text(text))
+
+
+def device_name() -> str:
+    """Return '2 CPU cores', or the number and kind of the accelerators."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return f"{os.cpu_count()} CPU cores"
+    return f"{jax.device_count()} x {device.device_kind}"

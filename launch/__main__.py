@@ -1,0 +1,49 @@
+"""All commands under one name:
+
+    rin-diffussm train --config=rin/digits --workdir=runs/digits
+    rin-diffussm train --help
+
+is the same as `python -m launch.train`, and works in any directory.
+"""
+
+import ast
+import os
+import runpy
+import sys
+from pathlib import Path
+
+from diffusion_jax.console import printable
+from diffusion_jax.errors import nearest
+from launch.common.interrupts import end_while_starting
+
+
+def commands() -> dict[str, str]:
+    """Return the first line of every command's documentation, by its name."""
+    texts = {
+        path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))
+    }
+    return {
+        name: ast.get_docstring(ast.parse(text)).splitlines()[0]
+        for name, text in texts.items()
+        if "cli.run(" in text
+    }
+
+
+def main() -> None:
+    """Run the command that the first argument names; list all for --help."""
+    end_while_starting()
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    known = commands()
+    if name in ("--help", "-help", "-h"):
+        print("\n".join([__doc__, *(f"    {name:18}{about}" for name, about in known.items())]))
+        return
+    if name not in known:
+        print(printable(f"error: no command {name!r}: {nearest(name, known)}"), file=sys.stderr)
+        sys.exit(2)
+    sys.path.append(os.getcwd())  # for a network of one's own, found as with `python -m`, but last
+    sys.argv[:2] = [name]
+    runpy.run_module(f"launch.{name}", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
