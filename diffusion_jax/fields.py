@@ -195,11 +195,10 @@ SEED = Number(integral=True, at_least=0, at_most=LARGEST_SEED)
 RATE = Number(at_least=0, at_most=1, meaning="it is a rate, between 0 and 1")
 
 
-def ruled(rule: Rule | None, default: Any = dataclasses.MISSING, *, in_config: bool = True) -> Any:
+def ruled(rule: Rule, default: Any = dataclasses.MISSING, *, in_config: bool = True) -> Any:
     """Declare a dataclass field that follows `rule`.
 
     Args:
-      rule: None for a field whose values are not checked.
       in_config: False for a field that programs set and configs do not have.
     """
     return dataclasses.field(default=default, metadata={"rule": rule, "in_config": in_config})

@@ -39,7 +39,7 @@ class DiffuSSM(nn.Module):
 
     Attributes:
       geometry: what the data are: `Images`, read in raster order, `Tokens`, a sequence, or `Video`.
-      dim: D.
+      dim: D, the width of the stream between blocks.
       layers: number of blocks.
       expansion: M, tokens to a position of the stream between blocks; it must divide their number.
       state_size: N, complex states of each channel in each direction.

@@ -53,15 +53,15 @@ def main(options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     arguments.choice("source", "folder", "What --path is.", SOURCES)
     arguments.path("path", None, "Folder, file, or name of a TFDS data set.")
-    arguments.folder("out", None, "Directory to write; of --source=tfds, TFDS's data_dir.")
+    arguments.folder("out", None, "Directory to write; for --source=tfds, TFDS's data_dir.")
     arguments.side(
         "size", 0, "Side of the square to crop to; 0 leaves images as they are.", at_least=0
     )
-    arguments.choice("crop", "centre", "How.", list(CROPS))
+    arguments.choice("crop", "centre", "How images are cropped to --size.", list(CROPS))
     arguments.count("channels", 3, "1 for grey, 3 for RGB.")
     flags.DEFINE_string("split", "train", "Name of the split that is written.")
-    arguments.count("workers", os.cpu_count(), "Threads.")
-    arguments.choice("on_bad_record", "stop", "skip lists them.", ON_BAD_RECORD)
+    arguments.count("workers", os.cpu_count(), "Threads that decode, crop, encode and write.")
+    arguments.choice("on_bad_record", "stop", "What to do at an unreadable record.", ON_BAD_RECORD)
     flags.DEFINE_bool("verify", False, "Compare the files of --out with their hashes instead.")
     flags.mark_flag_as_required("out")
     cli.run(lambda: main(flags.FLAGS), __doc__)

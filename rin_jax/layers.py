@@ -5,7 +5,6 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
 
-from diffusion_jax.fields import ruled
 from diffusion_jax.normalisation import normalise
 from diffusion_jax.parallel.axes import declare, dense_inits
 from diffusion_jax.parallel.sharding import constrain
@@ -26,7 +25,7 @@ class Layer(nn.Module, kw_only=True):
     """
 
     dtype: Dtype = jnp.float32
-    param_dtype: Dtype = ruled(None, jnp.float32, in_config=False)
+    param_dtype: Dtype = jnp.float32
 
     @property
     def dtypes(self) -> dict[str, Dtype]:

@@ -40,15 +40,19 @@ class RIN(Layer):
 
     Attributes:
       geometry: what the data are: `Images`, `Video` or `Tokens`.
-      num_latents: all rows of Z ("latent slots"), the time and class tokens among them.
-      process_layers: K of every block; 0 for a block that only reads.
-      latent_dim, latent_heads, latent_mlp_ratio: of Z.
-      interface_dim, read_write_heads, interface_mlp_ratio: of X; ratio 0 leaves its MLP out.
+      num_latents: number of rows of Z ("latent slots"), the time and class tokens among them.
+      process_layers: K, the process layers of every block; 0 for a block that only reads.
+      latent_dim: width of the latents Z.
+      latent_heads: heads of the self-attention of the latents.
+      latent_mlp_ratio: hidden width of the latents' MLPs, in multiples of `latent_dim`.
+      interface_dim: width of the interface X.
+      interface_mlp_ratio: the same of the interface's MLP, which 0 leaves out.
+      read_write_heads: heads of the cross-attention between latents and interface.
       num_classes: width of the class one-hot or of the condition's token features; 0 for none.
       condition_tokens: rows that the condition takes: 1 for a label, S for `Condition.tokens`.
-      time_on: 'latents' or 'interface': where the time token goes.
-      condition_on: the same of the condition's tokens; or 'time': a label, or one token, has no
-        token of its own and joins the hidden layer of the time's MLP.
+      time_on: where the time token goes, 'latents' or 'interface'.
+      condition_on: where the condition's tokens go; or 'time': a label, or one token, has no token
+        of its own and joins the hidden layer of the time's MLP.
       project_condition: a Dense brings the condition's features to the width of its place; without
         it they are used as they are, and must have that width.
       writable_condition: interface-side tokens are written to as well as read.
@@ -56,19 +60,22 @@ class RIN(Layer):
         projections of their own, rather than both at once.
       condition_dim: width of the interface-side tokens, 0 for `interface_dim`; another one needs
         `decoupled_read`.
-      latent_positions, interface_positions: 'learned', 'sin_cos' or 'sin_cos_plus_learned'.
-      self_conditioning: 'none', 'latent', 'interface' or 'latent+interface'.
+      latent_positions, interface_positions: embeddings of the positions: 'learned', 'sin_cos' or
+        'sin_cos_plus_learned'.
+      self_conditioning: what is carried: 'none', 'latent', 'interface' or 'latent+interface'.
       normalize_source: LayerNorm on the keys and values of cross-attention.
       time_scaling: multiplies gamma, and bounds the coordinates of sin-cos positions.
-      dropout, drop_path, attention_dropout: rates of hidden units, of whole branches and of
-        attention weights, in the process layers only.
+      dropout: rate at which hidden units of the process layers are dropped.
+      drop_path: rate at which whole branches of the process layers are dropped.
+      attention_dropout: rate at which attention weights of the process layers are dropped.
       convolution: side of the depthwise convolution over the interface at the end of each block
         that writes, 0 for none; see `InterfaceConvolution`.
-      convolution_dropout: rate of its hidden units.
-      attention: 'einsum', or 'xla' or 'cudnn', see `MultiHeadAttention`.
+      convolution_dropout: rate at which its hidden units are dropped.
+      attention: how attention is computed: 'einsum', 'xla' or 'cudnn', see `MultiHeadAttention`.
       remat: 'none', 'dots' or 'full' rematerialisation of each block in the backward pass.
       unroll: writes all layers out instead of scanning over them: faster, and slower to compile.
-      dtype, param_dtype: of the matmuls and of the parameters.
+      dtype: dtype of the matmuls.
+      param_dtype: dtype of the parameters.
 
     Raises:
       UserError: on construction, for a size or a name that cannot work.

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
@@ -21,18 +22,30 @@ from rin_jax.model import RIN
 from rin_jax.official_names import official_names, positions_name
 from rin_jax.positions import position_table
 
-_REQUIRED = (
-    *("image_width", "image_channels", "patch_size", "num_layers", "latent_slots", "latent_dim"),
-    *("latent_mlp_ratio", "latent_num_heads", "tape_dim", "tape_mlp_ratio", "rw_num_heads"),
-)
-_COMPUTED_WITH = (
-    "latent_slots",
-    "cond_on_latent_n",
-    "cond_dim",
-    "seq_len",
-    "seq_stride",
-    "seq_cond",
-)
+# Attributes of ours that an official argument gives as it is: its name, and its default there.
+_ATTRIBUTES = {
+    "latent_dim": ("latent_dim", ...),  # those without a default must be given
+    "latent_heads": ("latent_num_heads", ...),
+    "latent_mlp_ratio": ("latent_mlp_ratio", ...),
+    "interface_dim": ("tape_dim", ...),
+    "interface_mlp_ratio": ("tape_mlp_ratio", ...),
+    "read_write_heads": ("rw_num_heads", ...),
+    "project_condition": ("cond_proj", True),
+    "writable_condition": ("cond_tape_writable", False),
+    "decoupled_read": ("cond_decoupled_read", False),
+    "latent_positions": ("latent_pos_encoding", "learned"),
+    "interface_positions": ("tape_pos_encoding", "learned"),
+    "self_conditioning": ("self_cond", "none"),
+    "normalize_source": ("xattn_enc_ln", False),
+    "time_scaling": ("time_scaling", 1e4),
+    "dropout": ("drop_units", 0.1),
+    "drop_path": ("drop_path", 0.0),
+    "attention_dropout": ("drop_att", 0.0),
+    "convolution": ("conv_kernel_size", 0),
+    "convolution_dropout": ("conv_drop_units", 0.0),
+}
+# Arguments that we compute with.
+_INTEGERS = ("latent_slots", "cond_on_latent_n", "cond_dim", "seq_len", "seq_stride", "seq_cond")
 _SELF_CONDITIONING = {"tape": "interface", "latent+tape": "latent+interface"}
 
 
@@ -56,52 +69,32 @@ def model_from_official(
       UserError: for options that do not go together, or that `RIN` does not have.
     """
     _check_arguments(arguments)
-    is_video = "seq_len" in arguments
-    interface_positions = arguments.get("tape_pos_encoding", "learned")
-    on_latents = arguments.get("cond_on_latent_n", 0)
-    num_latents = arguments["latent_slots"]
-    if is_video:
+    attributes = {
+        ours: arguments.get(theirs, default) for ours, (theirs, default) in _ATTRIBUTES.items()
+    }
+    named = attributes["self_conditioning"]
+    attributes["self_conditioning"] = _SELF_CONDITIONING.get(named, named)
+    on_latents, num_latents = arguments.get("cond_on_latent_n", 0), arguments["latent_slots"]
+    condition_on = "latents" if on_latents else "interface"
+    if "seq_len" in arguments:
         _check_video(arguments)
         condition_on = "time"
-        if interface_positions == "sin_cos":
-            interface_positions = "learned"  # the official table is misordered: kept as weights
-    else:
-        condition_on = "latents" if on_latents else "interface"
-        if on_latents:  # The official code leaves them free whatever number of vectors comes.
-            num_latents += (condition_tokens if num_classes else 0) - on_latents
-    self_conditioning = arguments.get("self_cond", "none")
-    return RIN(
-        **dict(
-            geometry=_geometry(arguments),
-            num_latents=num_latents,
-            process_layers=_process_layers(arguments["num_layers"]),
-            latent_dim=arguments["latent_dim"],
-            latent_heads=arguments["latent_num_heads"],
-            latent_mlp_ratio=arguments["latent_mlp_ratio"],
-            interface_dim=arguments["tape_dim"],
-            interface_mlp_ratio=arguments["tape_mlp_ratio"],
-            read_write_heads=arguments["rw_num_heads"],
-            num_classes=num_classes,
-            condition_tokens=condition_tokens,
-            time_on="latents" if arguments.get("time_on_latent") else "interface",
-            condition_on=condition_on,
-            project_condition=arguments.get("cond_proj", True),
-            writable_condition=arguments.get("cond_tape_writable", False),
-            decoupled_read=arguments.get("cond_decoupled_read", False),
-            condition_dim=max(arguments.get("cond_dim", 0), 0),
-            latent_positions=arguments.get("latent_pos_encoding", "learned"),
-            interface_positions=interface_positions,
-            self_conditioning=_SELF_CONDITIONING.get(self_conditioning, self_conditioning),
-            normalize_source=arguments.get("xattn_enc_ln", False),
-            time_scaling=arguments.get("time_scaling", 1e4),
-            dropout=arguments.get("drop_units", 0.1),
-            drop_path=arguments.get("drop_path", 0.0),
-            attention_dropout=arguments.get("drop_att", 0.0),
-            convolution=arguments.get("conv_kernel_size", 0),
-            convolution_dropout=arguments.get("conv_drop_units", 0.0),
-        )
-        | overrides
+        if attributes["interface_positions"] == "sin_cos":
+            # The official table is misordered, so that it is kept as weights.
+            attributes["interface_positions"] = "learned"
+    elif on_latents:  # the official code leaves them free whatever number of vectors comes
+        num_latents += (condition_tokens if num_classes else 0) - on_latents
+    attributes |= dict(
+        geometry=_geometry(arguments),
+        num_latents=num_latents,
+        process_layers=_process_layers(arguments["num_layers"]),
+        num_classes=num_classes,
+        condition_tokens=condition_tokens,
+        condition_dim=max(arguments.get("cond_dim", 0), 0),
+        condition_on=condition_on,
+        time_on="latents" if arguments.get("time_on_latent") else "interface",
     )
+    return RIN(**attributes | overrides)
 
 
 def _check_arguments(arguments: Mapping[str, Any]) -> None:
@@ -111,10 +104,12 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
     """
     if "image_height" not in arguments:
         raise UserError("there is no image_height: only image and video networks can be read")
-    for name in _REQUIRED + (("seq_stride",) if "seq_len" in arguments else ()):
+    required = ["image_width", "image_channels", "patch_size", "num_layers", "latent_slots"]
+    required += [theirs for theirs, default in _ATTRIBUTES.values() if default is ...]
+    for name in required + (["seq_stride"] if "seq_len" in arguments else []):
         if name not in arguments:
             raise UserError(f"there is no {name}: give all arguments of the official constructor")
-    for name in _COMPUTED_WITH:
+    for name in _INTEGERS:
         if name in arguments:
             Number(integral=True)(name, arguments[name])
     if "seq_len" in arguments:
@@ -212,14 +207,15 @@ def _shapes(model: RIN) -> dict[str, Any]:
         tokens=jnp.zeros((1, model.condition_tokens, model.num_classes)),
         frames=jnp.zeros((1, frames, *geometry.sample_shape[1:])),
     )
-    return jax.eval_shape(
+    shapes = jax.eval_shape(
         model.init,
         jax.random.key(0),
         jnp.zeros((1, *geometry.sample_shape)),
         NoiseLevel(jnp.ones((1,))),
         condition,
         model.initial_carry(1),
-    )["params"]
+    )
+    return nn.unbox(shapes)["params"]
 
 
 def _official_video_table(model: RIN) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,13 @@ from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, round_up
 
 AT_ONCE = 8
+
+
+def on_mesh(function: Callable[..., Any], pretrained: Pretrained, mesh: Mesh) -> Callable[..., Any]:
+    """Return jitted `function` of (params, batch) as a function of a batch that the mesh splits."""
+    whole, split = replicated(mesh), by_example(mesh)
+    function = jax.jit(function, in_shardings=(whole, split), out_shardings=split)
+    return functools.partial(function, jax.device_put(pretrained.params, whole))
 
 
 def make_decoder(
@@ -34,16 +42,10 @@ def make_decoder(
         x0 = pretrained.model.apply({"params": params}, z, method="decode")
         return process.to_uint8(x0, 1.0), process.everywhere(jnp.isfinite(x0))
 
-    decode = jax.jit(
-        decode,
-        in_shardings=(replicated(mesh), by_example(mesh)),
-        out_shardings=by_example(mesh),
-    )
-    params = jax.device_put(pretrained.params, replicated(mesh))
+    decoder = on_mesh(decode, pretrained, mesh)
 
     def decode_all(latents: np.ndarray, indices: np.ndarray | None = None) -> np.ndarray:
         batch = min(round_up(len(latents), mesh), at_once * round_up(1, mesh))
-        decoder = functools.partial(decode, params)
         images, finite = hosts.in_batches(decoder, latents, batch, mesh)
         process.check_finite(finite, indices)
         return images

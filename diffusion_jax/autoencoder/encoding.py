@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import jax
 import numpy as np
 
+from diffusion_jax.autoencoder.decoding import on_mesh
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION
 from diffusion_jax.autoencoder.weights import Pretrained
@@ -14,7 +15,7 @@ from diffusion_jax.data.sources import Source
 from diffusion_jax.data.stream import THREADS
 from diffusion_jax.diffusion import process
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, round_up
+from diffusion_jax.parallel.sharding import Mesh, round_up
 
 
 class EncodedRecords:
@@ -94,13 +95,8 @@ def make_encoder(
 
         return moments(images), moments(images[:, :, ::-1])
 
-    encode = jax.jit(
-        encode,
-        in_shardings=(replicated(mesh), by_example(mesh)),
-        out_shardings=by_example(mesh),
-    )
-    params = jax.device_put(pretrained.params, replicated(mesh))
-    return lambda images: hosts.to_host(encode(params, hosts.put(images, mesh)))
+    encoder = on_mesh(encode, pretrained, mesh)
+    return lambda images: hosts.to_host(encoder(hosts.put(images, mesh)))
 
 
 def recorded_settings(model: Autoencoder) -> dict[str, float]:

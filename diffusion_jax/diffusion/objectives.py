@@ -40,6 +40,7 @@ class Objective(Checked):
       self_conditioning: 'mask' runs the carry pass on the whole batch and keeps each example's
         carry with probability `self_conditioning_rate`; 'first' runs it on the first
         floor(rate * B) examples; 'none' has no carry pass.
+      self_conditioning_rate: that probability, or share of the batch.
       label_dropout: probability of dropping a label, drawn separately for the two passes.
 
     Raises:

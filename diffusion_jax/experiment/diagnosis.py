@@ -129,9 +129,17 @@ def diagnose(
         (hosts.put(stream[i], mesh), np.arange(i * size, (i + 1) * size, dtype=np.int32))
         for i in range(-(-num // size))
     ]
-    frames = source if experiment.conditioning_frames else None
     step = int(state.step)
-    run = Run(config, experiment, state.ema, step, None, mesh, frames, seed, batch_size)
+    run = Run(
+        config=config,
+        experiment=experiment,
+        mesh=mesh,
+        seed=seed,
+        batch_size=batch_size,
+        params=state.ema,
+        step=step,
+        source=source,
+    )
     subject = Subject(run, state, batches)
     times = (np.arange(LEVELS, dtype=np.float32) + np.float32(0.5)) / np.float32(LEVELS)
     with progress(len(batches) * (5 if subject.carries else 3), "batches") as bar:

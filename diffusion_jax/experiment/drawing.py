@@ -17,7 +17,6 @@ from diffusion_jax.denoiser import Condition
 from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.experiment.build import Experiment, build, build_source
-from diffusion_jax.experiment.grid import make_condition
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint, load_weights
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up
@@ -50,36 +49,45 @@ class Batch(NamedTuple):
     count: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
     """A run, or an export, to be sampled.
 
     Attributes:
+      mesh: the devices to sample on.
+      seed: decides all noise, with the samples' indices.
+      batch_size: samples at a time.
       params: the EMA, or what was exported.
       step: the training step that `params` are from.
       exported: SHA-256 of the export, None for a run.
-      source: the frames that videos continue, None where there are none.
-      seed: decides all noise, with the samples' indices.
-      batch_size: samples at a time.
+      source: the data whose first frames videos continue; others need none.
     """
 
     config: ConfigDict
     experiment: Experiment
-    params: Any
-    step: int
-    exported: str | None
     mesh: Mesh
-    source: Source | None
     seed: int
     batch_size: int
+    params: Any = None
+    step: int = 0
+    exported: str | None = None
+    source: Source | None = None
 
     def chosen(
         self, indices: np.ndarray, labels: np.ndarray | None, places: np.ndarray
     ) -> tuple[np.ndarray, Condition]:
-        """Return the indices (B,) int32 at these places, and what their samples depend on."""
-        classes = None if labels is None else labels[places]
-        indices = indices[places].astype(np.int32)
-        return indices, make_condition(self.experiment, self.source, indices, classes)
+        """Return the indices (B,) int32 at these places, and what their samples depend on.
+
+        Of a model that continues frames, sample i continues those of example i mod N.
+        """
+        indices, made = indices[places].astype(np.int32), self.experiment
+        classes = None if labels is None else labels[places].astype(np.int32)
+        frames = None
+        if given := made.conditioning_frames:
+            examples = [self.source.read(int(i) % len(self.source)) for i in indices]
+            videos = np.stack([example["images"][:given] for example in examples])
+            frames = process.to_model_range(videos, made.objective.input_scale)
+        return indices, Condition(labels=classes, frames=frames)
 
     def batches(
         self,
@@ -209,7 +217,17 @@ def open_run(
         source = build_source(config, experiment)
     mesh = mesh or make_mesh(**config.mesh)
     weights = load_weights(workdir, config, experiment, mesh, checkpoint)
-    return Run(config, experiment, *weights, mesh, source, seed, batch_size)
+    return Run(
+        config=config,
+        experiment=experiment,
+        mesh=mesh,
+        seed=seed,
+        batch_size=batch_size,
+        params=weights.params,
+        step=weights.step,
+        exported=weights.sha256,
+        source=source,
+    )
 
 
 def parse_labels(text: str, seed: int, num: int, num_classes: int) -> np.ndarray | None:

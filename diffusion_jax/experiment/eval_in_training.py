@@ -42,7 +42,8 @@ def score_samples(
     extraction = judge.extraction(experiment.image_shape[:2])
     sampler = experiment.sampler(mesh, config.seed)
     labels = parse_labels("", config.seed, section.num, experiment.num_classes)
-    run = Run(config, experiment, None, 0, None, mesh, None, config.seed, BATCH)
+    made = dict(config=config, experiment=experiment, mesh=mesh, seed=config.seed)
+    run = Run(**made, batch_size=BATCH)
     earlier: list[float] = []  # FIDs of this run so far; the same on every host
 
     def evaluate(step: int, state: TrainState) -> dict[str, float]:

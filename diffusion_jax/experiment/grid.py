@@ -1,16 +1,16 @@
 """Sample grids during training."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from diffusion_jax.data.sources import Source
-from diffusion_jax.denoiser import Condition
-from diffusion_jax.diffusion import process
 from diffusion_jax.experiment.build import Experiment
+from diffusion_jax.experiment.drawing import Run
 from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import Mesh, round_up
+from diffusion_jax.parallel.sharding import Mesh
 from diffusion_jax.reporting.grids import save_grid
 from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
@@ -19,23 +19,6 @@ from diffusion_jax.training.state import TrainState
 def grid_columns(num_classes: int) -> int:
     """Return a column for each class if there are at most 16 of them, else 8."""
     return num_classes if 1 < num_classes <= 16 else 8
-
-
-def make_condition(
-    experiment: Experiment, source: Source | None, indices: np.ndarray, labels: np.ndarray | None
-) -> Condition:
-    """Return what the samples of these indices are conditioned on.
-
-    Args:
-      source: sample i is given the first frames of example i mod N, if the model wants frames.
-      labels: (B,) int32, None for a model without classes.
-    """
-    frames = None
-    if experiment.conditioning_frames:
-        videos = np.stack([source.read(int(i) % len(source))["images"] for i in indices])
-        given = videos[:, : experiment.conditioning_frames]
-        frames = process.to_model_range(given, experiment.objective.input_scale)
-    return Condition(labels=None if labels is None else labels.astype(np.int32), frames=frames)
 
 
 def draw_grids(
@@ -49,13 +32,16 @@ def draw_grids(
       UserError: see `Experiment.sampler`.
     """
     size = config.train.grid_size
-    indices = np.arange(round_up(size, mesh), dtype=np.int32)
+    made = dict(config=config, experiment=experiment, mesh=mesh, seed=config.seed)
+    run = Run(**made, batch_size=size, source=source)
+    indices = np.arange(size)
     labels = indices % experiment.num_classes if experiment.num_classes else None
-    condition = make_condition(experiment, source, indices, labels)
     sampler = experiment.sampler(mesh, config.seed)
 
     def draw(step: int, state: TrainState) -> dict[str, np.ndarray]:
-        images = sampler(state.ema, indices, condition)[:size]
+        now = dataclasses.replace(run, params=state.ema)
+        (batch,) = now.batches(sampler, indices, labels)
+        images = batch.samples[:size]
         if not hosts.is_main():
             return {}
         columns = grid_columns(experiment.num_classes)

@@ -13,7 +13,7 @@ from diffusion_jax.errors import check_at_least
 from diffusion_jax.experiment import sample_files
 from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
-from diffusion_jax.experiment.grid import grid_columns, make_condition
+from diffusion_jax.experiment.grid import grid_columns
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
@@ -111,7 +111,7 @@ def _draw(
 def _frames_before(run: Run, num: int) -> np.ndarray | None:
     """Return the given frames, uint8, of the videos that are played."""
     indices = np.arange(min(num, sample_files.PLAYED))
-    frames = make_condition(run.experiment, run.source, indices, None).frames
+    frames = run.chosen(indices, None, indices)[1].frames
     if frames is None:
         return None
     return np.asarray(process.to_uint8(frames, run.experiment.objective.input_scale))

@@ -47,6 +47,8 @@ SECTIONS = {
 # A schedule is an object in two of these classes, and in a config a section of its own, with this
 # name by default.
 _SCHEDULES = {"objective": "linear", "sampling": "cosine_simple"}
+# Values that JSON can hold, and no default at all; other attributes are set by programs alone.
+_PLAIN = bool | int | float | str | tuple | type(dataclasses.MISSING)
 _FLAX = ("parent", "name")  # attributes that every Flax module has
 
 
@@ -75,11 +77,11 @@ def fields_of(kind: type, section: str) -> Iterator[Field]:
             for part in fields_of(sections.ScheduleConfig, name):
                 is_name = part.name == f"{name}.name"
                 yield part._replace(default=_SCHEDULES[section]) if is_name else part
-        elif field.metadata.get("in_config", True):
-            default, rule = field.default, rule_of(field)
-            if field.name == "dtype":  # an object in the class, and its name in a config
-                default, rule = jnp.dtype(default).name, Choice(DTYPES)
-            yield Field(name, default, rule, said.get(field.name, ""))
+        elif field.name == "dtype":  # an object in the class, and its name in a config
+            default = jnp.dtype(field.default).name
+            yield Field(name, default, Choice(DTYPES), said.get(field.name, ""))
+        elif field.metadata.get("in_config", True) and isinstance(field.default, _PLAIN):
+            yield Field(name, field.default, rule_of(field), said.get(field.name, ""))
 
 
 def shared_fields() -> list[Field]:

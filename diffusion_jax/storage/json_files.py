@@ -32,9 +32,16 @@ def read_json(path: Path, schema: Schema) -> Any:
 def parse_json(text: bytes | str, where: Path | str, schema: Schema) -> Any:
     """Return the content of JSON that was read from `where`. It raises as `read_json` does."""
     try:
-        content = _parse(text)
-    except ValueError as error:
-        raise UserError(f"{where} is damaged ({error}): {schema.advice}") from error
+        content = json.loads(  # as the standard has it: Python takes more
+            text if isinstance(text, str) else text.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_finite,
+            parse_float=_finite,
+            parse_int=_integer,
+        )
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UserError(f"{where} is damaged ({reason}): {schema.advice}") from error
     if found := fault(content, schema.shape):
         raise UserError(f"{where} is damaged ({found}): {schema.advice}")
     return content
@@ -72,20 +79,6 @@ def write_json(path: Path, content: Any) -> None:
     except ValueError as error:
         raise UserError(f"{path} is not written: {error}") from error
     write_atomically(path, lambda partial: partial.write_text(text))
-
-
-def _parse(text: bytes | str) -> Any:
-    """Parse JSON as its standard has it. Raise ValueError for anything else."""
-    try:
-        return json.loads(
-            text if isinstance(text, str) else text.decode(),
-            object_pairs_hook=_object,
-            parse_constant=_finite,
-            parse_float=_finite,
-            parse_int=_integer,
-        )
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ A shape is
 """
 
 import reprlib
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 Shape = Any
@@ -143,48 +144,41 @@ def fault(value: Any, shape: Shape, name: str = "") -> str:
     Args:
       name: of the value, for the message.
     """
+    return next(_faults(value, shape, name), "")
+
+
+def _faults(value: Any, shape: Shape, name: str) -> Iterator[str]:
     if isinstance(shape, tuple):
-        faults = [fault(value, each, name) for each in shape]
-        return "" if "" in faults else faults[0]
-    if isinstance(shape, list):
-        if not isinstance(value, list):
-            return _not(value, name, "a list")
-        items = enumerate(value)
-        return next(filter(None, (fault(v, shape[0], f"{name}[{i}]") for i, v in items)), "")
-    if isinstance(shape, dict):
-        return _fault_of_object(value, shape, name)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+        found = [fault(value, each, name) for each in shape]
+        if "" not in found:
+            yield found[0]
+        return
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_integer = is_number and isinstance(value, int)
+    key = shape if isinstance(shape, Hashable) else type(shape)
     is_right, words = {
+        list: (isinstance(value, list), "a list"),
+        dict: (isinstance(value, dict), "an object"),
         None: (value is None, "null"),
         str: (isinstance(value, str), "text"),
         bool: (isinstance(value, bool), "true or false"),
-        float: (number, "a number"),
-        int: (number and isinstance(value, int), "an integer"),
-        COUNT: (number and isinstance(value, int) and value >= 0, COUNT),
-        MEASURED: (number and abs(value) < _LARGEST, MEASURED),
-    }[shape]
-    return "" if is_right else _not(value, name, words)
-
-
-def _fault_of_object(value: Any, shape: dict, name: str) -> str:
-    if not isinstance(value, dict):
-        return _not(value, name, "an object")
-    place = f"{name}." if name else ""
-    for key, inner in shape.items():
-        if key is str:
-            continue
-        key, optional = (key[:-1], True) if key.endswith("?") else (key, False)
-        if key in value:
-            if found := fault(value[key], inner, place + key):
-                return found
-        elif not optional:
-            return f"it lacks {place + key}"
-    if str in shape:
-        for key in value:
-            if key not in shape and (found := fault(value[key], shape[str], place + key)):
-                return found
-    return ""
-
-
-def _not(value: Any, name: str, words: str) -> str:
-    return f"{name or 'its content'} is {reprlib.repr(value)}, not {words}"
+        float: (is_number, "a number"),
+        int: (is_integer, "an integer"),
+        COUNT: (is_integer and value >= 0, COUNT),
+        MEASURED: (is_number and abs(value) < _LARGEST, MEASURED),
+    }[key]
+    if not is_right:
+        yield f"{name or 'its content'} is {reprlib.repr(value)}, not {words}"
+    elif isinstance(shape, list):
+        for i, item in enumerate(value):
+            yield from _faults(item, shape[0], f"{name}[{i}]")
+    elif isinstance(shape, dict):
+        place = f"{name}." if name else ""
+        named = {key.removesuffix("?"): inner for key, inner in shape.items() if key is not str}
+        for key, inner in named.items():
+            if key in value:
+                yield from _faults(value[key], inner, place + key)
+            elif key in shape:  # without '?'
+                yield f"it lacks {place + key}"
+        for key in (key for key in value if key not in named) if str in shape else ():
+            yield from _faults(value[key], shape[str], place + key)

@@ -11,6 +11,13 @@ from typing import BinaryIO
 from diffusion_jax.errors import UserError
 
 LONGEST_NAME = 255  # bytes that file systems take
+_IRREGULAR = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class Unreadable(UserError):
@@ -154,13 +161,5 @@ def _explained(path: str | Path) -> Iterator[None]:
 
 
 def _refuse_irregular(path: str | Path, mode: int) -> None:
-    kinds = (
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a FIFO"),
-        (stat.S_ISSOCK, "a socket"),
-        (stat.S_ISCHR, "a device"),
-        (stat.S_ISBLK, "a device"),
-    )
-    for is_kind, name in kinds:
-        if is_kind(mode):
-            raise Unreadable(path, f"is {name}, not a file: remove it")
+    if name := _IRREGULAR.get(stat.S_IFMT(mode)):
+        raise Unreadable(path, f"is {name}, not a file: remove it")

@@ -20,7 +20,7 @@ from launch.pretrained import DIGITS
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(
     path.stem
-    for path in (ROOT / "launch").glob("*.py")
+    for path in (ROOT / "launch").glob("[a-z]*.py")
     if '__name__ == "__main__"' in path.read_text()
 )
 STRIDE = 30  # of the cases that run by default

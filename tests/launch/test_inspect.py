@@ -1,5 +1,6 @@
 """The pictures of a network: of the samples that the run draws, with words, or refused."""
 
+import dataclasses
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,11 +9,12 @@ import pytest
 import tiny
 from PIL import Image
 
+import rin_jax
 from diffusion_jax.diffusion import process
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.drawing import open_run
-from diffusion_jax.experiment.inside import figures_of, inspect
+from diffusion_jax.experiment.inside import inspect
 from diffusion_jax.experiment.training import train
 from diffusion_jax.experiment.weights import NEWEST
 from diffusion_jax.experiment.workdir import read_workdir
@@ -132,9 +134,7 @@ def test_latents_are_not_looked_at_without_their_autoencoder():
         build(config).to_images(make_mesh())
 
 
-def test_figures_are_found_in_the_package_of_a_network():
-    class Network:
-        """One whose package has no figures."""
-
-    assert figures_of(Network()) is None
-    assert figures_of(build(tiny.config()).denoiser) is Figures
+def test_a_network_without_figures_is_refused(rin, monkeypatch):
+    monkeypatch.setattr(rin_jax, "NETWORK", dataclasses.replace(rin_jax.NETWORK, figures=""))
+    with pytest.raises(UserError, match="rin declares no figures"):
+        inspected(rin)
