@@ -1,12 +1,13 @@
 """FVD of a run: what is compared, and that the command says what it found."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny
+from absl import flags
 from numpy_i3d import random_tensors
+from parsed import parsed
 
 from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.errors import UserError
@@ -15,6 +16,7 @@ from diffusion_jax.evaluation.results import Result
 from diffusion_jax.experiment import scoring
 from diffusion_jax.experiment.training import train
 from launch import evaluate_videos
+from launch.common.options import define_samples
 
 VIDEOS = np.random.default_rng(0).integers(0, 256, (6, 16, 4, 4, 3), np.uint8)
 
@@ -33,26 +35,12 @@ def test_given_frames_and_drawn_ones_are_one_video(tmp_path, monkeypatch):
         assert scored.metrics["fvd"] < 1e-6 if is_same else scored.metrics["fvd"] > 1
 
 
-class Flags(SimpleNamespace):
-    """As absl's: options.name is options["name"].value."""
+def options(workdir, weights) -> flags.FlagValues:
+    def define() -> None:
+        define_samples(num=8)
+        flags.DEFINE_string("i3d", "", "")
 
-    def __getitem__(self, name):
-        return SimpleNamespace(value=getattr(self, name))
-
-
-def options(workdir, weights) -> Flags:
-    made = dict(
-        workdir=str(workdir),
-        init_from=None,
-        i3d=str(weights),
-        out=None,
-        best=False,
-        step=None,
-        carry=True,
-    )
-    made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
-    made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
-    return Flags(**made, num=8, labels="", seed=0, batch_size=8)
+    return parsed(define, f"--workdir={workdir}", f"--i3d={weights}", "--batch_size=8")
 
 
 def test_a_run_is_sampled_and_scored(tmp_path, monkeypatch, capsys):

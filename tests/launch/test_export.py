@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from parsed import parsed
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
@@ -23,7 +24,7 @@ from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
 from launch.common.arguments import Size
-from launch.common.options import opened_folder, sampling_job
+from launch.common.options import define_samples, opened_folder, sampling_job
 from launch.common.report import write_report
 from rin_jax.official import official_shapes, params_to_official
 
@@ -73,13 +74,6 @@ def started(exported, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("started")
     train(config(), workdir, init_from=exported, init_step=START)
     return workdir
-
-
-class Flags(SimpleNamespace):
-    """As absl's: options.name is options["name"].value."""
-
-    def __getitem__(self, name):
-        return SimpleNamespace(value=getattr(self, name))
 
 
 def random_params(name: str) -> dict:
@@ -182,9 +176,10 @@ def test_an_export_is_sampled_as_its_run_is(run, tmp_path):
 
 
 def test_a_result_says_which_weights_it_is_of(exported):
-    made = dict(init_from=str(exported), workdir=None, out=None, best=False, step=None, carry=True)
-    made |= dict.fromkeys(("steps", "sampler", "spacing", "guidance", "autoencoder"))
-    out, about = draw(sampling_job(Flags(**made, **REQUEST)), "a test")
+    asked = parsed(
+        lambda: define_samples(num=10), f"--init_from={exported}", "--seed=1", "--batch_size=16"
+    )
+    out, about = draw(sampling_job(asked), "a test")
     assert out.parent == exported / "samples"
     assert about.weights == {"denoiser": fingerprint(read_provenance(exported))}
     assert (about.config, about.step, about.images_seen) == ("rin/digits", 2, 32)

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+from absl import flags
+from parsed import parsed
 from PIL import Image
 
 from diffusion_jax.errors import UserError
@@ -17,36 +19,18 @@ from diffusion_jax.experiment import sweep
 from diffusion_jax.experiment.training import train
 from diffusion_jax.reporting.pictures import read_pictures
 from launch import sweep as command
+from launch.common.options import define_samples
 
 
-class Flags(SimpleNamespace):
-    """As absl's: options["name"].value is options.name."""
-
-    def __getitem__(self, name):
-        return Flag(self, name)
-
-
-class Flag:
-    def __init__(self, flags, name):
-        self.__dict__.update(flags=flags, name=name)
-
-    @property
-    def value(self):
-        return getattr(self.flags, self.name)
-
-    @value.setter
-    def value(self, value):
-        setattr(self.flags, self.name, value)
+def define() -> None:
+    define_samples(num=8)
+    for name in ("vary", "reference", "inception"):
+        flags.DEFINE_string(name, "", "")
 
 
-def options(workdir, vary, **changes) -> Flags:
-    made = dict(workdir=str(workdir), init_from=None, out=None, best=False)
-    made |= dict.fromkeys(("step", "steps", "sampler", "spacing", "guidance", "autoencoder"))
-    made |= dict(distributed=False, coordinator=None, num_hosts=None, host=None)
-    made |= dict(
-        carry=True, num=8, labels="", seed=0, batch_size=8, reference="r.npz", inception="i.npz"
-    )
-    return Flags(**made | changes, vary=vary)
+def options(workdir, vary, **changes) -> flags.FlagValues:
+    made = dict(workdir=workdir, vary=vary, batch_size=8, reference="r.npz", inception="i.npz")
+    return parsed(define, *(f"--{name}={value}" for name, value in (made | changes).items()))
 
 
 @pytest.fixture(scope="module")
