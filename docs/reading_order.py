@@ -30,10 +30,7 @@ SKIPPED = {
         "diffusion_jax/training/speed",
         "diffusion_jax/training/power_ema",
     ),
-    "The state (parameters, EMA, moments, step), and batches as x0 and condition": (
-        "diffusion_jax/training/state",
-        "diffusion_jax/training/batches",
-    ),
+    "A batch of images, videos or moments as x0 and condition": ("diffusion_jax/training/batches",),
     "Where arrays live on a mesh of devices, and layers as one scan": (
         "diffusion_jax/parallel/",
         "diffusion_jax/stack",
@@ -58,6 +55,7 @@ SKIPPED = {
         "diffusion_jax/diffusion/discrete",
         "diffusion_jax/diffusion/variational",
     ),
+    "Dense layers and norms": ("diffusion_jax/normalisation", "rin_jax/layers"),
     "Pixels as tokens, embeddings, and convolutions: what they compute, their first lines say": (
         "diffusion_jax/geometry",
         "rin_jax/conditioning",
@@ -74,6 +72,7 @@ ORDER = (
     "diffusion_jax/data/stream.py",
     "diffusion_jax/training/loop.py",
     "diffusion_jax/training/step.py",
+    "diffusion_jax/training/state.py",
     "diffusion_jax/diffusion/objectives.py",
     "diffusion_jax/diffusion/process.py",
     "diffusion_jax/denoiser.py",

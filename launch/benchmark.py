@@ -18,14 +18,13 @@ launch.benchmark_length times sequence layers by length, launch.benchmark_peers 
 launch.benchmark_data the reading of images.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.benchmarks.phases import groups, phase_names
-from diffusion_jax.benchmarks.results import Table, device_name, write_table
+from diffusion_jax.benchmarks.results import Table, device_name
 from diffusion_jax.benchmarks.timing import Ceilings, Spread, measure, measure_ceilings
 from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
@@ -88,15 +87,9 @@ def main(config: ConfigDict, name: str) -> None:
     foot = f"Large matmul: {', '.join(reached)}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
     say("", foot)
     if options.out:
-        content = dict(
-            config=name,
-            device=device_name(),
-            command=cli.command(),
-            ceilings=ceilings._asdict(),
-            records=records,
-        )
-        text = table.text(foot, f"    {cli.command()}")
-        write_table(Path(options.out), text, json.dumps(content, indent=1))
+        numbers = dict(config=name, device=device_name(), command=cli.command())
+        numbers |= dict(ceilings=ceilings._asdict(), records=records)
+        table.write(Path(options.out), numbers, foot, f"    {cli.command()}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ einsums and by jax.nn.dot_product_attention. Forward, and gradient of inputs and
 in turn at each length; the median, with the lowest and highest. Writes OUT.md, OUT.json, OUT.png.
 """
 
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,13 +19,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 from absl import flags
+from flax import linen as nn
 
+from diffusion_jax.benchmarks.phases import layer_program
 from diffusion_jax.benchmarks.plots import plot_lengths
-from diffusion_jax.benchmarks.results import Table, device_name, write_table
-from diffusion_jax.benchmarks.timing import Program, measure, waiting
-from diffusion_jax.compilation.programs import memory_of
+from diffusion_jax.benchmarks.results import Table, device_name
+from diffusion_jax.benchmarks.timing import measure
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
+from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.files import write_atomically
 from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
 from launch.common import arguments, cli
@@ -34,48 +35,33 @@ from rin_jax.block import ProcessLayer
 
 HEAD = 64  # channels of a head of attention
 AVAILABLE = 0.6 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # bytes for a program
-Layers = dict[str, tuple[Callable, tuple]]  # name -> (function, arguments)
+Layers = dict[str, tuple[nn.Module, int]]  # name -> (layer, positions of its input)
+
+
+class Attention(nn.Module):
+    """Dense attention of a sequence (B, L, D) to itself, without projections."""
+
+    param_dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, u: jax.Array) -> jax.Array:
+        heads = u.reshape(*u.shape[:2], -1, HEAD)
+        return jax.nn.dot_product_attention(heads, heads, heads).reshape(u.shape)
 
 
 def mixers(length: int, dim: int) -> Layers:
     """Return the ways to mix a sequence."""
-    u = jax.random.normal(jax.random.key(0), (1, length, dim))
-    made = {}
-    for name, form in (("FFT", "fft"), ("chunked", "chunked")):
-        layer = BidirectionalSSM(form=form)
-        made[name] = (layer.apply, (jax.jit(layer.init)(jax.random.key(1), u[:, :16]), u))
-    heads = u.reshape(1, length, -1, HEAD)
-    made["attention"] = (jax.nn.dot_product_attention, (heads, heads, heads))
-    return made
+    forms = {"FFT": "fft", "chunked": "chunked"}
+    made = {name: (BidirectionalSSM(form=form), length) for name, form in forms.items()}
+    return made | {"attention": (Attention(), length)}
 
 
 def blocks(length: int, dim: int) -> Layers:
-    """Return whole blocks."""
-    x = jax.random.normal(jax.random.key(0), (1, length, dim))
-    made = {f"DiffuSSM, M = {m}": (DiffuSSMBlock(m), x[:, : length // m]) for m in (1, 2)}
+    """Return whole blocks, for inputs of `dim` channels."""
+    made = {f"DiffuSSM, M = {m}": (DiffuSSMBlock(m), length // m) for m in (1, 2)}
     for form in ("einsum", "xla"):
         layer = ProcessLayer(dim // HEAD, 4, form=form)
-        made[f"attention, {form}"] = (layer, x)
-    return {
-        name: (block.apply, (jax.jit(block.init)(jax.random.key(1), x[:, :16]), x))
-        for name, (block, x) in made.items()
-    }
-
-
-def passes(layers: Layers) -> dict[tuple[str, str], Program | None]:
-    """Return both passes of each layer, compiled; None where one does not fit in memory."""
-    made = {}
-    for name, (function, inputs) in layers.items():
-
-        def loss(*inputs, function=function):
-            return jnp.square(jax.tree.leaves(function(*inputs))[0]).sum()
-
-        gradient = jax.grad(loss, argnums=tuple(range(len(inputs))))
-        for label, timed in (("forward", function), ("gradient", gradient)):
-            compiled = jax.jit(timed).lower(*inputs).compile()
-            needed = memory_of(compiled)
-            fits = needed["temporaries"] + needed["outputs"] <= AVAILABLE
-            made[name, label] = Program(waiting(compiled, *inputs)) if fits else None
+        made[f"attention, {form}"] = (layer, length)
     return made
 
 
@@ -83,16 +69,20 @@ def run(
     make: Callable[[int, int], Layers], lengths: list[int], dim: int, seconds: float, title: str
 ) -> tuple[Table, list[dict]]:
     """Measure the layers of `make`, a row for each length, and a record for each cell."""
-    table, records = None, []
+    table, records, mesh = None, [], make_mesh(1)
     for length in lengths:
-        programs = passes(make(length, dim))
-        fitting = {name: program for name, program in programs.items() if program}
+        programs = {
+            (name, label): layer_program(layer, (1, positions, dim), "float32", mesh, gradient)
+            for name, (layer, positions) in make(length, dim).items()
+            for label, gradient in (("forward", False), ("gradient", True))
+        }
+        fitting = {name: each for name, each in programs.items() if each.memory <= AVAILABLE}
         found = {each.name: each.milliseconds for each in measure([("", fitting)], seconds)}
         table = table or Table(title, ["L", *(f"{mixer}, {run}" for mixer, run in programs)])
         shown = (f"{found[name]:.1f}" if name in found else "does not fit" for name in programs)
         table.add(f"{length:,}", *shown)
-        for (mixer, label), program in programs.items():
-            time = found[mixer, label]._asdict() if program else None
+        for mixer, label in programs:
+            time = found[mixer, label]._asdict() if (mixer, label) in found else None
             records.append(dict(length=length, mixer=mixer, run=label, milliseconds=time))
     return table, records
 
@@ -105,7 +95,7 @@ def main() -> None:
     make = blocks if options.blocks else mixers
     title = f"Milliseconds, D = {options.dim}, one example, float32, on {device_name()}"
     table, records = run(make, options.lengths, options.dim, options.seconds, title)
-    write_table(out, table.text(), json.dumps(dict(title=title, records=records), indent=1))
+    table.write(out, dict(title=title, records=records))
     write_atomically(out.with_suffix(".png"), lambda path: plot_lengths(records, title, path))
     say(f"Written: {out}.md, {out}.json, {out}.png")
 

@@ -14,14 +14,13 @@ differ where a baseline offers no choice: the multiply-adds of one forward pass 
 beside the times.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags
 from ml_collections import ConfigDict
 
 from diffusion_jax.benchmarks import peers, phases
-from diffusion_jax.benchmarks.results import Table, device_name, write_table
+from diffusion_jax.benchmarks.results import Table, device_name
 from diffusion_jax.benchmarks.timing import measure, ratio
 from diffusion_jax.compilation.costs import multiply_adds
 from diffusion_jax.experiment.build import build
@@ -68,9 +67,8 @@ def main(config: ConfigDict, name: str) -> None:
             f"{work[found.name] / 1e9:.3g}",
         )
     if options.out:
-        content = dict(device=device_name(), command=cli.command(), seconds=records)
-        text = table.text(f"    {cli.command()}")
-        write_table(Path(options.out), text, json.dumps(content, indent=1))
+        numbers = dict(device=device_name(), command=cli.command(), seconds=records)
+        table.write(Path(options.out), numbers, f"    {cli.command()}")
 
 
 if __name__ == "__main__":

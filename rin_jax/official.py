@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.errors import UserError
@@ -206,14 +207,15 @@ def _shapes(model: RIN) -> dict[str, Any]:
         tokens=jnp.zeros((1, model.condition_tokens, model.num_classes)),
         frames=jnp.zeros((1, frames, *geometry.sample_shape[1:])),
     )
-    return jax.eval_shape(
+    shapes = jax.eval_shape(
         model.init,
         jax.random.key(0),
         jnp.zeros((1, *geometry.sample_shape)),
         NoiseLevel(jnp.ones((1,))),
         condition,
         model.initial_carry(1),
-    )["params"]
+    )
+    return nn.unbox(shapes)["params"]
 
 
 def _official_video_table(model: RIN) -> np.ndarray:

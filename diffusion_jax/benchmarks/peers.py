@@ -1,8 +1,7 @@
 """Baselines for launch.benchmark_peers: public PyTorch networks of a config's sizes."""
 
+import functools
 import importlib.util
-import sys
-import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from diffusion_jax.benchmarks.phases import REVERSE_STEPS
-from diffusion_jax.benchmarks.timing import Program
+from diffusion_jax.benchmarks.timing import Runnable
 from diffusion_jax.errors import UserError
 
 PACKAGES = {"rin": "rin_pytorch", "diffussm": "diffusers"}
@@ -40,13 +39,13 @@ def baselines(config: ConfigDict) -> dict[str, Callable[[], Baseline]]:
     if not all(map(importlib.util.find_spec, wanted)):
         raise UserError(f"{' or '.join(wanted)} is not installed: pip install -e '.[peers]'")
     if config.model.name == "rin":
-        return {"rin-pytorch": lambda: rin(config)}
-    return {f"DiT/{patch}": lambda patch=patch: dit(config, patch) for patch in (1, 2)}
+        return {"rin-pytorch": functools.partial(rin, config)}
+    return {f"DiT/{patch}": functools.partial(dit, config, patch) for patch in (1, 2)}
 
 
 def programs(
     baseline: Baseline, shape: tuple[int, ...], compiled: bool
-) -> tuple[dict[str, Program], float]:
+) -> tuple[dict[str, Runnable], float]:
     """Return a baseline's train step and sampler, which do what those of `phases` do.
 
     Args:
@@ -83,24 +82,19 @@ def programs(
             x, memory = denoise(x, memory)
         np.asarray(x)
 
-    return {"train": Program(step), "sampler": Program(reverse)}, counter.get_total_flops() / 2
+    return {"train": Runnable(step), "sampler": Runnable(reverse)}, counter.get_total_flops() / 2
 
 
 def rin(config: ConfigDict) -> Baseline:
     """Return the RIN of rin-pytorch, which self-conditions every example."""
     import torch
-
-    # Only its trainer uses torchvision.
-    if "torchvision" not in sys.modules and importlib.util.find_spec("torchvision") is None:
-        stub = types.ModuleType("torchvision")
-        stub.transforms, stub.utils = types.SimpleNamespace(), types.SimpleNamespace()
-        sys.modules["torchvision"] = stub
     from rin_pytorch import RIN, GaussianDiffusion
 
     model = config.model
     network = RIN(
         model.interface_dim,
         image_size=model.geometry.height,
+        channels=model.geometry.channels,
         patch_size=model.geometry.patch_size,
         depth=len(model.process_layers),
         latent_self_attn_depth=model.process_layers[0],

@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 from ml_collections import ConfigDict
 
-from diffusion_jax.benchmarks.timing import Program, waiting
+from diffusion_jax.benchmarks.timing import Runnable, waiting
 from diffusion_jax.compilation import jobs
 from diffusion_jax.compilation.cache import cached_in
 from diffusion_jax.compilation.costs import program_flops, step_flops, tree_bytes
@@ -25,88 +26,89 @@ from diffusion_jax.compilation.programs import memory_of
 from diffusion_jax.console import say
 from diffusion_jax.data.stream import Stream
 from diffusion_jax.experiment.build import Experiment, build_source
-from diffusion_jax.parallel import hosts
-from diffusion_jax.parallel.sharding import (
-    Mesh,
-    by_example,
-    check_batch,
-    make_mesh,
-    within,
-)
+from diffusion_jax.parallel import hosts, sharding
+from diffusion_jax.parallel.sharding import Mesh
 
 REVERSE_STEPS = 4  # to time; the sampler is one scan, whose steps are alike
 
 
-def train(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Program:
+def train(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable:
     """One update of the train state, which is donated to the next."""
     size = config.train.batch_size
-    job = jobs.train_step(config, experiment, mesh, size)
-
-    def init():
-        return experiment.init_state(config.seed, config.train.steps)
-
-    state = jax.jit(init, out_shardings=experiment.sharding(job.arguments[0], mesh))()
-    batch = _made_up(job.arguments[1], mesh)
-    step, about = _compiled(job)
-
-    def call() -> None:
-        nonlocal state
-        state, metrics = step(state, batch)
-        jax.block_until_ready((state, metrics))
-
-    flops = step_flops(experiment, size)  # what remat computes again is not the model's
-    return Program(call, size, flops, config.model.dtype, **about)
+    program = _program(
+        jobs.train_step(config, experiment, mesh, size),
+        lambda key: experiment.init_state(config.seed, config.train.steps),
+        mesh,
+        size,
+        config.model.dtype,
+        updates=True,
+    )
+    # What remat computes again is work of the program, and not of the model.
+    return dataclasses.replace(program, flops=step_flops(experiment, size))
 
 
-def forward(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Program:
+def forward(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable:
     """One pass of the network."""
     size = config.train.batch_size
     job = jobs.forward(experiment, size, mesh)
-    return _program(job, _params(experiment, mesh), mesh, size, config.model.dtype)
+    return _program(job, experiment.init_params, mesh, size, config.model.dtype)
 
 
-def sampler(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Program:
+def sampler(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable:
     """`REVERSE_STEPS` steps of the config's sampler, latents not decoded."""
     size = config.train.batch_size
-    short = dataclasses.replace(experiment.sampling, steps=REVERSE_STEPS)
-    short = dataclasses.replace(experiment, sampling=short)
+    sampling = dataclasses.replace(experiment.sampling, steps=REVERSE_STEPS)
+    short = dataclasses.replace(experiment, sampling=sampling)
     job = jobs.sampler(short, mesh, size, config.seed)
-    examples = REVERSE_STEPS * size
-    return _program(job, _params(experiment, mesh), mesh, examples, config.model.dtype)
+    return _program(job, short.init_params, mesh, REVERSE_STEPS * size, config.model.dtype)
 
 
-def layer(name: str, config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Program | None:
+def layer(name: str, config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable | None:
     """A layer that the network names, with its gradient; None where it names no such layer."""
     network = experiment.denoiser
     if name not in _layers(type(network)):
         return None
     module, shape = _layers(type(network))[name](network)
-    size = config.train.batch_size
-    u = jax.ShapeDtypeStruct((size, *shape), config.model.dtype)
-    params = jax.jit(module.init)(jax.random.key(1), jnp.zeros((1, *shape), u.dtype))
+    return layer_program(module, (config.train.batch_size, *shape), config.model.dtype, mesh)
 
-    def step(params, u):
+
+def layer_program(
+    module: nn.Module, shape: tuple[int, ...], dtype: str, mesh: Mesh, gradient: bool = True
+) -> Runnable:
+    """Return a program of one layer.
+
+    Args:
+      shape: shape of its input, (B, ...).
+      dtype: of its input.
+      gradient: whether it computes the gradient of input and parameters, or its output alone.
+    """
+    u = jax.ShapeDtypeStruct(shape, dtype)
+
+    def init(key):
+        return nn.unbox(module.init(key, jnp.zeros((1, *shape[1:]), dtype)))
+
+    def backward(params, u):
         y, pull = jax.vjp(module.apply, params, u)
-        return pull(y)
+        return pull(y)  # as of half the sum of squares
 
-    job = jobs.Job(jax.jit(within(mesh, step), in_shardings=(None, by_example(mesh))), (params, u))
+    params = jax.eval_shape(init, jax.random.key(0))
+    function = sharding.within(mesh, backward if gradient else module.apply)
+    job = jobs.Job(jax.jit(function, in_shardings=(None, sharding.by_example(mesh))), (params, u))
+    of_products = str(jnp.dtype(getattr(module, "dtype", None) or module.param_dtype))
+    program = _program(job, init, mesh, shape[0], of_products)
     # The forward pass reads u and writes y, the backward pass reads u and the gradient of y, and
     # writes the gradient of u. Whatever else a layer keeps is its own affair.
-    moved = 3 * tree_bytes(u) + 2 * tree_bytes(jax.eval_shape(module.apply, params, u))
-    dtype = str(jnp.dtype(getattr(module, "dtype", module.param_dtype)))
-    return dataclasses.replace(_program(job, params, mesh, size, dtype), moved=moved)
+    whole, output = tree_bytes(u), tree_bytes(jax.eval_shape(module.apply, params, u))
+    return dataclasses.replace(program, moved=whole + output + gradient * (2 * whole + output))
 
 
-def data(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Program:
+def data(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable:
     """The next batch of the config's data, on the devices."""
     source = build_source(config, experiment)
     stream = Stream(source, config.train.batch_size, config.seed, flip=config.data.flip)
     batches = stream.batches(0)
-
-    def call() -> None:
-        jax.block_until_ready(hosts.put(next(batches), mesh))
-
-    return Program(call, config.train.batch_size, dtype=config.model.dtype)
+    call = waiting(lambda: hosts.put(next(batches), mesh))
+    return Runnable(call, config.train.batch_size, dtype=config.model.dtype)
 
 
 PHASES = {"train": train, "forward": forward, "sampler": sampler, "data": data}
@@ -119,7 +121,7 @@ def phase_names(networks: Iterable[type]) -> list[str]:
 
 def groups(
     phases: Iterable[str], configs: dict[str, ConfigDict], experiments: dict[str, Experiment]
-) -> Iterator[tuple[str, dict[str, Program]]]:
+) -> Iterator[tuple[str, dict[str, Runnable]]]:
     """Yield each phase with its programs, one for each config; they are made when it is their turn.
 
     Raises:
@@ -128,12 +130,13 @@ def groups(
     for phase in phases:
         made = {}
         for value, config in configs.items():
-            mesh = make_mesh(**config.mesh)
-            check_batch(config.train.batch_size, config.train.accumulate, mesh)
+            mesh = sharding.make_mesh(**config.mesh)
+            sharding.check_batch(config.train.batch_size, config.train.accumulate, mesh)
             make = PHASES.get(phase, functools.partial(layer, phase))
-            made[value] = make(config, experiments[value], mesh)
-        if found := {value: program for value, program in made.items() if program}:
-            yield phase, found
+            if program := make(config, experiments[value], mesh):
+                made[value] = program
+        if made:
+            yield phase, made
         else:
             say(f"{phase}: nothing of it in this config")
 
@@ -142,21 +145,45 @@ def _layers(network: type) -> dict[str, Callable]:
     return getattr(network, "phases", {})
 
 
-def _params(experiment: Experiment, mesh: Mesh) -> Any:
-    shapes = jax.eval_shape(experiment.init_params, jax.random.key(0))
-    sharding = experiment.sharding(shapes, mesh)
-    return jax.jit(experiment.init_params, out_shardings=sharding)(jax.random.key(0))
+def _program(
+    job: jobs.Job,
+    init: Callable[[jax.Array], Any],
+    mesh: Mesh,
+    examples: int,
+    dtype: str,
+    updates: bool = False,
+) -> Runnable:
+    """Compile a job, and call it with what `init` makes of a key and with made-up arrays.
+
+    It is compiled twice, with a cache that is empty at first: the second time is what a later start
+    of a command takes.
+
+    Args:
+      updates: its first result takes the place of its first argument in the next call.
+    """
+    place = jax.tree.map(lambda leaf: leaf.sharding, job.arguments[0])
+    held = jax.jit(init, out_shardings=place)(jax.random.key(0))
+    inputs = jax.device_put(_made_up(job.arguments[1:]), sharding.by_example(mesh))
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder, cached_in(folder):
+        for _ in range(2):
+            jax.clear_caches()
+            start = time.perf_counter()
+            compiled = job.trace().lower().compile()
+            seconds.append(time.perf_counter() - start)
+
+    def call() -> None:
+        nonlocal held
+        results = jax.block_until_ready(compiled(held, *inputs))
+        held = results[0] if updates else held
+
+    needed = memory_of(compiled)
+    memory, flops = sum(needed.values()) - needed["code"], program_flops(job.trace())
+    return Runnable(call, examples, flops, dtype, None, memory, (seconds[0], seconds[1]))
 
 
-def _program(job: jobs.Job, params: Any, mesh: Mesh, examples: int, dtype: str) -> Program:
-    """A program of parameters and made-up arrays, which keeps no state."""
-    run, about = _compiled(job)
-    call = waiting(run, params, *_made_up(job.arguments[1:], mesh))
-    return Program(call, examples, program_flops(job.trace()), dtype, **about)
-
-
-def _made_up(shapes: Any, mesh: Mesh) -> Any:
-    """Arrays of these shapes, split by example: bytes, floats from 0 to 1, and integers 0."""
+def _made_up(shapes: Any) -> Any:
+    """Arrays of these shapes: bytes, floats from 0 to 1, and integers that are 0."""
     rng = np.random.default_rng(0)
 
     def array(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -166,21 +193,4 @@ def _made_up(shapes: Any, mesh: Mesh) -> Any:
             return rng.random(leaf.shape, np.float32).astype(leaf.dtype)
         return np.zeros(leaf.shape, leaf.dtype)
 
-    return jax.device_put(jax.tree.map(array, shapes), by_example(mesh))
-
-
-def _compiled(job: jobs.Job) -> tuple[Callable, dict[str, Any]]:
-    """The compiled program; what it needs, and how long tracing and compiling it took.
-
-    It is compiled twice, with a cache that is empty at first: the second time is what a later start
-    of the command takes.
-    """
-    seconds = []
-    with tempfile.TemporaryDirectory() as folder, cached_in(folder):
-        for _ in range(2):
-            jax.clear_caches()
-            start = time.perf_counter()
-            compiled = job.trace().lower().compile()
-            seconds.append(time.perf_counter() - start)
-    memory = {**memory_of(compiled), "code": 0}
-    return compiled, {"memory": sum(memory.values()), "compile_seconds": tuple(seconds)}
+    return jax.tree.map(array, shapes)

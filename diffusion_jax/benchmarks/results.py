@@ -1,8 +1,11 @@
 """What benchmarks print and write: a table in Markdown, and the numbers as JSON."""
 
+import functools
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -26,9 +29,10 @@ class Table:
         self.lines.append(_row(cells))
         say(self.lines[-1])
 
-    def text(self, *below: str) -> str:
-        """Return the page: the table, and paragraphs below it."""
-        return "\n\n".join(["\n".join(self.lines), *below]) + "\n"
+    def write(self, out: Path, numbers: dict[str, Any], *below: str) -> None:
+        """Write OUT.md, the table with paragraphs below it, and OUT.json with the numbers."""
+        text = "\n\n".join(["\n".join(self.lines), *below]) + "\n"
+        write_table(out, text, json.dumps(numbers, indent=1))
 
 
 def _row(cells: Sequence[str]) -> str:
@@ -40,7 +44,7 @@ def write_table(out: Path, table: str, content: str) -> None:
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
     for suffix, text in ((".md", table), (".json", content + "\n")):
-        write_atomically(out.with_suffix(suffix), lambda path, text=text: path.write_text(text))
+        write_atomically(out.with_suffix(suffix), functools.partial(Path.write_text, data=text))
 
 
 def device_name() -> str:

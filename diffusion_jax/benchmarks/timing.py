@@ -33,7 +33,7 @@ class Spread(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class Runnable:
     """One program, ready to be timed.
 
     Attributes:
@@ -67,7 +67,7 @@ class Measured:
 
     group: str
     name: str
-    program: Program
+    program: Runnable
     seconds: list[float]
     first: list[float]
 
@@ -100,7 +100,7 @@ class Measured:
 
 
 def measure(
-    groups: Iterable[tuple[str, Mapping[str, Program]]], seconds: float
+    groups: Iterable[tuple[str, Mapping[str, Runnable]]], seconds: float
 ) -> Iterator[Measured]:
     """Time the programs of each group in turn, and yield what was measured of each.
 
@@ -126,7 +126,7 @@ def in_turn(
     """
     for call in calls.values():
         call(), call()
-    taken = {name: [] for name in calls}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
     end, done = time.perf_counter() + seconds * len(calls), 0
     while calls and (done < rounds or time.perf_counter() < end):
         for name, call in calls.items():

@@ -11,7 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 def keep_programs() -> None:
     """Keep programs that took over a second, in JAX_COMPILATION_CACHE_DIR or the user's cache."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "rin_diffussm_jax"))
 

@@ -87,7 +87,8 @@ def collectives(hlo: str, devices: int) -> Iterator[Collective]:
 
 def _computations(hlo: str) -> tuple[dict[str, list[str]], str]:
     """Split a program: lines of each computation by its name, and the name of the first to run."""
-    computations, entry, lines = {}, "", []
+    computations: dict[str, list[str]] = {}
+    entry, lines = "", []
     for line in hlo.splitlines():
         if found := _COMPUTATION.match(line):
             lines = computations.setdefault(found[2], [])
@@ -104,7 +105,7 @@ def _trips(line: str, computations: dict[str, list[str]]) -> int:
     """
     if noted := re.search(r'"known_trip_count":\{"n":"(\d+)"', line):
         return int(noted[1])
-    condition = re.search(r"condition=%?([\w.\-]+)", line)[1]
+    (condition,) = re.findall(r"condition=%?([\w.\-]+)", line)
     text = "\n".join(computations[condition])
     return max((int(n) for n in re.findall(r"= s32\[\]\S* constant\((\d+)\)", text)), default=1)
 

@@ -13,7 +13,7 @@ papers, because they cost memory traffic and hardly any arithmetic. A multiply-a
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -120,15 +120,15 @@ def _equations(program: core.Jaxpr, times: int) -> Iterator[tuple[int, core.Jaxp
 def _of_matmul(equation: core.JaxprEqn) -> int:
     """Every element of the result sums over the contracted dimensions: (m, k)(k, n) is m n k."""
     (contracted, _), _ = equation.params["dimension_numbers"]
-    left = equation.invars[0].aval
-    return math.prod(equation.outvars[0].aval.shape) * math.prod(left.shape[i] for i in contracted)
+    left, result = _shape(equation.invars[0]), _shape(equation.outvars[0])
+    return math.prod(result) * math.prod(left[i] for i in contracted)
 
 
 def _of_convolution(equation: core.JaxprEqn) -> int:
     """Every output sums over the kernel's window and input channels, in the padding too."""
-    kernel = equation.invars[1].aval.shape
+    kernel, result = _shape(equation.invars[1]), _shape(equation.outvars[0])
     outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-    return math.prod(equation.outvars[0].aval.shape) * math.prod(kernel) // outputs
+    return math.prod(result) * math.prod(kernel) // outputs
 
 
 def _of_fft(equation: core.JaxprEqn) -> float:
@@ -136,14 +136,19 @@ def _of_fft(equation: core.JaxprEqn) -> float:
 
     The sizes are those of the real side, where there is one: the other holds n / 2 + 1 numbers.
     """
-    lengths = equation.params["fft_lengths"]
-    real = [v.aval for v in (*equation.invars, *equation.outvars) if v.aval.dtype.kind == "f"]
-    size = math.prod((real or [equation.outvars[0].aval])[0].shape)
-    return size * 5 / 2 * math.log2(math.prod(lengths)) / (2 if real else 1)
+    both: list[Any] = [*equation.invars, *equation.outvars]
+    real = [variable for variable in both if variable.aval.dtype.kind == "f"]
+    size = math.prod(_shape((real or both)[0]))
+    length = math.prod(equation.params["fft_lengths"])
+    return size * 5 / 2 * math.log2(length) / (2 if real else 1)
+
+
+def _shape(variable: Any) -> tuple[int, ...]:
+    return variable.aval.shape
 
 
 # Primitive -> (kind of work, multiply-adds of an equation).
-_COUNTED = {
+_COUNTED: dict[str, tuple[str, Callable[[core.JaxprEqn], float]]] = {
     "dot_general": ("matmul", _of_matmul),
     "conv_general_dilated": ("matmul", _of_convolution),
     "fft": ("fft", _of_fft),

@@ -5,7 +5,6 @@ for devices that are not there, and benchmarks all start from the same jobs, so 
 the programs that the commands run.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +27,7 @@ class Job(NamedTuple):
       arguments: trees of `jax.ShapeDtypeStruct`; the first holds the parameters or the train state.
     """
 
-    function: Callable
+    function: Any
     arguments: tuple
 
     def trace(self) -> jax.stages.Traced:
@@ -44,6 +43,7 @@ def train_step(config: ConfigDict, experiment: Experiment, mesh: Mesh, batch_siz
     """
     check_batch(batch_size, config.train.accumulate, mesh)
     state = jax.eval_shape(lambda: experiment.init_state(config.seed, config.train.steps))
+    state = abstract_like(state, experiment.sharding(state, mesh))
     name, dtype = (
         ("images", jnp.uint8) if experiment.autoencoder is None else ("moments", jnp.float32)
     )
@@ -86,9 +86,8 @@ def sampler(experiment: Experiment, mesh: Mesh, count: int, seed: int = 0) -> Jo
     return Job(made.program, (_params(experiment, mesh), indices, condition, NOTHING))
 
 
-def _batch(
-    size: int, shape: tuple[int, ...] = (), dtype: Any = jnp.float32
-) -> jax.ShapeDtypeStruct:
+def _batch(size: int, shape: tuple[int, ...] = (), dtype: Any = jnp.float32) -> Any:
+    """The shape of an array (size, *shape), in place of the array."""
     return jax.ShapeDtypeStruct((size, *shape), dtype)
 
 

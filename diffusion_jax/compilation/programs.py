@@ -8,9 +8,11 @@ the FLOPs, from the traffic to memory, and from the bytes that cross the links b
 """
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 
@@ -105,7 +107,7 @@ def memory_of(compiled: jax.stages.Compiled) -> dict[str, int]:
     Returns:
       'arguments'; 'outputs', without those written over donated arguments; 'temporaries'; 'code'.
     """
-    found = compiled.memory_analysis()
+    found: Any = compiled.memory_analysis()
     return {
         "arguments": found.argument_size_in_bytes,
         "outputs": found.output_size_in_bytes - found.alias_size_in_bytes,
@@ -134,17 +136,17 @@ def largest_batch(
     for _ in range(TRIES):
         result = attempt(batch_size)
         if isinstance(result, Program):
-            fits, batch_size = batch_size, 2 * batch_size
+            fits = batch_size
             if refused:
                 break
-            continue
-        if fits:
+            batch_size *= 2
+        elif fits:
             break
-        # Memory shrinks at most as the batch does, so that many halvings are needed at least.
-        refused, halvings = True, 1
-        while result.needed / 2**halvings > result.available:
-            halvings += 1
-        batch_size, rest = divmod(batch_size, 2**halvings)
-        if rest or not batch_size or batch_size % smallest:
-            break
+        else:
+            # Memory shrinks no faster than the batch, so that many halvings are needed at least.
+            refused = True
+            halvings = max(1, math.ceil(math.log2(result.needed / result.available)))
+            batch_size, rest = divmod(batch_size, 2**halvings)
+            if rest or not batch_size or batch_size % smallest:
+                break
     return fits

@@ -51,8 +51,8 @@ def slice_devices(name: str) -> list[jax.Device]:
     Raises:
       UserError: if there is no such slice, or libtpu is not installed.
     """
-    found = re.fullmatch(r"(?:([1-9]\d*)x)?(.*)", name, re.DOTALL)
-    count, name = int(found[1] or 1), found[2]
+    several = re.fullmatch(r"([1-9]\d*)x(.*)", name, re.DOTALL)
+    count, name = (int(several[1]), several[2]) if several else (1, name)
     check_choice("--slice", name, SLICES)
     if importlib.util.find_spec("libtpu") is None:
         raise UserError(
