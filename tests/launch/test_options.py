@@ -83,7 +83,7 @@ def test_requests_that_differ_in_one_unnamed_field_have_folders_of_their_own(ser
         (["--guidance_interval=0.7,0.2"], "guidance_interval is (0.7, 0.2)"),
         (["--guided_channels=-1"], "--guided_channels is -1: it must be at least 0"),
         (["--schedule=sigmod"], "--schedule is 'sigmod': did you mean sigmoid"),
-        (["--schedule=linear_betas"], "discrete one must be the same in both"),
+        (["--schedule=linear_betas"], "discrete schedule must be the same in both"),
         (["--sampler=ddmi"], "--sampler is 'ddmi': did you mean ddpm or ddim"),
         (["--show=sweep", "--mask=left"], "--show draws from noise alone: leave out --mask"),
         (["--show=sweep", "--num=0"], "--num is 0: it must be at least 1"),
