@@ -210,7 +210,7 @@ class RIN(Layer):
             one_hot = jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)
             features = rearrange(one_hot, "b classes -> b 1 classes")
         elif place:
-            features = condition.tokens.astype(self.dtype)
+            features = condition.need("tokens").astype(self.dtype)
         width = self.width_on(self.time_on) // 4 * 4  # four times that of the code
         embed = TimeEmbedding(width, self.time_scaling, **self.dtypes, name="time")
         time = embed(noise.gamma, features[:, 0] if place == "time" else None)
@@ -229,7 +229,7 @@ class RIN(Layer):
         kernel, bias = self.affine("patch", glorot, *patch, ("embed", self.interface_dim))
         patches = self.geometry.to_patches(x_t.astype(self.dtype))
         if self.geometry.data_tokens > self.geometry.num_tokens:
-            given = self.geometry.to_patches(condition.frames.astype(self.dtype))
+            given = self.geometry.to_patches(condition.need("frames").astype(self.dtype))
             patches = jnp.concatenate([patches, given], axis=1)
         kernel = rearrange(kernel, "... d -> (...) d")
         interface = jnp.einsum("bnp,pd->bnd", constrain(patches), kernel) + bias[None, None]

@@ -24,7 +24,7 @@ class Judge(NamedTuple):
     reference: Reference
     extract: Extractor
 
-    def extraction(self, resolution: tuple[int, int]) -> Extraction:
+    def extraction(self, resolution: tuple[int, ...]) -> Extraction:
         """Return how features of images of (height, width) pixels are made.
 
         Raises:

@@ -110,6 +110,7 @@ def make_edit(
 
     def edit(x: jax.Array, visit: jax.Array, step: Transition) -> jax.Array:
         if given.redraw is not None:
+            assert given.images is not None  # of which a part is kept
             known = process.diffuse(given.images, noise(2 * visit), step.next)
             x = jnp.where(given.redraw, x, known)
         if not jumps.any():
