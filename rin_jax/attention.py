@@ -87,7 +87,7 @@ class MultiHeadAttention(Layer):
             mixed_BxLxHxK = self._mix(q_BxLxHxK, k_BxSxHxK, v_BxSxHxK)
         else:
             mixed_BxLxHxK = jax.nn.dot_product_attention(
-                q_BxLxHxK, k_BxSxHxK, v_BxSxHxK, scale=1.0, implementation=self.form
+                *(q_BxLxHxK, k_BxSxHxK, v_BxSxHxK), scale=1.0, implementation=self.form
             )
         kernel, bias = self.affine("out", glorot, *heads, ("embed", query.shape[-1]))
         out = jnp.einsum("blhk,hkd->bld", constrain(mixed_BxLxHxK), kernel)

@@ -192,7 +192,9 @@ def _begun(directory: Path, request: dict) -> Iterator[None]:
             shutil.rmtree(unfinished)
 
 
-def _write_all(write: ShardWriter, shards: list[Shard], workers: int) -> Generator[dict, None, None]:
+def _write_all(
+    write: ShardWriter, shards: list[Shard], workers: int
+) -> Generator[dict, None, None]:
     """Yield the facts of each shard when it is written.
 
     Threads suffice, since Pillow and PyAV release the interpreter's lock while they work: they

@@ -140,7 +140,7 @@ def unit_variance(x_t: jax.Array) -> jax.Array:
     return x_t / jnp.std(x_t, axis=tuple(range(1, x_t.ndim)), keepdims=True)
 
 
-def to_model_range(images: Array, scale: float) -> jax.Array:
+def to_model_range(images: Array, scale: float) -> Array:
     """Map images of any shape, uint8 or floats in [0, 1], to [-scale, scale], float32 or wider.
 
     scale is b of arXiv 2301.10972: a smaller one makes every noise level noisier.
@@ -150,7 +150,7 @@ def to_model_range(images: Array, scale: float) -> jax.Array:
     return (images * 2 - 1) * scale
 
 
-def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
+def to_uint8(x0: Array, scale: float) -> jax.Array:
     """Map floats of any shape in [-scale, scale] to uint8, rounded to nearest.
 
     A jitted program cannot refuse values: it has to return whether they are finite, for its caller

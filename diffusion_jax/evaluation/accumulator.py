@@ -82,7 +82,7 @@ class Accumulator:
         if (logits is None) != (sums.score is None):
             raise UserError("some images have logits and some have none: use the same weights")
         if logits is not None and sums.score is not None:
-            sums.score.update(logits)
+            sums.score.update(np.asarray(logits))
         sums.pool.update(pool)
         sums.spatial.update(spatial)
         sums.subset.update(pool)
@@ -144,7 +144,11 @@ class Accumulator:
         Raises:
           UserError: if it cannot be written.
         """
-        about: dict[str, Any] = {"extraction": self.extraction, "keep": self.keep, "count": self.count}
+        about: dict[str, Any] = {
+            "extraction": self.extraction,
+            "keep": self.keep,
+            "count": self.count,
+        }
         arrays = {}
         if (sums := self._sums) and self.count:
             arrays["held"] = self.held

@@ -37,7 +37,7 @@ class Pass(NamedTuple):
     noise: NoiseLevel
     carry: Any
     x0: jax.Array
-    x_next: jax.Array
+    x_next: jax.Array | None
     carry_next: Any
 
 

@@ -111,9 +111,13 @@ def inside(folder: Path, name: object, source: str | Path) -> Path:
       UserError: for a name that leaves the folder by being absolute or by '..', or that can name
         no file.
     """
-    if not isinstance(name, str) or name == "." or any(
-        part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
-        for part in name.split("/")
+    if (
+        not isinstance(name, str)
+        or name == "."
+        or any(
+            part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
+            for part in name.split("/")
+        )
     ):
         raise UserError(
             f"{source} names the file {name!r}, which is not in its folder: it is damaged or "
