@@ -29,7 +29,7 @@ def base(model: Mapping[str, Any] | ConfigDict) -> ConfigDict:
     return default_config(model)
 
 
-def schedule(name: str, **parameters: float) -> ConfigDict:
+def schedule(name: str, **parameters: Any) -> ConfigDict:
     """Return a `schedule` section; a schedule ignores the parameters that it does not have."""
     return ConfigDict(dataclasses.asdict(ScheduleConfig(name, **parameters)))
 

@@ -6,7 +6,7 @@ RIN is arXiv 2212.11972, NS 2301.10972 and DiffuSSM 2311.18257, which also print
 import ast
 import csv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diffusion_jax.reporting.published import Row
 
@@ -56,7 +56,7 @@ def _read() -> dict[str, list[Row]]:
     with (Path(__file__).parent / "published.csv").open(newline="") as file:
         for cells in csv.DictReader(file):
             rows = tables.setdefault(cells.pop("table"), [])
-            given = {name: cell or None for name, cell in cells.items()}
+            given: dict[str, Any] = {name: cell or None for name, cell in cells.items()}
             numbers = {name: ast.literal_eval(given[name] or "None") for name in _NUMBERS}
             rows.append(Row(**given | numbers))
     return tables

@@ -18,7 +18,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from diffusion_jax.errors import UserError
+
+Array = jax.Array | np.ndarray  # what a jitted program takes
 NULL_LABEL = -1  # what a dropped label becomes; every network gives it its unconditional embedding
 
 
@@ -63,11 +67,21 @@ class Condition(NamedTuple):
       frames: (B, T, H, W, C) float conditioning frames of a video, never dropped.
     """
 
-    labels: jax.Array | None = None
-    tokens: jax.Array | None = None
-    frames: jax.Array | None = None
+    labels: Array | None = None
+    tokens: Array | None = None
+    frames: Array | None = None
 
-    def keep(self, mask: jax.Array) -> "Condition":
+    def need(self, part: str) -> jax.Array:
+        """Return the part of that name.
+
+        Raises:
+          UserError: if it is absent, and the network cannot do without it.
+        """
+        if (found := getattr(self, part)) is None:
+            raise UserError(f"condition.{part} is None, and this network needs {part}")
+        return found
+
+    def keep(self, mask: Array) -> "Condition":
         """Return the condition without label and tokens where `mask` (B,) bool is false."""
         labels, tokens = self.labels, self.tokens
         if labels is not None:

@@ -16,10 +16,13 @@ import numbers
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffusion_jax.errors import UserError, check_choice, nearest, shown
 from diffusion_jax.storage.untrusted import LONGEST_NAME
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LARGEST = 2**31 - 1  # sizes and steps are int32 on a device
 LARGEST_SEED = 2**32 - 1  # JAX's keys keep 32 bits of a seed: larger ones would repeat smaller ones
@@ -28,7 +31,7 @@ LARGEST_SEED = 2**32 - 1  # JAX's keys keep 32 bits of a seed: larger ones would
 SMALLEST_FLOAT, LARGEST_FLOAT = 1e-37, 1e38
 
 Rule = Callable[[str, Any], Any]
-T = TypeVar("T")
+T = TypeVar("T", bound="DataclassInstance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Number:
         Raises:
           UserError: unless it follows the rule.
         """
-        kind = numbers.Integral if self.integral else numbers.Real
+        kind: Any = numbers.Integral if self.integral else numbers.Real
         if isinstance(value, bool) or not isinstance(value, kind):
             noun = "an integer" if self.integral else "a number"
             raise UserError(f"{name} is {shown(value)}: it must be {noun}")
@@ -187,7 +190,7 @@ class Kind:
         return {bool: "True or False", str: "text"}.get(self.kind, self.kind.__name__)
 
 
-_BY_TYPE = {bool: Kind(bool), str: Kind(str)}
+_BY_TYPE: dict[Any, Rule] = {bool: Kind(bool), str: Kind(str)}
 
 COUNT = Number(integral=True, at_least=1, at_most=LARGEST)
 COUNT_OR_ZERO = Number(integral=True, at_least=0, at_most=LARGEST)
@@ -216,7 +219,7 @@ def count(
     return ruled(rule, default, in_config=in_config)
 
 
-def number(default: Any = dataclasses.MISSING, **bounds: float) -> Any:
+def number(default: Any = dataclasses.MISSING, **bounds: Any) -> Any:
     """Declare a field that is a finite number within the bounds of `Number`."""
     return ruled(Number(**bounds), default)
 

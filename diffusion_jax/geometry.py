@@ -8,6 +8,7 @@ A geometry is a frozen description without parameters; the network owns the patc
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,20 @@ class _Geometry(fields.Checked):
 
     The patterns are einops': t, h, w count tokens along the sides, s, p, q positions in a patch.
     """
+
+    channels: int
+    data_pattern: ClassVar[str]
+    token_pattern: ClassVar[str]
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sizes of the noisy data, less batch and channels."""
+        raise NotImplementedError
+
+    @property
+    def patch(self) -> tuple[int, ...]:
+        """Sizes of a patch along the sides."""
+        raise NotImplementedError
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
@@ -162,7 +177,7 @@ class Video(_Geometry):
         return (self.frames_per_patch, self.patch_size, self.patch_size)
 
     @property
-    def data_grid(self) -> tuple[int, int, int]:
+    def data_grid(self) -> tuple[int, ...]:
         """(times, rows, columns) with the patches of the conditioning frames, which come last."""
         times, *space = self.grid
         return (times + self._grid((self.conditioning_frames, *self.sides[1:]))[0], *space)

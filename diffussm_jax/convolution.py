@@ -85,10 +85,11 @@ def convolve_fft(u: Input, forward: jax.Array, backward: jax.Array) -> tuple[jax
     spectra = jax.tree.map(lambda u: jnp.fft.rfft(u, padded), u)
     k_forward = jnp.fft.rfft(forward, padded)[None]
     k_backward = jnp.conj(jnp.fft.rfft(backward, padded))[None]
-    return tuple(
+    first, second = (
         jnp.fft.irfft(spectrum * k, padded)[..., :length]
         for spectrum, k in zip(_each(spectra), (k_forward, k_backward), strict=True)
     )
+    return first, second
 
 
 def _with_skip(modes: Modes, skip_H: jax.Array, length: int) -> jax.Array:
@@ -128,7 +129,8 @@ def convolve_chunked(
         inside = _matmul("bhcs,hst->bhct", u_BxHxCxT, toeplitz_HxSxT)
         y_BxHxCxT = inside + _between_chunks(u_BxHxCxT, modes, reverse)
         outputs.append(rearrange(y_BxHxCxT, "b h c t -> b h (c t)")[..., :length])
-    return tuple(outputs)
+    first, second = outputs
+    return first, second
 
 
 def _toeplitz(k_HxT: jax.Array, reverse: bool) -> jax.Array:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from diffusion_jax.denoiser import Condition
 from diffusion_jax.parallel.axes import declare, dense_inits
 from diffusion_jax.parallel.sharding import constrain, gathered
 
@@ -66,8 +67,8 @@ class ConditionEmbedding(nn.Module):
     features: int = 256
 
     @nn.compact
-    def __call__(self, timestep: jax.Array, labels: jax.Array | None) -> jax.Array:
-        """(B,) int32, and (B,) int32 labels with `NULL_LABEL` for no class -> (B, dim) float32."""
+    def __call__(self, timestep: jax.Array, condition: Condition) -> jax.Array:
+        """(B,) int32, and a condition with labels if there are classes -> (B, dim) float32."""
         normal = nn.initializers.normal(0.02)
         code = timestep_code(timestep, self.features)
         first, second = dense_inits(normal, "code", "mlp"), dense_inits(normal, "mlp", "embed")
@@ -77,6 +78,7 @@ class ConditionEmbedding(nn.Module):
         if self.num_classes:
             init = declare(normal, "classes", "embed")
             table = self.param("labels", init, (self.num_classes + 1, self.dim))
+            labels = condition.need("labels")
             row = jnp.where(labels < 0, self.num_classes, labels)
             embedding = embedding + constrain(gathered(table)[row])
         return embedding

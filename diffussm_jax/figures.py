@@ -63,7 +63,7 @@ class Figures(Watched):
 
     def receptive_field(self) -> Drawn:
         """Draw what the middle token of the output depends on, at several noise levels."""
-        made, side = self.experiment, self.geometry.patch_size
+        made, side = self.experiment, self.geometry.patch[-1]
         top, left = (count // 2 * side for count in self.geometry.grid)
         place = slice(top, top + side), slice(left, left + side)
 

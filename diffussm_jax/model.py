@@ -127,7 +127,7 @@ class DiffuSSM(nn.Module):
             table = position_table(self.geometry.grid, self.dim)[:: self.expansion]
             x = x + jnp.asarray(table, x.dtype)[None]
         embedding = ConditionEmbedding(self.dim, self.num_classes, name="condition")(
-            noise.timestep, condition.labels
+            noise.timestep, condition
         )
 
         blocks = DiffuSSMBlock(

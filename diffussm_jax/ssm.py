@@ -58,10 +58,11 @@ class BidirectionalSSM(nn.Module):
             rearrange(part.astype(self.param_dtype), "b l d -> b d l")
             for part in ([u] if u.ndim == 3 else [u[:, :, 0], u[:, :, 1]])
         )
-        modes = [self._modes(direction, channels) for direction in DIRECTIONS]
+        forward, backward = (self._modes(direction, channels) for direction in DIRECTIONS)
         skip_init = exact(nn.initializers.normal(1.0), "directions", "channels")
         skip = self.param("skip", skip_init, (2, channels), self.param_dtype)
-        y_BxDxL = convolve(u_BxDxL if len(u_BxDxL) == 2 else u_BxDxL[0], *modes, skip, self.form)
+        u_BxDxL = u_BxDxL if len(u_BxDxL) == 2 else u_BxDxL[0]
+        y_BxDxL = convolve(u_BxDxL, forward, backward, skip, self.form)
         return rearrange(jnp.stack(y_BxDxL, axis=1), "b way d l -> b l way d").astype(u.dtype)
 
     def _modes(self, name: str, channels: int) -> Modes:

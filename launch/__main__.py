@@ -24,7 +24,7 @@ def commands() -> dict[str, str]:
         path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))
     }
     return {
-        name: ast.get_docstring(ast.parse(text)).splitlines()[0]
+        name: (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
         for name, text in texts.items()
         if "cli.run(" in text
     }

@@ -87,7 +87,7 @@ def main(config: ConfigDict, name: str) -> None:
     foot = f"Large matmul: {', '.join(reached)}. Large copy: {ceilings.bandwidth / 1e9:,.1f} GB/s."
     say("", foot)
     if options.out:
-        numbers = dict(config=name, device=device_name(), command=cli.command())
+        numbers: dict[str, Any] = dict(config=name, device=device_name(), command=cli.command())
         numbers |= dict(ceilings=ceilings._asdict(), records=records)
         table.write(Path(options.out), numbers, foot, f"    {cli.command()}")
 

@@ -7,6 +7,7 @@
 from the folder, by each crop; and the stream reading shards that launch.prepare writes for this.
 """
 
+import functools
 import io
 import os
 import tempfile
@@ -61,6 +62,7 @@ def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Ite
 def main(options: flags.FlagValues) -> None:
     """Print the table."""
     shape = (options.size, options.size, 3)
+    sides = {"height": options.size, "width": options.size}
     folder = ImageFolder(options.path)
 
     def stream(name: str, path: str | Path, crop: str) -> Iterator:
@@ -71,10 +73,10 @@ def main(options: flags.FlagValues) -> None:
         records = PreparedFiles(folder, 3, shape[:2], "centre")
         spec, splits = Spec("image", shape, folder.class_names), {"train": records}
         out = Path(directory) / "set"
-        write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count())
+        write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count() or 1)
         rows = {"Pillow: decode": by_pillow(folder, lambda image: image)}
         for name, crop in CROPS.items():
-            rows[f"Pillow: decode, {name}"] = by_pillow(folder, lambda i, c=crop: c(i, *shape[:2]))
+            rows[f"Pillow: decode, {name}"] = by_pillow(folder, functools.partial(crop, **sides))
             rows[f"stream: folder, {name}"] = stream("folder", options.path, name)
         rows["stream: shards"] = stream("tfds", out, "centre")
         say(f"{len(folder):,} images to {options.size} px, {os.cpu_count()} cores: images/s")

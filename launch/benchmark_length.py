@@ -65,20 +65,24 @@ def blocks(length: int, dim: int) -> Layers:
     return made
 
 
+KINDS = {"forward": False, "gradient": True}  # and whether there is a gradient
+
+
 def run(
     make: Callable[[int, int], Layers], lengths: list[int], dim: int, seconds: float, title: str
 ) -> tuple[Table, list[dict]]:
     """Measure the layers of `make`, a row for each length, and a record for each cell."""
-    table, records, mesh = None, [], make_mesh(1)
+    columns = [f"{mixer}, {kind}" for mixer in make(lengths[0], dim) for kind in KINDS]
+    table, mesh = Table(title, ["L", *columns]), make_mesh(1)
+    records: list[dict] = []
     for length in lengths:
         programs = {
             (name, label): layer_program(layer, (1, positions, dim), "float32", mesh, gradient)
             for name, (layer, positions) in make(length, dim).items()
-            for label, gradient in (("forward", False), ("gradient", True))
+            for label, gradient in KINDS.items()
         }
         fitting = {name: each for name, each in programs.items() if each.memory <= AVAILABLE}
         found = {each.name: each.milliseconds for each in measure([("", fitting)], seconds)}
-        table = table or Table(title, ["L", *(f"{mixer}, {run}" for mixer, run in programs)])
         shown = (f"{found[name]:.1f}" if name in found else "does not fit" for name in programs)
         table.add(f"{length:,}", *shown)
         for mixer, label in programs:

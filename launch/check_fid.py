@@ -70,7 +70,7 @@ def rows(options: flags.FlagValues) -> Iterator[tuple[str, int, float]]:
 
 def main(options: flags.FlagValues) -> None:
     """Print the rows as they come, and write them to --out."""
-    names = {side: Path(options[side].value).stem for side in ("test", "train", "other")}
+    names = {side: Path(str(options[side].value)).stem for side in ("test", "train", "other")}
     lines = []
     for name, count, fid in rows(options):
         lines.append(f"| {name} | {count:,} | {fid:.3f} |\n")

@@ -39,7 +39,7 @@ def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curv
                 return None
             write_report(folder)
             lines = read_lines(folder / METRICS)
-            curves[value][seed] = [(r["step"], r["loss"]) for r in lines if "loss" in r]
+            curves[value][seed] = [(int(r["step"]), r["loss"]) for r in lines if "loss" in r]
     return curves
 
 

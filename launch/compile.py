@@ -92,10 +92,10 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    SLICE = flags.DEFINE_string("slice", None, "As v5e-8, v6e-16, v4-8, v5p-8, or 2xv5e-8.")
+    about = "As v5e-8, v6e-16, v4-8, v5p-8, or 2xv5e-8."
+    SLICE = flags.DEFINE_string("slice", None, about, required=True)
     SEARCH = flags.DEFINE_bool("search", False, "Look for the largest batch that fits.")
     TABLE = arguments.file("table", None, "Markdown file to add rows to.")
-    flags.mark_flag_as_required("slice")
     flags.register_validator(
         "config",
         lambda config: config or flags.FLAGS["table"].value,
@@ -104,11 +104,10 @@ if __name__ == "__main__":
 
     def command() -> None:
         jax.config.update("jax_platforms", "cpu")  # a TPU that is there is left to others
-        name = cli.config_name() if CONFIG.value else None
         if TABLE.value:
-            configs = [(name, CONFIG.value)] if name else every_config()
+            configs = [(cli.config_name(), CONFIG.value)] if CONFIG.value else every_config()
             add_rows(Path(TABLE.value), SLICE.value, ((link(n), each) for n, each in configs))
         else:
-            main(CONFIG.value, name, SLICE.value, SEARCH.value)
+            main(CONFIG.value, cli.config_name(), SLICE.value, SEARCH.value)
 
     cli.run(command, __doc__)

@@ -37,15 +37,15 @@ def main(options: flags.FlagValues) -> None:
     )
     if options.source == "folder":
         check_apart(out, options.path)
-    kind, records = open_records(config)
+    kind, records, _ = open_records(config)
     if kind != "image":
         raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")
     pretrained = load_autoencoder(options.weights)
     model = pretrained.model
     if size % model.factor:
         raise UserError(f"--size is {size}: it must be a multiple of {model.factor}")
-    images = Decoded(records, "image", (size, size, model.image_channels), crop)
-    images = FittedSource(images, options.path, images.num_classes)
+    decoded = Decoded(records, "image", (size, size, model.image_channels), crop)
+    images = FittedSource(decoded, options.path, decoded.num_classes)
     side = size // model.factor
     source = {"fingerprint": records.fingerprint(), "size": size, "crop": crop}
     source |= {"weights": pretrained.sha256, **recorded_settings(model)}

@@ -38,7 +38,7 @@ def main(options: flags.FlagValues) -> None:
     if options.source == "tfds":
         say(f"Prepared: {prepare_by_name(options.path, out)}")
         return
-    how = {name: options[name].value for name in ("size", "crop", "channels")}
+    how: dict[str, Any] = {name: options[name].value for name in ("size", "crop", "channels")}
     spec, records, fingerprint = open_originals(
         options.source, options.path, out, **how, on_bad_record=options.on_bad_record
     )

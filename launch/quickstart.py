@@ -42,6 +42,7 @@ def main(workdir: Path) -> None:
     if config.data.name != "digits":
         raise UserError(f"--workdir {workdir} was trained on {config.data.name}, not on digits")
     train, held_out = digits("train"), digits("held_out")
+    assert held_out.labels is not None
     rows = [("real digits, held out", held_out.images, held_out.labels)]
     request = dict(num=COUNT, labels="0,1,2,3,4,5,6,7,8,9", seed=0, batch_size=COUNT)
     grids = []

@@ -40,7 +40,7 @@ def main(options: flags.FlagValues) -> None:
             reference = reference_of_data(config, options.size, load, out.parent)
         reference.save(out)
     height, width = reference.extraction.resolution or ("?", "?")
-    count = "an unknown number of" if reference.count is None else f"{reference.count:,}"
+    count = "an unknown number of" if reference.num_images is None else f"{reference.num_images:,}"
     say(f"{count} images of {height} x {width}, {resize}: {out}")
 
 

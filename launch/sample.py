@@ -51,7 +51,8 @@ def main(values: flags.FlagValues) -> None:
     if values.pretrained and values.init_from:
         raise UserError("--pretrained is a run, and --init_from an export: give one of them")
     if values.pretrained:
-        values.workdir = str(unpack_pretrained(Path(values.workdir or "runs/pretrained")))
+        folder = unpack_pretrained(Path(values.workdir or "runs/pretrained"))
+        values.workdir = str(folder)  # type: ignore[assignment]  # absl's stub is generic
     job, command = options.sampling_job(values), cli.command()
     if values.show:
         if beginnings := [name for name in GIVEN if values[name].present]:
@@ -70,7 +71,8 @@ def main(values: flags.FlagValues) -> None:
         say(f"Written: {path}")
         return
     given.check_windows(values.extend, job.config)
-    about = {name: values[name].value for name in ("images", "mask", "noise_level", "resample")}
+    names = ("images", "mask", "noise_level", "resample")
+    about: dict[str, Any] = {name: values[name].value for name in names}
     edit = given.read_edit(job.config, values.num, **about)
     frames = given.read_frames(values.frames, job.config) if values.frames else None
     begun = dict(edit=edit, frames=frames, windows=values.extend)

@@ -4,4 +4,5 @@
 . "$(dirname "$0")/env.sh"
 ruff check .
 ruff format --check .
+python -m mypy
 exec python -m pytest -n 2 --dist loadfile "$@"

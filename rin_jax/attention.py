@@ -4,6 +4,7 @@ Names of arrays end in their axes: B examples, L queries, S source tokens, D and
 K channels of a head.
 """
 
+import functools
 import math
 
 import jax
@@ -86,7 +87,7 @@ class MultiHeadAttention(Layer):
             mixed_BxLxHxK = self._mix(q_BxLxHxK, k_BxSxHxK, v_BxSxHxK)
         else:
             mixed_BxLxHxK = jax.nn.dot_product_attention(
-                q_BxLxHxK, k_BxSxHxK, v_BxSxHxK, scale=1.0, implementation=self.form
+                *(q_BxLxHxK, k_BxSxHxK, v_BxSxHxK), scale=1.0, implementation=self.form
             )
         kernel, bias = self.affine("out", glorot, *heads, ("embed", query.shape[-1]))
         out = jnp.einsum("blhk,hkd->bld", constrain(mixed_BxLxHxK), kernel)
@@ -98,8 +99,9 @@ class MultiHeadAttention(Layer):
         q_BxHxLxK, k_BxHxSxK, v_BxHxSxK = (
             rearrange(x, "b l h k -> b h l k") for x in (q_BxLxHxK, k_BxSxHxK, v_BxSxHxK)
         )
-        wide = {"preferred_element_type": self.param_dtype}  # bfloat16 in, float32 sums
-        logits_BxHxLxS = jnp.einsum("bhlk,bhsk->bhls", q_BxHxLxK, k_BxHxSxK, **wide)
+        # bfloat16 in, float32 sums
+        einsum = functools.partial(jnp.einsum, preferred_element_type=self.param_dtype)
+        logits_BxHxLxS = einsum("bhlk,bhsk->bhls", q_BxHxLxK, k_BxHxSxK)
         # softmax(x) = softmax(x - max x), whose exponentials cannot overflow; its gradient is the
         # same whatever is subtracted.
         highest = jax.lax.stop_gradient(logits_BxHxLxS.max(-1, keepdims=True))
@@ -107,7 +109,7 @@ class MultiHeadAttention(Layer):
         total = weights.sum(-1, keepdims=True)
         self.sow("intermediates", "weights", weights / total)  # kept for rin_jax.inspection alone
         weights = Dropout(self.dropout, self.train)(weights).astype(self.dtype)
-        mixed = jnp.einsum("bhls,bhsk->bhlk", weights, v_BxHxSxK, **wide)
+        mixed = einsum("bhls,bhsk->bhlk", weights, v_BxHxSxK)
         return rearrange((mixed / total).astype(self.dtype), "b h l k -> b l h k")
 
 

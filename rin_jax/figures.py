@@ -130,7 +130,7 @@ class Figures(Watched):
         """Draw how reading correlates with detail, of the own and of other images."""
         maps, narrow, _, _ = self.seen
         count = maps.shape[2]
-        details = detail(jnp.asarray(self.passes.x0)[-1], self.geometry.patch_size)
+        details = detail(jnp.asarray(self.passes.x0)[-1], self.geometry.patch[-1])
         pairs = np.asarray(correlation(jnp.asarray(maps), details))  # (T, blocks, map, image)
         own = np.diagonal(pairs, axis1=2, axis2=3)
         others = (pairs.sum(axis=3) - own) / max(count - 1, 1)

@@ -16,7 +16,7 @@ glorot = nn.initializers.glorot_uniform()
 zeros, ones = nn.initializers.zeros, nn.initializers.ones
 
 
-class Layer(nn.Module, kw_only=True):
+class Layer(nn.Module, kw_only=True):  # type: ignore[call-arg]  # Flax's types are skipped
     """Base of RIN's layers.
 
     Attributes:

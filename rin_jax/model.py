@@ -205,17 +205,18 @@ class RIN(Layer):
         """Time and condition as tokens (B, S, width), by the place where they go."""
         tokens = {"latents": [], "interface": []}
         # A label is a one-hot; one that was dropped, of zeros, leaves the bias of the projection.
-        place, features = self.condition_on if self.num_classes else None, None
+        place, features = self.condition_on if self.num_classes else "", None
         if place and condition.labels is not None:
             one_hot = jax.nn.one_hot(condition.labels, self.num_classes, dtype=self.dtype)
             features = rearrange(one_hot, "b classes -> b 1 classes")
         elif place:
-            features = condition.tokens.astype(self.dtype)
+            features = condition.need("tokens").astype(self.dtype)
         width = self.width_on(self.time_on) // 4 * 4  # four times that of the code
         embed = TimeEmbedding(width, self.time_scaling, **self.dtypes, name="time")
-        time = embed(noise.gamma, features[:, 0] if place == "time" else None)
+        beside = None if features is None or place != "time" else features[:, 0]
+        time = embed(noise.gamma, beside)
         tokens[self.time_on].append(rearrange(time, "b d -> b 1 d"))
-        if place in tokens:
+        if place in tokens and features is not None:
             if self.project_condition:
                 width = self.width_on(place)
                 features = self.dense("condition", width, ("classes", "embed"), features)
@@ -229,7 +230,7 @@ class RIN(Layer):
         kernel, bias = self.affine("patch", glorot, *patch, ("embed", self.interface_dim))
         patches = self.geometry.to_patches(x_t.astype(self.dtype))
         if self.geometry.data_tokens > self.geometry.num_tokens:
-            given = self.geometry.to_patches(condition.frames.astype(self.dtype))
+            given = self.geometry.to_patches(condition.need("frames").astype(self.dtype))
             patches = jnp.concatenate([patches, given], axis=1)
         kernel = rearrange(kernel, "... d -> (...) d")
         interface = jnp.einsum("bnp,pd->bnd", constrain(patches), kernel) + bias[None, None]

@@ -36,7 +36,7 @@ class EncodedRecords:
         self._encode = make_encoder(pretrained, mesh)
         self._pool = ThreadPoolExecutor(THREADS)
         self._read_ahead: dict[int, list[Future]] = {}
-        self._start, self._records = None, []
+        self._start, self._records = -1, []  # none yet
 
     def __len__(self) -> int:
         return len(self._images)

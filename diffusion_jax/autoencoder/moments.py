@@ -27,7 +27,7 @@ class Moments(NamedTuple):
         return jnp.concatenate(self, axis=-1)
 
 
-def unpack(packed: jax.Array) -> Moments:
+def unpack(packed: Array) -> Moments:
     """Return moments from (..., 2C) of any float dtype; log-variances are clamped to [-30, 20]."""
     mean, log_variance = jnp.split(packed.astype(jnp.float32), 2, axis=-1)
     return Moments(mean, jnp.clip(log_variance, -30, 20))

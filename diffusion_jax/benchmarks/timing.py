@@ -66,7 +66,7 @@ class Measured:
     """
 
     group: str
-    name: str
+    name: Any
     program: Runnable
     seconds: list[float]
     first: list[float]
@@ -100,7 +100,7 @@ class Measured:
 
 
 def measure(
-    groups: Iterable[tuple[str, Mapping[str, Runnable]]], seconds: float
+    groups: Iterable[tuple[str, Mapping[Any, Runnable]]], seconds: float
 ) -> Iterator[Measured]:
     """Time the programs of each group in turn, and yield what was measured of each.
 

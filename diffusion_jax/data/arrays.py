@@ -47,7 +47,7 @@ class Arrays:
         digest = hashlib.sha256(repr(self.images.shape).encode())
         for array in (self.images, self.labels):
             if array is not None:
-                digest.update(np.ascontiguousarray(array))
+                digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
 

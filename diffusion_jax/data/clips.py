@@ -88,12 +88,12 @@ def count_frames(path: Path) -> int:
         return len(_open_npy(path))
     if has_suffix(path.name, (".gif",)):
         with decoding():
-            return open_image(read_regular(path, LARGEST_GIF)).n_frames
+            return open_image(read_regular(path, LARGEST_GIF)).n_frames  # type: ignore[attr-defined]  # GIF's class has it
     return video.count_frames(path)
 
 
 def decode_clip(
-    path: Path, channels: int, indices: Sequence[int] | None = None
+    path: Path, channels: int, indices: Iterable[int] | None = None
 ) -> list[Image.Image]:
     """Decode the frames at `indices`, or all, to mode L (1 channel) or RGB (3), of one size.
 

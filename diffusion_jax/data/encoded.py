@@ -19,7 +19,8 @@ class Records(Protocol):
       class_names: by label; None or () without labels.
     """
 
-    class_names: tuple[str, ...] | None
+    @property
+    def class_names(self) -> tuple[str, ...] | None: ...
 
     def __len__(self) -> int: ...
 

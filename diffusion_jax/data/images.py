@@ -12,7 +12,9 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.storage.untrusted import machine_memory
 
 LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
-LARGEST_SIDE = math.isqrt(Image.MAX_IMAGE_PIXELS)  # pixels of a square that is read again
+LARGEST_SIDE = math.isqrt(
+    Image.MAX_IMAGE_PIXELS or LARGEST // 6
+)  # pixels of a square that is read again
 # What cannot be read is refused below; a warning before it would be a second line.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -54,7 +56,7 @@ def decode_image(encoded: bytes, channels: int, background: str = "white") -> Im
         return to_mode(_upright(image), channels, background)
 
 
-def _stored_mode(image: Image.Image) -> str:
+def _stored_mode(image: ImageFile.ImageFile) -> str:
     """Return how a PNG stores its pixels, in Pillow's words ('L;4'); '' for other formats."""
     return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
 
@@ -76,7 +78,7 @@ def _scale_transparent_colour(image: Image.Image, stored: str) -> None:
         )
 
 
-def open_image(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+def open_image(encoded: bytes, formats: tuple[str, ...] = FORMATS) -> ImageFile.ImageFile:
     """Read the header of an image, not its pixels yet. Raise `BadRecord` where that fails."""
     if not encoded:
         raise BadRecord("is empty, zero bytes: replace or remove it")
@@ -158,8 +160,9 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 0 if there is none."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 0)
     except Exception:  # Pillow raises anything on broken EXIF; like any viewer, show it as stored
-        return None
+        return 0

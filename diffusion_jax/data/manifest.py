@@ -21,20 +21,28 @@ def read_manifest(directory: Path) -> dict | None:
     """Return the manifest, or None in a directory that has none.
 
     Raises:
-      UserError: if a preparation was stopped here, or the file is damaged or names a file that is
-        not in the directory.
+      UserError: if a preparation was stopped here, or as `load_manifest`.
     """
-    path = directory / MANIFEST
-    if path.is_file():
-        manifest = read_json(path, schemas.MANIFEST)
-        for file in (*(shard["file"] for shard in shards_of(manifest)), *manifest["metadata"]):
-            inside(directory, file, path)
-        return manifest
+    if (directory / MANIFEST).is_file():
+        return load_manifest(directory)
     if (directory / UNFINISHED).is_dir():
         raise UserError(
             f"{directory}: its preparation was stopped: give the same launch.prepare command again"
         )
     return None
+
+
+def load_manifest(directory: Path) -> dict:
+    """Return the manifest of a directory that has one.
+
+    Raises:
+      UserError: if the file is damaged or names a file that is not in the directory.
+    """
+    path = directory / MANIFEST
+    manifest = read_json(path, schemas.MANIFEST)
+    for file in (*(shard["file"] for shard in shards_of(manifest)), *manifest["metadata"]):
+        inside(directory, file, path)
+    return manifest
 
 
 def shards_of(manifest: dict) -> Iterator[dict]:

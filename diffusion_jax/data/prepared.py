@@ -138,7 +138,7 @@ class Prepared:
             else:  # as `Spec.features` has them encoded; TFDS would unpack others to any size
                 moments = {field: fields[field].bytes_list.value[0] for field in MOMENTS}
                 record = {
-                    field: np.frombuffer(encoded, np.float32).reshape(self.spec.shape)
+                    field: np.frombuffer(encoded, np.float32).reshape(self.spec.sizes)
                     for field, encoded in moments.items()
                 }
             return record | (_label(fields) if self._has_labels else {})

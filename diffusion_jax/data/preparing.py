@@ -5,6 +5,7 @@ import io
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -158,7 +159,7 @@ def prepare_by_name(name: str, data_dir: Path) -> Path:
 
 
 def write_split(
-    out: Path, spec: Spec, split: str, records: writer.Records, source: dict, **how: object
+    out: Path, spec: Spec, split: str, records: writer.Records, source: dict, **how: Any
 ) -> list[str]:
     """Write one split with a progress bar.
 

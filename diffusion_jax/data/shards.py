@@ -16,13 +16,13 @@ import json
 import re
 import reprlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from diffusion_jax.data.manifest import MANIFEST, UNFINISHED, read_manifest, shards_of
+from diffusion_jax.data.manifest import MANIFEST, UNFINISHED, load_manifest, shards_of
 from diffusion_jax.data.records import ON_BAD_RECORD
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.writer import Records, Shard, ShardWriter, writing
@@ -151,7 +151,7 @@ def _complete(directory: Path, request: dict) -> dict | None:
     """
     begun = directory / UNFINISHED / REQUEST
     if (directory / MANIFEST).is_file():
-        manifest = read_manifest(directory)
+        manifest = load_manifest(directory)
         _check_same(directory, manifest["request"], request)
         if all((directory / shard["file"]).is_file() for shard in shards_of(manifest)):
             return manifest
@@ -182,7 +182,7 @@ def _begun(directory: Path, request: dict) -> Iterator[None]:
         with writing():
             write_json(unfinished / REQUEST, request)
             if (directory / MANIFEST).is_file():  # and shards are missing
-                for facts in shards_of(read_manifest(directory)):
+                for facts in shards_of(load_manifest(directory)):
                     write_json(unfinished / f"{facts['file']}.json", facts)
                 (directory / MANIFEST).unlink()
             for partial in unfinished.glob("*.partial"):
@@ -192,7 +192,9 @@ def _begun(directory: Path, request: dict) -> Iterator[None]:
             shutil.rmtree(unfinished)
 
 
-def _write_all(write: ShardWriter, shards: list[Shard], workers: int) -> Iterator[dict]:
+def _write_all(
+    write: ShardWriter, shards: list[Shard], workers: int
+) -> Generator[dict, None, None]:
     """Yield the facts of each shard when it is written.
 
     Threads suffice, since Pillow and PyAV release the interpreter's lock while they work: they
@@ -235,7 +237,7 @@ def _finish(
     }
     with writing():
         write_json(directory / MANIFEST, manifest)
-    return read_manifest(directory)
+    return load_manifest(directory)
 
 
 def _write_metadata(

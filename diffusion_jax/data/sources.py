@@ -28,9 +28,14 @@ class Source(Protocol):
       num_classes: labels are 0 to num_classes - 1; 0 if there are none.
     """
 
-    kind: str
-    shape: tuple[int, ...]
-    num_classes: int
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def num_classes(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -162,7 +167,7 @@ class FittedSource:
                 f"{self._where}, example {index}: its label is {label}, and the classes are 0 to "
                 f"{self.num_classes - 1}: replace or remove it"
             )
-        return {field: found, "labels": np.int32(label)}
+        return {field: found, "labels": label.astype(np.int32)[()]}
 
 
 def check_fit(
@@ -222,22 +227,28 @@ def open_source(
     kind = None
     if example_shape is not None:
         kind = "latent" if latents else {3: "image", 4: "video"}[len(example_shape)]
+    source: Source
     if config.name == "digits":
         source = arrays.digits(config.split)
     elif config.name == "npz":
         any_channels = example_shape is not None
         source = arrays.npz(config.path, labelled=num_classes > 0, any_channels=any_channels)
     else:
-        found, records = open_records(config)
-        shape = records.spec.shape if found == "latent" else example_shape
+        found, records, moments_shape = open_records(config)
+        shape = moments_shape or example_shape
+        if shape is None:
+            raise UserError(f"{config.path}: give the shape that its examples are to be cropped to")
         source = Decoded(records, found, shape, config.crop, config.frame_stride)
     skip = config.on_bad_record == "skip"
     where = config.path or config.name
     return FittedSource(source, where, num_classes, kind, example_shape, skip=skip)
 
 
-def open_records(config: DataConfig) -> tuple[str, Records]:
-    """Return the kind of examples ('image', 'video' or 'latent') and the records on disk.
+def open_records(config: DataConfig) -> tuple[str, Records, tuple[int, ...] | None]:
+    """Open the records of a data set on disk.
+
+    Returns:
+      The kind of examples ('image', 'video' or 'latent'), the records, and the shape of moments.
 
     Raises:
       UserError: for a folder or TFDS directory that cannot be read; under on_bad_record='stop' also
@@ -248,8 +259,9 @@ def open_records(config: DataConfig) -> tuple[str, Records]:
         records = ImageFolder(config.path) if is_images else ClipFolder(config.path)
         if config.on_bad_record == "stop":
             records.check_files()
-        return "image" if is_images else "video", records
+        return "image" if is_images else "video", records, None
     from diffusion_jax.data.prepared import Prepared, find_directory  # TFDS takes a second
 
     prepared = Prepared(find_directory(config.path), config.split)
-    return prepared.spec.kind, prepared
+    kind = prepared.spec.kind
+    return kind, prepared, prepared.spec.sizes if kind == "latent" else None

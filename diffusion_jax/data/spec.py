@@ -43,6 +43,11 @@ class Spec:
         if repeated := Counter(names) - Counter(set(names)):
             raise UserError(f"classes named twice: {', '.join(repeated)}: name each differently")
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The sides of `shape` that are the same in all examples: all of them, of moments."""
+        return tuple(side for side in self.shape if side is not None)
+
     def features(self) -> tfds.features.FeaturesDict:
         """Return 'image', 'video' (a sequence of images) or both moments; and 'label', if any.
 

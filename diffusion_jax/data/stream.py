@@ -15,7 +15,7 @@ import numpy as np
 
 from diffusion_jax.data.sources import Source
 
-THREADS = min(os.cpu_count(), 16)
+THREADS = min(os.cpu_count() or 1, 16)
 
 Batch = dict[str, np.ndarray]
 

@@ -199,8 +199,8 @@ def _errors(
         rngs = None  # the passes drop labels and units independently
         if dropout_key is not None:
             rngs = {"dropout": jax.random.fold_in(dropout_key, pass_index)}
-        first = jax.tree.map(lambda part: part[:count], (x_t, noise, kept))
-        return denoise(denoiser, params, objective, *first, carry, train=train, rngs=rngs)
+        x, level, kept = jax.tree.map(lambda part: part[:count], (x_t, noise, kept))
+        return denoise(denoiser, params, objective, x, level, kept, carry, train=train, rngs=rngs)
 
     carry = _carry(denoiser, objective, draws, x0.shape[0], run)
     output = run(1, x0.shape[0], carry).output.astype(x0.dtype)
@@ -223,6 +223,7 @@ def _errors(
 def _bound(objective: Objective, x0, x_t, output, variance, t) -> jax.Array:
     """Return the variational bound, (B,) bits; its gradient reaches the variance channels alone."""
     discrete = objective.schedule
+    assert isinstance(discrete, DiscreteSchedule)  # where variances are learned
     step = discrete.transition(discrete.index(t), t.dtype)
     x0_hat, _ = process.to_x0_eps(
         jax.lax.stop_gradient(output),  # the squared error trains the mean (section 3.1)

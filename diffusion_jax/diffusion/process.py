@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.denoiser import NoiseLevel
+from diffusion_jax.denoiser import Array, NoiseLevel
 from diffusion_jax.errors import UserError
 
 PREDICTIONS = ("eps", "x0", "v")
@@ -23,17 +23,17 @@ class NotFiniteError(UserError):
     """Samples that hold NaN or infinity, or come of such numbers."""
 
 
-def expand(per_example: jax.Array, like: jax.Array) -> jax.Array:
+def expand(per_example: jax.Array, like: Array) -> jax.Array:
     """Reshape (B,) to (B, 1, ..., 1), with as many axes as `like`."""
     return per_example.reshape(per_example.shape + (1,) * (like.ndim - per_example.ndim))
 
 
-def _amplitudes(noise: NoiseLevel, like: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _amplitudes(noise: NoiseLevel, like: Array) -> tuple[jax.Array, jax.Array]:
     """Return alpha and sigma, with as many axes as `like`."""
     return expand(noise.alpha, like), expand(noise.sigma, like)
 
 
-def diffuse(x0: jax.Array, eps: jax.Array, noise: NoiseLevel) -> jax.Array:
+def diffuse(x0: Array, eps: Array, noise: NoiseLevel) -> jax.Array:
     """Return alpha x0 + sigma eps: for standard normal eps a draw of q(x_t | x_0); all (B, ...)."""
     alpha, sigma = _amplitudes(noise, x0)
     return alpha * x0 + sigma * eps
@@ -129,6 +129,7 @@ def learned_log_variance(channels: jax.Array, step: Transition) -> jax.Array:
     Args:
       channels: (B, ...) the learned-variance channels; -1 is the posterior's variance, 1 is beta.
     """
+    assert step.log_posterior is not None  # the schedule is discrete
     f = (channels + 1) / 2
     high, low = (expand(part, channels) for part in (jnp.log(step.beta), step.log_posterior))
     return f * high + (1 - f) * low
@@ -139,7 +140,7 @@ def unit_variance(x_t: jax.Array) -> jax.Array:
     return x_t / jnp.std(x_t, axis=tuple(range(1, x_t.ndim)), keepdims=True)
 
 
-def to_model_range(images: jax.Array, scale: float) -> jax.Array:
+def to_model_range(images: Array, scale: float) -> Array:
     """Map images of any shape, uint8 or floats in [0, 1], to [-scale, scale], float32 or wider.
 
     scale is b of arXiv 2301.10972: a smaller one makes every noise level noisier.
@@ -149,7 +150,7 @@ def to_model_range(images: jax.Array, scale: float) -> jax.Array:
     return (images * 2 - 1) * scale
 
 
-def to_uint8(x0: jax.Array, scale: float) -> jax.Array:
+def to_uint8(x0: Array, scale: float) -> jax.Array:
     """Map floats of any shape in [-scale, scale] to uint8, rounded to nearest.
 
     A jitted program cannot refuse values: it has to return whether they are finite, for its caller

@@ -132,7 +132,8 @@ def make_schedule(name: str, **parameters: float) -> Schedule:
     check_choice("schedule", name, {**SCHEDULES, **DISCRETE_SCHEDULES})
     if name in DISCRETE_SCHEDULES:
         rule = Number(integral=True, at_least=21, at_most=MOST_STEPS)
-        return DISCRETE_SCHEDULES[name](rule(f"steps of schedule {name}", parameters["steps"]))
+        steps = rule(f"steps of schedule {name}", parameters["steps"])
+        return DISCRETE_SCHEDULES[name](int(steps))
     family = SCHEDULES[name]
     chosen = {key: float(parameters[key]) for key in family.ranges}
     example = ", ".join(f"{key}={value:g}" for key, value in family.example.items())

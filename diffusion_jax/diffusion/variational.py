@@ -29,6 +29,7 @@ def bound(
     Returns:
       (B,) bits per element.
     """
+    assert step.log_posterior is not None  # the schedule is discrete
     mean = process.posterior_mean(x0_hat, x_t, step)
     divergence = normal_kl(
         process.posterior_mean(x0, x_t, step),

@@ -1,7 +1,8 @@
 """All metrics of one set of images, from features that come in batches."""
 
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +24,21 @@ KIND = "an evaluation begun"
 KEEP_SAMPLES, KEEP_REFERENCE = 50_000, 10_000  # guided-diffusion's, for precision and recall
 
 
+@dataclasses.dataclass
+class _Sums:
+    """What an accumulator holds from its first batch on, which tells the widths."""
+
+    pool: Moments
+    spatial: Moments
+    score: InceptionScore | None
+    subset: Subset
+
+    @classmethod
+    def begin(cls, pool: int, spatial: int, classes: int | None, keep: int) -> "_Sums":
+        score = None if classes is None else InceptionScore(classes)
+        return cls(Moments(pool), Moments(spatial), score, Subset(pool, keep))
+
+
 class Accumulator:
     """Statistics of the features so far. Memory does not grow with the number of images.
 
@@ -36,17 +52,17 @@ class Accumulator:
 
     def __init__(self, extraction: Extraction, keep: int = KEEP_SAMPLES):
         self.extraction, self.keep = extraction, keep
-        self._pool = self._spatial = self._score = self._subset = None
+        self._sums: _Sums | None = None
 
     @property
     def count(self) -> int:
         """Number of images so far, from which an evaluation continues."""
-        return self._pool.count if self._pool else 0
+        return self._sums.pool.count if self._sums else 0
 
     @property
     def held(self) -> np.ndarray:
         """(min(count, keep), d) float32 pool features; those of all images as long as they fit."""
-        return self._subset.features
+        return self._enough("images", 1).subset.features
 
     def update(self, features: "Features") -> None:
         """Add a batch: pool (B, d), spatial (B, s), and logits (B, classes) or None.
@@ -56,24 +72,26 @@ class Accumulator:
         """
         pool, spatial = (np.asarray(part, np.float32) for part in (features.pool, features.spatial))
         logits = features.logits
-        if self._pool is None:
+        if self._sums is None:
             classes = None if logits is None else logits.shape[-1]
-            self._start(pool.shape[-1], spatial.shape[-1], classes)
+            self._sums = _Sums.begin(pool.shape[-1], spatial.shape[-1], classes, self.keep)
+        sums = self._sums
         where = f"of the images from {self.count} on"
-        check_features(f"pool features {where}", pool, len(self._pool.mean))
-        check_features(f"spatial features {where}", spatial, len(self._spatial.mean))
-        if (logits is None) != (self._score is None):
+        check_features(f"pool features {where}", pool, len(sums.pool.mean))
+        check_features(f"spatial features {where}", spatial, len(sums.spatial.mean))
+        if (logits is None) != (sums.score is None):
             raise UserError("some images have logits and some have none: use the same weights")
-        if logits is not None:
-            self._score.update(logits)
-        self._pool.update(pool)
-        self._spatial.update(spatial)
-        self._subset.update(pool)
+        if logits is not None and sums.score is not None:
+            sums.score.update(np.asarray(logits))
+        sums.pool.update(pool)
+        sums.spatial.update(spatial)
+        sums.subset.update(pool)
 
-    def _start(self, pool: int, spatial: int, classes: int | None) -> None:
-        self._pool, self._spatial = Moments(pool), Moments(spatial)
-        self._score = None if classes is None else InceptionScore(classes)
-        self._subset = Subset(pool, self.keep)
+    def _enough(self, what: str, fewest: int = 2) -> _Sums:
+        """Return the sums. Raises `UserError` unless they are of `fewest` images."""
+        check_enough(what, self.count, fewest)
+        assert self._sums is not None  # since there are images
+        return self._sums
 
     def reference(self, fingerprint: str, crop: str | None) -> Reference:
         """Return the statistics of these images, for others to be compared with.
@@ -81,8 +99,8 @@ class Accumulator:
         Raises:
           UserError: for fewer than 2 images.
         """
-        check_enough("reference", self.count, 2)
-        gaussians = self._pool.gaussian(), self._spatial.gaussian()
+        sums = self._enough("reference")
+        gaussians = sums.pool.gaussian(), sums.spatial.gaussian()
         return Reference(*gaussians, self.held, self.extraction, self.count, fingerprint, crop)
 
     def result(self, reference: Reference) -> tuple[dict[str, float], dict[str, int]]:
@@ -102,16 +120,16 @@ class Accumulator:
           UserError: for fewer than 2 images, or a reference that is known to be made differently.
         """
         check_comparable(self.extraction, reference.extraction)
-        check_enough("samples", self.count, 2)
+        sums = self._enough("samples")
         metrics = {
-            "fid": frechet_distance(self._pool.gaussian(), reference.pool),
-            "sfid": frechet_distance(self._spatial.gaussian(), reference.spatial),
+            "fid": frechet_distance(sums.pool.gaussian(), reference.pool),
+            "sfid": frechet_distance(sums.spatial.gaussian(), reference.spatial),
         }
         counts = {"samples": self.count}
-        if reference.count is not None:
-            counts["reference"] = reference.count
-        if self._score is not None:
-            metrics["inception_score"] = self._score.result()
+        if reference.num_images is not None:
+            counts["reference"] = reference.num_images
+        if sums.score is not None:
+            metrics["inception_score"] = sums.score.result()
         if reference.features is not None:
             pair = self.held, reference.features
             counts |= {"samples_held": len(pair[0]), "reference_held": len(pair[1])}
@@ -126,15 +144,19 @@ class Accumulator:
         Raises:
           UserError: if it cannot be written.
         """
-        about = {"extraction": self.extraction, "keep": self.keep, "count": self.count}
+        about: dict[str, Any] = {
+            "extraction": self.extraction,
+            "keep": self.keep,
+            "count": self.count,
+        }
         arrays = {}
-        if self.count:
+        if (sums := self._sums) and self.count:
             arrays["held"] = self.held
-            for name, moments in (("pool", self._pool), ("spatial", self._spatial)):
+            for name, moments in (("pool", sums.pool), ("spatial", sums.spatial)):
                 arrays |= {f"{name}/mean": moments.mean, f"{name}/scatter": moments.scatter}
-            if self._score is not None:
-                about["begun"] = self._score.begun
-                arrays |= {"sums": self._score.sums, "scores": np.array(self._score.scores)}
+            if sums.score is not None:
+                about["begun"] = sums.score.begun
+                arrays |= {"sums": sums.score.sums, "scores": np.array(sums.score.scores)}
         save_archive(path, KIND, about, arrays)
 
 
@@ -150,14 +172,15 @@ def load_accumulator(path: Path) -> Accumulator:
         if not about["count"]:
             return made
         classes = arrays["sums"].shape[1] if "sums" in arrays else None
-        made._start(len(arrays["pool/mean"]), len(arrays["spatial/mean"]), classes)
-        for name, moments in (("pool", made._pool), ("spatial", made._spatial)):
+        widths = len(arrays["pool/mean"]), len(arrays["spatial/mean"])
+        made._sums = sums = _Sums.begin(*widths, classes, made.keep)
+        for name, moments in (("pool", sums.pool), ("spatial", sums.spatial)):
             moments.count = about["count"]
             moments.mean, moments.scatter = arrays[f"{name}/mean"], arrays[f"{name}/scatter"]
-        made._subset.restore(arrays["held"], about["count"])
-        if made._score is not None:
-            made._score.sums, made._score.begun = arrays["sums"], about["begun"]
-            made._score.scores = arrays["scores"].tolist()
+        sums.subset.restore(arrays["held"], about["count"])
+        if sums.score is not None:
+            sums.score.sums, sums.score.begun = arrays["sums"], about["begun"]
+            sums.score.scores = arrays["scores"].tolist()
         return made
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}): {ACCUMULATOR.advice}") from error

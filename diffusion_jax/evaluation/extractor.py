@@ -49,7 +49,7 @@ class Extractor:
             raise UserError(f"images have shape {images.shape}: give (B, H, W, 3), or 1 for grey")
         return self.features(np.broadcast_to(images, (*images.shape[:3], 3)))
 
-    def extraction(self, resolution: tuple[int, int]) -> Extraction:
+    def extraction(self, resolution: tuple[int, ...]) -> Extraction:
         """Return how features of images of (height, width) pixels are made."""
         return Extraction(resolution, self.resize, self.weights)
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.extractor import Extractor, load_extractor
 from diffusion_jax.evaluation.references import (
     Extraction,
@@ -24,7 +25,7 @@ class Judge(NamedTuple):
     reference: Reference
     extract: Extractor
 
-    def extraction(self, resolution: tuple[int, int]) -> Extraction:
+    def extraction(self, resolution: tuple[int, ...]) -> Extraction:
         """Return how features of images of (height, width) pixels are made.
 
         Raises:
@@ -42,4 +43,6 @@ def load_judge(reference: Path, inception: Path, mesh: Mesh) -> Judge:
       UserError: for files that hold something else.
     """
     compared = load_reference(reference)
-    return Judge(compared, load_extractor(inception, mesh, compared.extraction.resize))
+    if (resize := compared.extraction.resize) is None:
+        raise UserError(f"{reference} does not tell its resize: make it again by launch.reference")
+    return Judge(compared, load_extractor(inception, mesh, resize))

@@ -31,7 +31,7 @@ class Extraction(NamedTuple):
       weights: SHA-256 of the network's weights.
     """
 
-    resolution: tuple[int, int] | None
+    resolution: tuple[int, ...] | None
     resize: str | None
     weights: str | None
 
@@ -51,7 +51,7 @@ class Reference(NamedTuple):
       features: (n, d) float32 pool features of some of the images, for precision, recall and KID;
         None where there are none.
       extraction: how the features were made.
-      count: number of images behind the statistics; None where it is unknown.
+      num_images: number of images behind the statistics; None where it is unknown.
       fingerprint: fingerprint of the data, or SHA-256 of the file that was imported.
       crop: how the images were cropped to the resolution; None where it is unknown.
     """
@@ -60,7 +60,7 @@ class Reference(NamedTuple):
     spatial: Gaussian
     features: np.ndarray | None
     extraction: Extraction
-    count: int | None
+    num_images: int | None
     fingerprint: str
     crop: str | None
 
@@ -68,7 +68,7 @@ class Reference(NamedTuple):
         """Return the provenance of the statistics, for JSON."""
         return {
             **self.extraction._asdict(),
-            "count": self.count,
+            "count": self.num_images,
             "fingerprint": self.fingerprint,
             "crop": self.crop,
         }
@@ -110,7 +110,7 @@ def load_reference(path: Path) -> Reference:
 
 
 def import_guided_diffusion(
-    path: Path, resize: str, resolution: tuple[int, int] | None = None
+    path: Path, resize: str, resolution: tuple[int, ...] | None = None
 ) -> tuple[Reference, ArrayOnDisk | None]:
     """Read a reference file of guided-diffusion, such as VIRTUAL_imagenet256_labeled.npz.
 
@@ -131,7 +131,7 @@ def import_guided_diffusion(
     pool, spatial = _gaussians(path, read_arrays(path, *_STATISTICS))
     images = open_images(path) if "arr_0" in array_names(path) else None
     if images is not None:
-        if resolution not in (None, images.shape[1:3]):
+        if resolution is not None and resolution != images.shape[1:3]:
             raise UserError(
                 f"{path} has images of {_show(images.shape[1:3])}, and {_show(resolution)} was "
                 "asked for: give the reference of your resolution"
@@ -145,7 +145,7 @@ def check_comparable(samples: Extraction, reference: Extraction) -> None:
     """Raise `UserError` where two extractions are known to differ, with both values."""
     titles = ("images are of", "Inception's resize is", "Inception's weights are")
     for title, ours, theirs in zip(titles, samples, reference, strict=True):
-        if None not in (ours, theirs) and ours != theirs:
+        if ours is not None and theirs is not None and ours != theirs:
             raise UserError(
                 f"samples and reference differ: the {title} {_show(ours)} and {_show(theirs)}: "
                 "make the reference's statistics as the samples', or the other way round"
@@ -164,5 +164,5 @@ def _gaussians(path: Path, arrays: dict[str, np.ndarray]) -> tuple[Gaussian, Gau
     return Gaussian(mu, sigma), Gaussian(mu_s, sigma_s)
 
 
-def _show(value: tuple[int, int] | str) -> str:
+def _show(value: tuple[int, ...] | str) -> str:
     return value if isinstance(value, str) else f"{value[0]} x {value[1]} pixels"

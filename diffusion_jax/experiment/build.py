@@ -176,6 +176,7 @@ class Experiment:
     @functools.cached_property
     def pretrained(self) -> Pretrained:
         """The autoencoder and its weights. Raises as `sampler`."""
+        assert self.autoencoder is not None  # who asks has latents
         return load_decoder(self.autoencoder, self.sample_shape[-1], self.scaling)
 
 

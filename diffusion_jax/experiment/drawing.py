@@ -39,14 +39,14 @@ class Batch(NamedTuple):
       indices: (B,) int32, the samples' indices.
       condition: what they are conditioned on.
       samples: (B, ...) uint8.
-      count: how many of them were asked for, the first ones.
+      wanted: how many of them were asked for, the first ones.
     """
 
     start: int
     indices: np.ndarray
     condition: Condition
     samples: np.ndarray
-    count: int
+    wanted: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,8 @@ class Run:
         classes = None if labels is None else labels[places].astype(np.int32)
         frames = None
         if given := made.conditioning_frames:
-            examples = [self.source.read(int(i) % len(self.source)) for i in indices]
+            assert (source := self.source) is not None  # such a run is opened with its data
+            examples = [source.read(int(i) % len(source)) for i in indices]
             videos = np.stack([example["images"][:given] for example in examples])
             frames = process.to_model_range(videos, made.objective.input_scale)
         return indices, Condition(labels=classes, frames=frames)
@@ -124,8 +125,8 @@ class Run:
 
         with progress(len(indices), "images") as bar:
             for batch in self.batches(sampler, indices, labels, give):
-                drawn.append(batch.samples[: batch.count])
-                bar.update(batch.count)
+                drawn.append(batch.samples[: batch.wanted])
+                bar.update(batch.wanted)
         return np.concatenate(drawn)
 
     def trace(
@@ -152,7 +153,7 @@ class Run:
         return program(self.params, *hosts.put((indices, condition, NOTHING), self.mesh))
 
     def trajectory(
-        self, indices: np.ndarray, labels: np.ndarray | None, steps: Sequence[int]
+        self, indices: np.ndarray, labels: np.ndarray | None, steps: Sequence[int] | np.ndarray
     ) -> np.ndarray:
         """Return x_t before these reverse steps, and the estimate of x_0 from it.
 

@@ -50,7 +50,7 @@ def score_samples(
         accumulator = Accumulator(extraction, keep=0)
         now = dataclasses.replace(run, params=state.ema)
         for batch in now.batches(sampler, np.arange(section.num), labels):
-            accumulator.update(judge.extract(batch.samples[: batch.count]))
+            accumulator.update(judge.extract(batch.samples[: batch.wanted]))
         metrics, _ = accumulator.result(reference)
         if not earlier:
             records = read_lines(workdir / METRICS)

@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import reduce
@@ -65,7 +66,7 @@ class Edit:
         """Return a record of the edit, with fingerprints of its arrays."""
         return {
             "images": Arrays(self.images, self.labels).fingerprint(),
-            "redraw": hashlib.sha256(np.packbits(self.redraw)).hexdigest(),
+            "redraw": hashlib.sha256(np.packbits(self.redraw).data).hexdigest(),
             "noise_level": self.noise_level,
             "resample": self.resample,
         }
@@ -109,7 +110,7 @@ class Edit:
         names = ["given", *["drawn"] * fills]
         rows = np.broadcast_to(np.stack(rows), (len(rows), *images.shape[:3], 3))
         if self.is_inpainting:
-            kept = np.where(self.redraw[..., None], np.uint8(HIDDEN), rows[0])
+            kept = np.where(self.redraw[..., None], np.array(HIDDEN, np.uint8), rows[0])
             rows = np.insert(rows, 1, kept, axis=0)
             names.insert(1, "kept")
         return rows, names
@@ -153,7 +154,7 @@ def read_edit(
     return edit
 
 
-def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
+def parse_mask(text: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return where to redraw, (H, W) bool.
 
     Args:
@@ -168,7 +169,7 @@ def parse_mask(text: str, shape: tuple[int, int]) -> np.ndarray:
     """
     height, width = shape
     redraw = np.zeros(shape, bool)
-    regions = {
+    regions: dict[str, Any] = {
         "": np.s_[:],
         "left": np.s_[:, : width // 2],
         "right": np.s_[:, width // 2 :],

@@ -23,7 +23,7 @@ from diffusion_jax.storage.locks import lock_path
 from diffusion_jax.training.checkpoints import abstract_like, kept_steps, restore_newest, save_once
 from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.power_ema import Profile, gamma_of, weights
-from diffusion_jax.training.state import TrackedState
+from diffusion_jax.training.state import TrackedState, TrainState
 
 FOLDER = "posthoc_ema"
 
@@ -31,7 +31,8 @@ FOLDER = "posthoc_ema"
 def store_averages(workdir: Path, every: int) -> Callback:
     """Return a callback that stores the averages of a `TrackedState`."""
 
-    def store(step: int, state: TrackedState) -> None:
+    def store(step: int, state: TrainState) -> None:
+        assert isinstance(state, TrackedState)
         save_once(workdir / FOLDER, step, {"power_emas": state.power_emas}, keep_every=1)
 
     return Callback(every, store, catches_up=True)
@@ -114,8 +115,9 @@ def _weighted_sum(folder: Path, factors: dict[int, np.ndarray], template: Any) -
     total = jax.tree.map(lambda leaf: np.zeros(leaf.shape), template["power_emas"][0])
     with progress(len(factors), "steps") as bar:
         for step, of_step in factors.items():
-            stored = restore_newest(folder, template, step)["power_emas"]
-            for factor, average in zip(of_step, hosts.to_host(stored), strict=True):
+            stored = restore_newest(folder, template, step)
+            averages = hosts.to_host(stored["power_emas"])
+            for factor, average in zip(of_step, averages, strict=True):
                 total = jax.tree.map(lambda sum, leaf, f=factor: sum + f * leaf, total, average)
             bar.update()
     return jax.tree.map(lambda leaf: leaf.astype(np.float32), total)

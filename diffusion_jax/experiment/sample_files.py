@@ -162,7 +162,7 @@ def _save_samples(path: Path, arrays: list[np.ndarray], labels: np.ndarray | Non
                 header = dict(descr="|u1", fortran_order=False, shape=shape)
                 np.lib.format.write_array_header_1_0(file, header)
                 for array in arrays:
-                    file.write(np.ascontiguousarray(array))
+                    file.write(np.ascontiguousarray(array).data)
             if labels is not None:
                 # guided-diffusion's sampler calls them arr_1, of PyTorch's integers.
                 for name, array in (("labels", labels), ("arr_1", labels.astype(np.int64))):

@@ -87,7 +87,8 @@ def _draw(
     if hosts.is_main():
         sample_files.begin(out, record)
     hosts.wait_for_all("begun")
-    sampler = experiment.sampler(run.mesh, run.seed, edit and edit.order(experiment.sampling))
+    order = edit.order(experiment.sampling) if edit else None
+    sampler = experiment.sampler(run.mesh, run.seed, order)
     give = edit.giver(experiment, run.mesh) if edit else lambda places: NOTHING
     done = sum(len(part) for part in sample_files.drawn_parts(out))
     try:
@@ -96,8 +97,8 @@ def _draw(
                 images = edit.keep(batch.samples, batch.indices) if edit else batch.samples
                 images = run.extended(sampler, images, batch.indices, batch.condition, windows)
                 if hosts.is_main():
-                    sample_files.save_part(out, batch.start, images[: batch.count])
-                bar.update(batch.count)
+                    sample_files.save_part(out, batch.start, images[: batch.wanted])
+                bar.update(batch.wanted)
     except process.NotFiniteError:
         if hosts.is_main():
             sample_files.withdraw(out)

@@ -78,8 +78,8 @@ def fields_of(kind: type, section: str) -> Iterator[Field]:
                 is_name = part.name == f"{name}.name"
                 yield part._replace(default=_SCHEDULES[section]) if is_name else part
         elif field.name == "dtype":  # an object in the class, and its name in a config
-            default = jnp.dtype(field.default).name
-            yield Field(name, default, Choice(DTYPES), said.get(field.name, ""))
+            default: Any = field.default
+            yield Field(name, jnp.dtype(default).name, Choice(DTYPES), said.get(field.name, ""))
         elif field.metadata.get("in_config", True) and isinstance(field.default, _PLAIN):
             yield Field(name, field.default, rule_of(field), said.get(field.name, ""))
 

@@ -111,14 +111,14 @@ def classes(run: Run, text: str, num: int) -> Shown:
     """Draw a column for each class."""
     columns = _columns(run, text)
     rows = _table(run, np.arange(num * len(columns)), np.tile(columns, num), num)
-    return Shown(rows, columns.astype(str))
+    return Shown(rows, columns.astype(str).tolist())
 
 
 def sweep(run: Run, text: str, num: int) -> Shown:
     """Draw a column for each class, each row from one noise."""
     columns = _columns(run, text)
     rows = _table(run, np.repeat(np.arange(num), len(columns)), np.tile(columns, num), num)
-    return Shown(rows, columns.astype(str))
+    return Shown(rows, columns.astype(str).tolist())
 
 
 def interpolate(run: Run, text: str, num: int) -> Shown:
@@ -164,8 +164,8 @@ def show_edit(edit: Edit, workdir: Path, out: Path, step: int, command: str) -> 
 def _columns(run: Run, text: str) -> np.ndarray:
     """Return the classes that the text lists, or a few of all, evenly spread."""
     count = run.experiment.num_classes
-    if text:
-        return parse_labels(text, 0, text.count(",") + 1, count)
+    if text and (listed := parse_labels(text, 0, text.count(",") + 1, count)) is not None:
+        return listed
     return evenly(count, MOST_CLASSES).astype(np.int32)
 
 

@@ -45,8 +45,9 @@ def jobs(job: Job, field: str, values: Sequence[float]) -> dict[float, Job]:
     made = {}
     for value in values:
         if field == "step":
-            check_kept(job.folder / job.checkpoint.folder, value)
-            changes: dict[str, Any] = {"checkpoint": job.checkpoint._replace(step=value)}
+            step = int(value)
+            check_kept(job.folder / job.checkpoint.folder, step)
+            changes: dict[str, Any] = {"checkpoint": job.checkpoint._replace(step=step)}
         else:
             config = job.config.copy_and_resolve_references()
             config.sampling[field] = value

@@ -25,7 +25,7 @@ LAYERS = "layers"  # the axis of a stack, over which one scan runs: never split
 # Axis of a parameter -> axis of the mesh; other axes are not split over 'tensor'. What is left
 # goes to 'fsdp', see `diffusion_jax.parallel.sharding`. As in Megatron-LM (arXiv 1909.08053) a
 # pair of matrices is split along the width between them, so that only their result is summed.
-RULES = {
+RULES: dict[str | None, str] = {
     "channels": "tensor",  # of a state space layer, each of which is convolved by itself
     "fused": "tensor",  # the width of DiffuSSM's gated fusion
 }

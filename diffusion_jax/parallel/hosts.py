@@ -73,7 +73,7 @@ def put_parts(batch: Any, mesh: Mesh) -> Any:
     def put(local: np.ndarray) -> jax.Array:
         rows = len(local) // len(owned)
 
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: Any) -> np.ndarray:
             place = owned.index((index[0].start or 0) // rows)
             return local[place * rows : (place + 1) * rows]
 

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,7 +24,9 @@ def video_grid(videos: np.ndarray) -> np.ndarray:
 def save_gif(path: Path, videos: np.ndarray) -> None:
     """Write `video_grid` as a GIF that plays for ever, atomically."""
     first, *rest = (Image.fromarray(frame) for frame in video_grid(videos))
-    options = dict(format="gif", save_all=True, append_images=rest, duration=1000 // RATE, loop=0)
+    options: dict[str, Any] = dict(
+        format="gif", save_all=True, append_images=rest, duration=1000 // RATE, loop=0
+    )
     write_atomically(path, lambda partial: first.save(partial, **options))
 
 

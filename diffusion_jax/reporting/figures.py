@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ _COLOURS = {"#010203": "currentColor", "#010204": "var(--accent)"}
 _TEXT, _ACCENT = _COLOURS
 _SIZE = 4.5, 2.6  # inches of 72 px; a phone shows them at about this size, with a font of 10 px
 _COLOURED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
-_STYLE = dict.fromkeys((*_COLOURED, "grid.color"), _TEXT) | {
+_STYLE: dict[Any, Any] = dict.fromkeys((*_COLOURED, "grid.color"), _TEXT) | {
     "svg.fonttype": "none",  # text stays text
     "path.simplify_threshold": 0.3,
     "font.size": 10,
@@ -95,7 +96,7 @@ def short(number: float) -> str:
 
 def _for_page(text: str, label: str) -> str:
     """Return what matplotlib wrote as an element of a page."""
-    box = re.search(r'viewBox="[^"]+"', text)[0]
+    box = re.findall(r'viewBox="[^"]+"', text)[0]
     body = text[text.index("</defs>") + len("</defs>") :]  # the page has a style
     body = re.sub(r'<g id="[^"]*"', "<g", body)  # ids must be unique in a page
     for colour, name in _COLOURS.items():

@@ -5,6 +5,7 @@ All write a PNG to a path of any suffix.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from einops import rearrange
@@ -54,8 +55,8 @@ def draw_maps(
             ax.set_title(["x0", *column_names][column], fontsize=9)
         if place == 0:
             ax.set_ylabel(row_names[row], fontsize=9, rotation=0, ha="right", va="center")
-    options = dict(location="bottom", shrink=0.6, aspect=40, extend="max")  # the top percent is cut
-    figure.colorbar(heat, ax=axes, label=bar, **options)
+    options: dict[str, Any] = dict(location="bottom", shrink=0.6, aspect=40)
+    figure.colorbar(heat, ax=axes, label=bar, extend="max", **options)  # the top percent is cut
     style.save(figure, path)
 
 
@@ -193,6 +194,7 @@ def draw_fields(path: Path, fields: np.ndarray, names: Sequence[str], box: Seque
     from matplotlib.colors import LogNorm
     from matplotlib.patches import Rectangle
 
+    left, upper, wide, high = box
     height, width = fields.shape[1:]
     tall = 2.2 * height / width + 1.3
     figure, axes = style.figure(2.2 * len(fields) + 0.4, tall, 1, len(fields))
@@ -200,9 +202,9 @@ def draw_fields(path: Path, fields: np.ndarray, names: Sequence[str], box: Seque
     norm = LogNorm(top * 1e-6, top)
     for ax, field, name in zip(axes[0], fields, names, strict=True):
         heat = ax.imshow(
-            np.maximum(field, norm.vmin), "magma", norm=norm, extent=(0, width, height, 0)
+            np.maximum(field, top * 1e-6), "magma", norm=norm, extent=(0, width, height, 0)
         )
-        ax.add_patch(Rectangle(box[:2], *box[2:], fill=False, ec="cyan", lw=1.2))
+        ax.add_patch(Rectangle((left, upper), wide, high, fill=False, ec="cyan", lw=1.2))
         ax.set_title(name, fontsize=9)
         ax.set(xticks=[], yticks=[])
     label = "share of the squared gradient"

@@ -33,11 +33,9 @@ class MetricWriter:
     """
 
     def __init__(self, workdir: Path, resume_step: int):
-        self._events = None
-        if is_main():
-            names = (METRICS, SPEED)
-            self._files = {name: _reopen(workdir / name, resume_step) for name in names}
-            self._events = EventFile(workdir / "tensorboard", resume_step + 1)
+        names = (METRICS, SPEED) if is_main() else ()
+        self._files = {name: _reopen(workdir / name, resume_step) for name in names}
+        self._events = EventFile(workdir / "tensorboard", resume_step + 1) if is_main() else None
 
     def write(self, step: int, values: Mapping[str, float | np.ndarray]) -> None:
         """Record values after `step` updates that do not depend on when they are computed.
@@ -46,9 +44,12 @@ class MetricWriter:
           values: scalars, and for TensorBoard alone images (H, W, 3) uint8.
         """
         images = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-        scalars = {name: value for name, value in values.items() if name not in images}
-        for name, image in images.items() if self._events else ():
-            self._events.add(summary.image(name, image, dataformats="HWC"), step)
+        scalars = {
+            name: value for name, value in values.items() if not isinstance(value, np.ndarray)
+        }
+        if self._events:
+            for name, image in images.items():
+                self._events.add(summary.image(name, image, dataformats="HWC"), step)
         if scalars:
             self._write(METRICS, "", step, scalars)
 
@@ -58,13 +59,15 @@ class MetricWriter:
 
     def sync(self) -> None:
         """Return once all records are on the disk, where they survive a power loss."""
-        for file in self._files.values() if self._events else ():
+        for file in self._files.values():
             file.sync()
 
     def close(self) -> None:
         """Close all files."""
-        for file in (*self._files.values(), self._events) if self._events else ():
+        for file in self._files.values():
             file.close()
+        if self._events:
+            self._events.close()
 
     def _write(self, file: str, prefix: str, step: int, scalars: dict[str, float]) -> None:
         if self._events is None:

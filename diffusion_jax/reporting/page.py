@@ -44,7 +44,7 @@ def inline(path: Path) -> Inline:
         data = read_regular(path, LARGEST)
         image = open_image(data, FORMATS)
         image.load()
-        kind, (width, height) = image.format.lower(), image.size
+        kind, (width, height) = str(image.format).lower(), image.size
         if kind == "png" and len(data) > _LARGE:
             image = image.convert("RGB")
             image.thumbnail((_WIDEST, height))

@@ -63,7 +63,7 @@ def write_report(workdir: Path, published: Published, file_config: FileConfig) -
     records, speeds = read_lines(workdir / METRICS), read_lines(workdir / SPEED)
     total, name = config.train.steps, run["config"]
     saved = max(kept_steps(workdir / "checkpoints"), default=0)
-    done = max([saved, *(record["step"] for record in records)])
+    done = max([saved, *(int(record["step"]) for record in records)])
     status = f"{done:,} of {total:,} steps"
     if saved < total:
         status += f", the newest checkpoint is of step {saved:,}" if saved else ", no checkpoint"

@@ -1,7 +1,7 @@
 """The style that all figures share: their ground, resolution and layout."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ DPI = 150
 
 
 def figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: object
+    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
 ) -> tuple["Figure", np.ndarray]:
     """Return a new figure and its axes, an array (rows, columns).
 
@@ -22,9 +22,10 @@ def figure(
       **options: to `Figure.subplots`.
     """
     from matplotlib.figure import Figure  # imported here: it takes a second, and training waits
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    made = Figure((width, height), dpi=DPI, facecolor=GROUND, layout="constrained")
-    made.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    made = Figure((width, height), dpi=DPI, facecolor=GROUND, layout=layout)
     return made, made.subplots(rows, columns, squeeze=False, **options)
 
 

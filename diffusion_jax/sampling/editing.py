@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.denoiser import Array
 from diffusion_jax.diffusion import process
 from diffusion_jax.diffusion.process import Transition
 from diffusion_jax.errors import UserError, check_at_least
@@ -30,11 +31,11 @@ class Given(NamedTuple):
       guidance: (B,) float32, weights w in place of `Sampling.guidance`.
     """
 
-    images: jax.Array | None = None
-    redraw: jax.Array | None = None
-    other: jax.Array | None = None
-    fraction: jax.Array | None = None
-    guidance: jax.Array | None = None
+    images: Array | None = None
+    redraw: Array | None = None
+    other: Array | None = None
+    fraction: Array | None = None
+    guidance: Array | None = None
 
 
 NOTHING = Given()
@@ -110,6 +111,7 @@ def make_edit(
 
     def edit(x: jax.Array, visit: jax.Array, step: Transition) -> jax.Array:
         if given.redraw is not None:
+            assert given.images is not None  # of which a part is kept
             known = process.diffuse(given.images, noise(2 * visit), step.next)
             x = jnp.where(given.redraw, x, known)
         if not jumps.any():

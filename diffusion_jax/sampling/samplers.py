@@ -52,7 +52,7 @@ class Sampling(Checked):
     """
 
     schedule: Schedule
-    sampler: str = ruled(Choice(SAMPLERS), "ddpm")
+    sampler: str = ruled(Choice(tuple(SAMPLERS)), "ddpm")
     steps: int = count(1000, at_most=MOST_STEPS)
     guidance: float = number(0.0)
     guidance_interval: tuple[float, float] = ruled(Each(RATE, fewest=2), (0.0, 1.0))
@@ -97,6 +97,7 @@ class Sampling(Checked):
 
     def respaced(self) -> DiscreteSchedule:
         """Return the steps that are taken, for a schedule that is discrete."""
+        assert isinstance(self.schedule, DiscreteSchedule)
         return self.schedule.respaced(self.steps, self.chosen_spacing)
 
     def times(self) -> np.ndarray:
@@ -108,6 +109,7 @@ class Sampling(Checked):
 
     def at(self, positions: jax.Array) -> jax.Array:
         """Turn positions k / T of a continuous schedule into times; see `spaced_times`."""
+        assert not isinstance(self.schedule, DiscreteSchedule)
         return spaced_times(positions, self.steps, self.chosen_spacing, self.schedule)
 
 

@@ -37,7 +37,7 @@ class Pass(NamedTuple):
     noise: NoiseLevel
     carry: Any
     x0: jax.Array
-    x_next: jax.Array
+    x_next: jax.Array | None
     carry_next: Any
 
 
@@ -219,11 +219,12 @@ def make_sampler(
     def run(params, indices: jax.Array, condition: Condition, given: Given):
         keys = sample_keys(seed, indices)
         x = normal(keys, shape, 0)
-        if given.other is not None:
+        if given.other is not None and given.fraction is not None:
             x = slerp(x, normal(sample_keys(seed, given.other), shape, 0), given.fraction)
         steps = transitions(sampling, x.dtype)
         if order[0] > 0:
             level = jax.tree.map(lambda values: values[order[0]], steps.now)
+            assert given.images is not None  # where a part of the order begins
             x = process.diffuse(given.images, x, level)
         edit = None
         if given.redraw is not None or (np.diff(order) < 1).any():

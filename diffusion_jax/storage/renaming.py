@@ -129,7 +129,7 @@ class Layout:
         """Return their tensors of our parameters: the inverse of `read` where axes are ours."""
         flat = traverse_util.flatten_dict(params, sep=".")
         return {
-            names[layer]: np.asarray(flat[path])[layer]
+            str(names[layer]): np.asarray(flat[path])[layer]
             for path, (names, _) in self._table().items()
             for layer in np.ndindex(names.shape)
         }

@@ -156,7 +156,7 @@ def _faults(value: Any, shape: Shape, name: str) -> Iterator[str]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     is_integer = is_number and isinstance(value, int)
     key = shape if isinstance(shape, Hashable) else type(shape)
-    is_right, words = {
+    forms: dict[Any, tuple[bool, str]] = {
         list: (isinstance(value, list), "a list"),
         dict: (isinstance(value, dict), "an object"),
         None: (value is None, "null"),
@@ -166,7 +166,8 @@ def _faults(value: Any, shape: Shape, name: str) -> Iterator[str]:
         int: (is_integer, "an integer"),
         COUNT: (is_integer and value >= 0, COUNT),
         MEASURED: (is_number and abs(value) < _LARGEST, MEASURED),
-    }[key]
+    }
+    is_right, words = forms[key]
     if not is_right:
         yield f"{name or 'its content'} is {reprlib.repr(value)}, not {words}"
     elif isinstance(shape, list):

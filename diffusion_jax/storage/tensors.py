@@ -81,7 +81,7 @@ def _load_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-_READERS = {
+_READERS: dict[str, tuple[str, Callable[[str | Path], dict[str, np.ndarray]]]] = {
     ".npz": ("npz", read_arrays),
     ".safetensors": ("safetensors", load_file),
     ".pth": ("state dict", _load_state_dict),

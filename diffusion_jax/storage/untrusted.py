@@ -2,11 +2,11 @@
 
 import contextlib
 import functools
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from diffusion_jax.errors import UserError
 
@@ -36,7 +36,7 @@ class Unreadable(UserError):
         return f"{self.path} {self.reason}"
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> io.BufferedReader:
     """Open a regular file for reading.
 
     Anything else that has a name in a folder is refused: reading a FIFO may wait for ever, and
@@ -111,10 +111,13 @@ def inside(folder: Path, name: object, source: str | Path) -> Path:
       UserError: for a name that leaves the folder by being absolute or by '..', or that can name
         no file.
     """
-    parts = name.split("/") if isinstance(name, str) else [""]
-    if name in (".", "") or any(
-        part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
-        for part in parts
+    if (
+        not isinstance(name, str)
+        or name == "."
+        or any(
+            part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
+            for part in name.split("/")
+        )
     ):
         raise UserError(
             f"{source} names the file {name!r}, which is not in its folder: it is damaged or "

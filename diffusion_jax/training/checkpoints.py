@@ -252,6 +252,7 @@ def _restore(
         reason = _reason(error)
     if not multihost_utils.process_allgather(np.array(not reason)).all():
         return None, reason or "another host could not read it"
+    assert sums is not None  # or there is a reason
     restored = checksums(state)
     differing = [name for name in sums if restored[name] != sums[name]]
     return (None, f"{differing[0]} is not what was saved") if differing else (state, "")

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import optax
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """The state of a run between two steps. A checkpoint is exactly this pytree.
 
     Attributes:
@@ -25,7 +24,6 @@ class TrainState:
     opt_state: Any
 
 
-@flax.struct.dataclass
 class TrackedState(TrainState):
     """A state with further averages, from which EMAs of any width are made after training.
 

@@ -16,15 +16,15 @@ from diffusion_jax.diffusion import objectives
 from diffusion_jax.parallel.sharding import Mesh, by_example, replicated, within
 from diffusion_jax.training import power_ema
 from diffusion_jax.training.batches import Batch, split_batch
-from diffusion_jax.training.state import TrainState
+from diffusion_jax.training.state import TrackedState, TrainState
 
 
 @flax.struct.dataclass
 class StepMetrics(clu_metrics.Collection):
     """Metrics of a step; `merge` adds up those of several, `compute` returns their means."""
 
-    loss: clu_metrics.Average.from_output("loss")
-    gradient_norm: clu_metrics.Average.from_output("gradient_norm")
+    loss: clu_metrics.Average.from_output("loss")  # type: ignore[valid-type]  # made here
+    gradient_norm: clu_metrics.Average.from_output("gradient_norm")  # type: ignore[valid-type]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,7 @@ class TrainStep:
     def _averaged(self, state: TrainState) -> TrainState:
         """Move every average towards the new parameters."""
         ema = optax.incremental_update(state.params, state.ema, 1 - self.ema_decay)
-        if not self.ema_powers:
+        if not isinstance(state, TrackedState):
             return state.replace(ema=ema)
         # These have a decay that grows with the step, so that their width is a fixed part of the
         # training until then (arXiv 2312.02696, section 3).

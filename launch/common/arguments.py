@@ -89,7 +89,7 @@ def side(name: str, default: int, help: str, *, at_least: int = 1) -> flags.Flag
     return define(name, default, help, rule)
 
 
-def number(name: str, default: float | None, help: str, **bounds: float) -> flags.FlagHolder:
+def number(name: str, default: float | None, help: str, **bounds: Any) -> flags.FlagHolder:
     """Define an option that is a finite number within the bounds of `Number`."""
     return define(name, default, help, Number(**bounds))
 

@@ -74,7 +74,8 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
                 print(MESSAGE, file=sys.stderr)
                 sys.exit(STATUS)
 
-    sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be UTF-8
+    # Names of files need not be UTF-8.
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file
     sys.modules["__main__"].__doc__ = usage
     app.run(checked, flags_parser=functools.partial(_parse, positional))
 

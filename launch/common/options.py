@@ -51,7 +51,7 @@ def sampling_changes(options: flags.FlagValues) -> dict[str, Any]:
     return changes
 
 
-def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule, str]]:
+def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule | None, str]]:
     """Yield (option, path of the field in the section, rule, meaning) for all fields."""
     for field in fields_of(Sampling, "sampling"):
         _, *path = field.name.split(".")

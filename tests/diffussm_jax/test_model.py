@@ -64,7 +64,7 @@ def test_label_and_time_embeddings_of_dit():
 
     def embed(dim, num_classes, params, t, given):
         module = ConditionEmbedding(dim, num_classes)
-        return module.apply({"params": params}, t, given)
+        return module.apply({"params": params}, t, Condition(given))
 
     def dense(name):
         weight, bias = sd[f"t_embedder.mlp.{name}.weight"], sd[f"t_embedder.mlp.{name}.bias"]

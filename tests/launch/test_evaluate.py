@@ -77,7 +77,7 @@ def score(folder, images, out, weights="weights.npz"):
 def test_a_reference_says_what_it_is_of(folder, referred):
     assert referred.extraction.resolution == (8, 8)
     assert referred.extraction.resize == "tf1"
-    assert (referred.count, referred.crop) == (COUNT, None)
+    assert (referred.num_images, referred.crop) == (COUNT, None)
     assert referred.features.shape == (COUNT, 2048)
 
 
@@ -90,7 +90,7 @@ def test_a_published_reference_is_taken_over(folder, referred, tmp_path):
     out = str(tmp_path / "reference.npz")
     refer(folder, source="guided_diffusion", path=str(tmp_path / "VIRTUAL.npz"), out=out)
     theirs = load_reference(tmp_path / "reference.npz")
-    assert theirs.count is None
+    assert theirs.num_images is None
     np.testing.assert_allclose(theirs.features, referred.features, atol=1e-4)
     np.testing.assert_array_equal(theirs.pool.covariance, referred.pool.covariance)
 

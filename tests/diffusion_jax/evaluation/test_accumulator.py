@@ -104,7 +104,7 @@ def test_metrics_that_cannot_be_had_are_left_out(reference):
     made.update(features)
     metrics, _ = made.result(reference)
     assert set(metrics) == {"fid", "sfid", "precision", "recall"}
-    metrics, counts = made.result(reference._replace(features=None, count=None))
+    metrics, counts = made.result(reference._replace(features=None, num_images=None))
     assert set(metrics) == {"fid", "sfid"}
     assert counts == {"samples": 10}
 

@@ -61,7 +61,7 @@ def test_guided_diffusions_file(tmp_path, save):
     np.testing.assert_array_equal(reference.spatial.mean, arrays["mu_s"])
     assert reference.pool.mean.dtype == np.float64
     assert reference.extraction == Extraction((6, 4), "tf1", None)
-    assert reference.count is None and reference.crop is None
+    assert reference.num_images is None and reference.crop is None
     assert images.shape == IMAGES.shape
     batches = list(images.batches(3))
     assert [len(batch) for batch in batches] == [3, 3, 1]
