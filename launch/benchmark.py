@@ -19,6 +19,7 @@ launch.benchmark_data the reading of images.
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict

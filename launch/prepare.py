@@ -13,6 +13,7 @@ tfds.builder_from_directory opens it. manifest.json counts and hashes what is in
 
 import os
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 

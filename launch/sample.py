@@ -29,6 +29,7 @@ noise level (SDEdit), or with clips that a video model continues, window after w
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 

@@ -6,6 +6,7 @@ K channels of a head.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -86,8 +87,9 @@ class MultiHeadAttention(Layer):
         if self.form == "einsum":
             mixed_BxLxHxK = self._mix(q_BxLxHxK, k_BxSxHxK, v_BxSxHxK)
         else:
+            implementation: Any = self.form  # 'xla' or 'cudnn', which the types want spelled out
             mixed_BxLxHxK = jax.nn.dot_product_attention(
-                *(q_BxLxHxK, k_BxSxHxK, v_BxSxHxK), scale=1.0, implementation=self.form
+                q_BxLxHxK, k_BxSxHxK, v_BxSxHxK, scale=1.0, implementation=implementation
             )
         kernel, bias = self.affine("out", glorot, *heads, ("embed", query.shape[-1]))
         out = jnp.einsum("blhk,hkd->bld", constrain(mixed_BxLxHxK), kernel)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
+from diffusion_jax.denoiser import Array
 
 
 class Moments(NamedTuple):

@@ -16,7 +16,7 @@ import numpy as np
 
 from diffusion_jax.evaluation.i3d import FEWEST_FRAMES, I3D
 from diffusion_jax.storage.files import sha256
-from diffusion_jax.storage.renaming import PYTORCH, BatchNorm, Layout, substitute
+from diffusion_jax.storage.renaming import PYTORCH, BatchNorm, Layout, Shape, substitute
 from diffusion_jax.storage.tensors import read_tensors
 
 _RULES = ((r"\.kernel$", ".conv3d.weight"), (r"\.bias$", ".conv3d.bias"))
@@ -57,6 +57,11 @@ def params_from_pytorch(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
       UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
     """
     return _layout().read(tensors)
+
+
+def pytorch_shapes() -> dict[str, Shape]:
+    """Return pytorch-i3d's name and shape of every tensor."""
+    return _layout().shapes()
 
 
 @functools.cache

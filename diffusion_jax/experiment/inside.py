@@ -168,7 +168,10 @@ def inspect(
         raise UserError(f"--workdir {workdir} is a run of videos: only images can be inspected")
     run = open_run(config, workdir, seed, num, checkpoint=checkpoint)
     if (watched := watch(run, num, labels)) is None:
-        raise UserError(f"--workdir {workdir}: {config.model.name} declares no figures")
+        raise UserError(
+            f"--workdir {workdir}: {config.model.name} declares no figures: set "
+            "figures='module:Class' in its NETWORK"
+        )
     paths = []
     with progress(len(watched.pictures), "pictures") as bar:
         for make in watched.pictures:

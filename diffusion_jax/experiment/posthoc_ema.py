@@ -115,7 +115,7 @@ def _weighted_sum(folder: Path, factors: dict[int, np.ndarray], template: Any) -
     total = jax.tree.map(lambda leaf: np.zeros(leaf.shape), template["power_emas"][0])
     with progress(len(factors), "steps") as bar:
         for step, of_step in factors.items():
-            stored = restore_newest(folder, template, step)
+            stored: Any = restore_newest(folder, template, step)
             averages = hosts.to_host(stored["power_emas"])
             for factor, average in zip(of_step, averages, strict=True):
                 total = jax.tree.map(lambda sum, leaf, f=factor: sum + f * leaf, total, average)

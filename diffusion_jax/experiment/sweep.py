@@ -89,4 +89,4 @@ def describe(field: str, results: Mapping[float, Result], command: str) -> Pictu
         "better but for Inception Score, precision and recall."
     )
     title = f"Quality by {FIELDS[field][1]}"
-    return Picture(f"quality_by_{field}.png", "samples", title, caption, lowest.step, command)
+    return Picture(f"quality_by_{field}.png", "samples", title, caption, lowest.step or 0, command)

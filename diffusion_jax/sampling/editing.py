@@ -74,7 +74,7 @@ def visits(
     return np.concatenate([once, *again])
 
 
-def slerp(first: jax.Array, second: jax.Array, fraction: jax.Array) -> jax.Array:
+def slerp(first: jax.Array, second: jax.Array, fraction: Array) -> jax.Array:
     """Mix two normal draws (B, ...) on the arc between them, which keeps the norm of a draw.
 
         sin((1 - f) angle) / sin(angle) first + sin(f angle) / sin(angle) second

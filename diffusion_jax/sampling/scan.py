@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from diffusion_jax.denoiser import Condition, NoiseLevel
+from diffusion_jax.denoiser import Array, Condition, NoiseLevel
 from diffusion_jax.diffusion import objectives, process
 from diffusion_jax.diffusion.process import Transition
 from diffusion_jax.parallel import hosts
@@ -69,7 +69,7 @@ def generate(
     prediction: str,
     clip: float | None,
     *,
-    guidance: jax.Array | None = None,
+    guidance: Array | None = None,
     order: np.ndarray | None = None,
     edit: Callable[[jax.Array, jax.Array, Transition], jax.Array] | None = None,
     watch: Watch | None = None,
@@ -129,7 +129,7 @@ def generate(
     return Generated(sampler.finish(x, x0), sound_steps, watched)
 
 
-def sample_keys(seed: int, indices: jax.Array) -> jax.Array:
+def sample_keys(seed: int, indices: Array) -> jax.Array:
     """Return one key per sample, (B,), a function of (seed, sample index) alone."""
     return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), indices)
 
@@ -143,7 +143,7 @@ def normal(keys: jax.Array, shape: tuple[int, ...], draw: int | jax.Array) -> ja
     return jax.vmap(one)(keys)
 
 
-def random_labels(seed: int, indices: jax.Array, num_classes: int) -> jax.Array:
+def random_labels(seed: int, indices: Array, num_classes: int) -> jax.Array:
     """Draw (B,) int32 labels, uniform over the classes, keyed like the samples."""
     keys = jax.vmap(jax.random.fold_in, (0, None))(sample_keys(seed, indices), 2**31)
     return jax.vmap(lambda key: jax.random.randint(key, (), 0, num_classes))(keys)

@@ -4,7 +4,7 @@ import jax
 
 from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
-from diffusion_jax.denoiser import Condition
+from diffusion_jax.denoiser import Array, Condition
 from diffusion_jax.diffusion import process
 
 Batch = dict[str, jax.Array]
@@ -16,7 +16,7 @@ def split_batch(
     scale: float,
     conditioning_frames: int,
     scaling: Scaling = STABLE_DIFFUSION,
-) -> tuple[jax.Array, Condition]:
+) -> tuple[Array, Condition]:
     """Split a batch into the data to denoise and what they are conditioned on.
 
     Args:

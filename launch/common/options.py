@@ -56,7 +56,7 @@ def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule | None, str]
     for field in fields_of(Sampling, "sampling"):
         _, *path = field.name.split(".")
         # A discrete schedule must have as many steps as in training: there is nothing to set.
-        if path != ["schedule", "steps"]:
+        if field.rule and path != ["schedule", "steps"]:
             option = "_".join(path).removesuffix("_name")
             yield option, tuple(path), field.rule, f"{field.meaning.rstrip('.')}."
 

@@ -39,6 +39,7 @@ def run(tmp_path_factory) -> Path:
     picture = Picture("x.png", "samples", "", "", 2, "")
     save_picture(folder / "run", picture, lambda path: Image.new("L", (8, 8)).save(path, "png"))
     sample(tiny.config(), folder / "run", folder / "run" / "samples", REQUEST)
+    write_report(folder / "run")
     return folder / "run"
 
 
