@@ -84,7 +84,8 @@ class Run:
         classes = None if labels is None else labels[places].astype(np.int32)
         frames = None
         if given := made.conditioning_frames:
-            assert (source := self.source) is not None  # such a run is opened with its data
+            source = self.source
+            assert source is not None  # such a run is opened with its data
             examples = [source.read(int(i) % len(source)) for i in indices]
             videos = np.stack([example["images"][:given] for example in examples])
             frames = process.to_model_range(videos, made.objective.input_scale)

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.denoiser import Condition, NoiseLevel, Prediction
+from diffusion_jax.denoiser import Array, Condition, NoiseLevel, Prediction
 from diffusion_jax.diffusion import process
 
 Denoise = Callable[[jax.Array, NoiseLevel, Condition, Any], Prediction]
@@ -20,7 +20,7 @@ Denoise = Callable[[jax.Array, NoiseLevel, Condition, Any], Prediction]
 
 def guide(
     denoise: Denoise,
-    weight: float | jax.Array,
+    weight: float | Array,
     interval: tuple[float, float] = (0.0, 1.0),
     channels: int = 0,
 ) -> Denoise:

@@ -1,10 +1,11 @@
 """A batch of images, videos or moments of latents as what a loss is computed of."""
 
 import jax
+import jax.numpy as jnp
 
 from diffusion_jax.autoencoder.moments import to_latents, unpack
 from diffusion_jax.autoencoder.scaling import STABLE_DIFFUSION, Scaling
-from diffusion_jax.denoiser import Array, Condition
+from diffusion_jax.denoiser import Condition
 from diffusion_jax.diffusion import process
 
 Batch = dict[str, jax.Array]
@@ -16,7 +17,7 @@ def split_batch(
     scale: float,
     conditioning_frames: int,
     scaling: Scaling = STABLE_DIFFUSION,
-) -> tuple[Array, Condition]:
+) -> tuple[jax.Array, Condition]:
     """Split a batch into the data to denoise and what they are conditioned on.
 
     Args:
@@ -38,7 +39,7 @@ def split_batch(
         eps = jax.vmap(lambda key: jax.random.normal(key, posterior.mean.shape[1:]))(own)
         x0 = to_latents(posterior.sample(eps), scaling)
     else:
-        x0 = process.to_model_range(batch["images"], scale)
+        x0 = jnp.asarray(process.to_model_range(batch["images"], scale))
     if conditioning_frames:
         frames, x0 = x0[:, :conditioning_frames], x0[:, conditioning_frames:]
     return x0, Condition(labels=batch.get("labels"), frames=frames)

@@ -51,14 +51,14 @@ def sampling_changes(options: flags.FlagValues) -> dict[str, Any]:
     return changes
 
 
-def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule | None, str]]:
+def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule, str]]:
     """Yield (option, path of the field in the section, rule, meaning) for all fields."""
     for field in fields_of(Sampling, "sampling"):
         _, *path = field.name.split(".")
         # A discrete schedule must have as many steps as in training: there is nothing to set.
-        if field.rule and path != ["schedule", "steps"]:
+        if (rule := field.rule) and path != ["schedule", "steps"]:
             option = "_".join(path).removesuffix("_name")
-            yield option, tuple(path), field.rule, f"{field.meaning.rstrip('.')}."
+            yield option, tuple(path), rule, f"{field.meaning.rstrip('.')}."
 
 
 def define_source() -> None:
