@@ -70,7 +70,7 @@ class MultiHeadAttention(Layer):
 
     @nn.compact
     def __call__(self, query: jax.Array, source: jax.Array) -> jax.Array:
-        """(B, L, D), (B, S, E) -> (B, L, D)."""
+        """Return what each query (B, L, D) reads from `source` (B, S, E), (B, L, D)."""
         heads = ("heads", self.heads), ("head_dim", self.width // self.heads)
 
         def project(name: str, x_BxLxD: jax.Array, scale: float = 1.0) -> jax.Array:
@@ -80,7 +80,7 @@ class MultiHeadAttention(Layer):
             )
             return constrain(jnp.einsum("bld,dhk->blhk", x_BxLxD, kernel) + bias[None, None])
 
-        # 1/sqrt(K) multiplies the weights, the smallest of what it could multiply.
+        # softmax(q k / sqrt(K)): the factor goes on the query's weights, the smallest array.
         q_BxLxHxK = project("query", query, 1 / math.sqrt(self.width // self.heads))
         k_BxSxHxK = project("key", source)
         v_BxSxHxK = project("value", source)
@@ -96,8 +96,9 @@ class MultiHeadAttention(Layer):
         return constrain(out + bias[None, None])
 
     def _mix(self, q_BxLxHxK: jax.Array, k_BxSxHxK: jax.Array, v_BxSxHxK: jax.Array) -> jax.Array:
-        # Heads before positions, and normalised where it is smallest, after the sum over s: on CPU
-        # this takes half the time of the plainest form.
+        """Return softmax(q k) v. The factor 1 / sqrt(K) is in q already."""
+        # Heads come before positions, and the division by the softmax's sum after the sum over s,
+        # where the array is smallest: on a CPU this takes half the time of the plainest form.
         q_BxHxLxK, k_BxHxSxK, v_BxHxSxK = (
             rearrange(x, "b l h k -> b h l k") for x in (q_BxLxHxK, k_BxSxHxK, v_BxSxHxK)
         )
@@ -129,7 +130,7 @@ class FeedForward(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """(B, L, D) -> (B, L, D)."""
+        """Return the branch of x (B, L, D), (B, L, D)."""
         dim = x.shape[-1]
         x = Norm(**self.dtypes, name="norm")(x)
         x = gelu(self.dense("up", dim * self.ratio, ("embed", "mlp"), x))

@@ -39,7 +39,7 @@ class CrossAttention(Layer):
 
     @nn.compact
     def __call__(self, x: jax.Array, source: jax.Array) -> jax.Array:
-        """(B, L, D), (B, S, E) -> (B, L, D)."""
+        """Return x (B, L, D) after it has read `source` (B, S, E)."""
         norm = functools.partial(Norm, **self.dtypes)
         if self.normalize_source:
             source = norm(name="source_norm")(source)
@@ -71,7 +71,7 @@ class ProcessLayer(Layer):
 
     @nn.compact
     def __call__(self, z: jax.Array, _: None = None) -> tuple[jax.Array, None]:
-        """(B, M, D) -> (B, M, D), in the (carry, output) form that `nn.scan` asks for."""
+        """Return z (B, M, D) after the layer, and None: a layer of a scan."""
         options = {**self.dtypes, "train": self.train}
         attention = MultiHeadAttention(
             self.heads,
@@ -100,8 +100,8 @@ class RINBlock(Layer):
       dropout, drop_path: rates of the process, when `train`; then the rng 'dropout' is needed.
       form: of `MultiHeadAttention`.
       unroll: writes the process layers out instead of scanning over them.
-      condition_width: total key width of a read of `read_only` by itself, which comes first; 0
-        reads it together with the interface.
+      condition_width: total key width of a separate read of `read_only`, before that of the
+        interface; 0 reads both at once.
       attention_dropout: rate on the attention weights of the process, when `train`.
       convolution, convolution_dropout, convolved: size, dropout and count of the
         `InterfaceConvolution` after the write; size 0 leaves it out.
@@ -128,12 +128,12 @@ class RINBlock(Layer):
     def __call__(
         self, carry: tuple[jax.Array, jax.Array], read_only: jax.Array | None = None
     ) -> tuple[tuple[jax.Array, jax.Array], None]:
-        """Applies the block, in the (carry, output) form that `nn.scan` asks for.
+        """Return latents and interface after the block, and None: a layer of a scan.
 
         Args:
           carry: (latents (B, M, D), interface (B, N, E)), of `dtype`.
-          read_only: (B, R, E) tokens that are read after the interface's and never written; of any
-            width where `condition_width` has them read by themselves.
+          read_only: (B, R, E) tokens that are read and never written, appended to the interface's;
+            of any width where `condition_width` has them read separately.
 
         Returns:
           (latents, interface), like those given, and None.

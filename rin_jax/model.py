@@ -2,10 +2,13 @@
 
 One pass:
 
-    interface X = LN(patches) + positions            latents Z = learned rows, time, class
+    interface X = LN(Dense(patches)) + positions     latents Z = learned rows, time, class
     Z = Z + LN0(Zprev + MLP(LN(Zprev)))              latent self-conditioning
     B times: read X into Z, process Z, write Z to X  rin_jax.block
     output = unpatchify(Dense(LN(X)))
+
+LN0 is a LayerNorm whose scale starts at 0. Interface-side tokens are those of the time and of the
+condition that the latents read beside X, where the config puts them there.
 """
 
 import itertools
@@ -118,7 +121,7 @@ class RIN(Layer):
 
     @property
     def learned_latents(self) -> int:
-        """Rows of Z that are neither time nor class."""
+        """Number of rows of Z that are neither time nor class."""
         rows = self.num_latents - (self.time_on == "latents")
         if self.num_classes and self.condition_on == "latents":
             rows -= self.condition_tokens
@@ -126,7 +129,7 @@ class RIN(Layer):
 
     @property
     def condition_width(self) -> int:
-        """Total key width of the read of the interface-side tokens alone, 0 if it is not."""
+        """Total key width of the separate read of interface-side tokens; 0 where there is none."""
         return min(self.latent_dim, self.width_on("interface")) if self.decoupled_read else 0
 
     def width_on(self, place: str) -> int:
@@ -211,7 +214,9 @@ class RIN(Layer):
             features = rearrange(one_hot, "b classes -> b 1 classes")
         elif place:
             features = condition.need("tokens").astype(self.dtype)
-        width = self.width_on(self.time_on) // 4 * 4  # four times that of the code
+        width = (
+            self.width_on(self.time_on) // 4 * 4
+        )  # the hidden width is four times the sinusoid's
         embed = TimeEmbedding(width, self.time_scaling, **self.dtypes, name="time")
         beside = None if features is None or place != "time" else features[:, 0]
         time = embed(noise.gamma, beside)

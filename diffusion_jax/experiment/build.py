@@ -19,7 +19,7 @@ from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.diffusion import process
 from diffusion_jax.diffusion.objectives import Objective
 from diffusion_jax.diffusion.schedules import Schedule, make_schedule
-from diffusion_jax.errors import check_choice
+from diffusion_jax.errors import UserError, check_choice
 from diffusion_jax.experiment.checks import check_fit, check_guidance, check_latents
 from diffusion_jax.experiment.latents import check_data, load_decoder
 from diffusion_jax.experiment.networks import Network, find_network
@@ -92,8 +92,18 @@ class Experiment:
         return declarations(self.denoiser, *self._inputs)
 
     def sharding(self, tree: Any, mesh: Mesh) -> Any:
-        """Return the sharding of every leaf of parameters or of a state, see `of_state`."""
-        return of_state(tree, mesh, self.declared)
+        """Return the sharding of every leaf of parameters or of a state, see `of_state`.
+
+        Raises:
+          UserError: if the mesh splits the width of layers, and no parameter can be split by it.
+        """
+        shardings, parts = of_state(tree, mesh, self.declared), mesh.shape["tensor"]
+        if parts > 1 and not any("tensor" in leaf.spec for leaf in jax.tree.leaves(shardings)):
+            raise UserError(
+                f"mesh.tensor is {parts}: no parameter of this network can be split so; set it to "
+                "1, and use mesh.fsdp"
+            )
+        return shardings
 
     def init_params(self, key: jax.Array) -> Any:
         """Return the parameters of a new network, out of the boxes that declare their axes."""

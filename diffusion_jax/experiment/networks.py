@@ -85,8 +85,8 @@ def find_network(name: str) -> Network:
         if isinstance(declared, Network):
             return declared
     raise UserError(
-        f"model.name is {shown(name)}: {nearest(str(name), _known())} (network NAME is declared by "
-        f"the attribute NETWORK of a module NAME{_SUFFIX})"
+        f"model.name is {shown(name)}: {nearest(str(name), _known())} (a network NAME is "
+        f"declared in NAME{_SUFFIX}.py: run the command in its folder, or name that in PYTHONPATH)"
     )
 
 

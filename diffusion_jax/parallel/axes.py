@@ -67,8 +67,19 @@ class Declared(nn.LogicallyPartitioned):
 
 
 def declare(init: Callable, *axes: str | None, **facts: bool) -> Callable:
-    """Return an initialiser that declares these axes and `facts`, attributes of `Declared`."""
-    return lambda *args, **kwargs: Declared(init(*args, **kwargs), axes, **facts)
+    """Return an initialiser that declares these axes and `facts`, attributes of `Declared`.
+
+    Raises:
+      ValueError: from the initialiser, unless it names every axis of what it makes.
+    """
+
+    def declared(*args: Any, **kwargs: Any) -> Declared:
+        value = init(*args, **kwargs)
+        if len(axes) != value.ndim:
+            raise ValueError(f"declare names the axes {axes} of a parameter {value.shape}")
+        return Declared(value, axes, **facts)
+
+    return declared
 
 
 def dense_inits(kernel_init: Callable, inputs: str | None, outputs: str | None) -> dict[str, Any]:

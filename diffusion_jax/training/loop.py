@@ -41,9 +41,9 @@ class Callback(NamedTuple):
 class Log:
     """Checks the metrics of every step, and records their means over intervals of steps.
 
-    An interval starts after a record, or where the run was started or continued. If checkpoints
-    are written at multiples of `every`, a run that was killed therefore records what an
-    uninterrupted one does; if not, the first mean after a restart covers only the steps since.
+    An interval starts after a record, or where the run was started or continued. With checkpoints
+    at multiples of `every`, a killed run's records equal an uninterrupted run's; otherwise the
+    first mean after a restart covers only the steps since.
 
     Attributes:
       writer: takes the records.
@@ -107,7 +107,7 @@ class Plan(NamedTuple):
     must_stop: Callable[[int], bool]
 
     def is_due(self, step: int, every: int) -> bool:
-        """Return whether something that happens `every` so many steps is due after `step`."""
+        """Return whether something due every `every` steps is due after `step`."""
         return step == self.total_steps or step % every == 0
 
 

@@ -23,14 +23,14 @@ class OptimizerConfig(Checked):
     Attributes:
       name: 'lamb' or 'adamw'.
       learning_rate: the peak.
-      warmup_steps: linear from 0.
+      warmup_steps: steps of linear warm-up from 0.
       decay: 'constant', or 'cosine' to follow the first `cosine_part` of a half cosine.
       cosine_part: r of the paper's "cosine@r": decay over (total - warmup) / r steps.
       b1, b2, eps, weight_decay: of Adam, with decoupled decay.
       clip_norm: global gradient norm to clip to; 0 does not clip.
       start_step: the step of a run at which its moments begin; the schedule goes on there.
-      rewarm_steps: from `start_step` on, over which the rate is multiplied by a line from 0 to 1.
-        These two are of a run, not of its config.
+      rewarm_steps: steps from `start_step` on, over which the rate rises linearly from 0 again.
+        These two belong to a run, not to its config.
 
     Raises:
       UserError: on construction, for an unknown name or a number out of range.
@@ -53,7 +53,7 @@ class OptimizerConfig(Checked):
 def learning_rate(config: OptimizerConfig, total_steps: int) -> optax.Schedule:
     """Return step (from 0) -> learning rate: warm-up, then constant or the first part of a cosine.
 
-    All times the re-warm-up, if there is one.
+    The whole is multiplied by the second warm-up, if there is one.
     """
     peak, warmup = config.learning_rate, config.warmup_steps
     if config.decay == "constant":

@@ -99,6 +99,11 @@ def test_rin_has_no_variance_head():
         build(config)
 
 
+def test_a_width_that_no_parameter_can_split_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"mesh.tensor is 2: no parameter of this network"):
+        train(tiny.config(mesh__tensor=2), tmp_path)
+
+
 def test_rin_may_train_on_a_discrete_schedule(tmp_path):
     """gamma is all that RIN is told, and a discrete schedule has it."""
     discrete = dict(name="linear_betas", start=0.0, end=1.0, tau=1.0, steps=1000)

@@ -100,7 +100,7 @@ def test_every_leaf_of_a_state_is_sharded_as_the_path_told(experiment, axes):
     mesh = make_mesh(**axes)
     state = jax.eval_shape(lambda: experiment.init_state(0, 10))
     shapes = jax.tree_util.tree_leaves_with_path(state)
-    shardings = jax.tree.leaves(experiment.sharding(state, mesh))
+    shardings = jax.tree.leaves(of_state(state, mesh, experiment.declared))
     for (path, leaf), sharding in zip(shapes, shardings, strict=True):
         name = "/".join(str(getattr(e, "key", getattr(e, "name", e))) for e in path)
         assert sharding.spec == spec_by_path(name, leaf.shape, mesh), name
@@ -187,6 +187,12 @@ def test_what_is_not_declared_is_left_to_fsdp():
     assert specs["gate/kernel"] == PartitionSpec("fsdp", None)
     assert specs["towers/floors/dense/kernel"] == PartitionSpec(None, None, None, "fsdp")
     assert specs["towers/roof/kernel"] == PartitionSpec(None, "fsdp", "tensor")
+
+
+def test_every_axis_of_a_parameter_is_named():
+    named = declare(nn.initializers.zeros, "channels")
+    with pytest.raises(ValueError, match=r"axes \('channels',\) of a parameter \(2, 3\)"):
+        named(jax.random.key(0), (2, 3))
 
 
 def test_boxes_change_neither_values_nor_results():
