@@ -15,7 +15,7 @@ import math
 import numbers
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from diffusion_jax.errors import UserError, check_choice, nearest, shown
@@ -95,7 +95,7 @@ class Number:
 class Choice:
     """The rule of a name: one of the options."""
 
-    options: tuple[str, ...]
+    options: Collection[str]  # a registry that may grow, or a tuple
 
     def __call__(self, name: str, value: Any) -> str:
         """Return `value`. Raises `UserError` with the nearest option unless it is one."""

@@ -13,14 +13,12 @@ Example = dict[str, np.ndarray]
 
 
 class Records(Protocol):
-    """The examples of a data set as they lie on disk.
-
-    Attributes:
-      class_names: by label; None or () without labels.
-    """
+    """The examples of a data set as they lie on disk."""
 
     @property
-    def class_names(self) -> tuple[str, ...] | None: ...
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes by label; None or () without labels."""
+        ...
 
     def __len__(self) -> int: ...
 

@@ -52,7 +52,7 @@ class Sampling(Checked):
     """
 
     schedule: Schedule
-    sampler: str = ruled(Choice(tuple(SAMPLERS)), "ddpm")
+    sampler: str = ruled(Choice(SAMPLERS), "ddpm")
     steps: int = count(1000, at_most=MOST_STEPS)
     guidance: float = number(0.0)
     guidance_interval: tuple[float, float] = ruled(Each(RATE, fewest=2), (0.0, 1.0))
