@@ -20,22 +20,22 @@ MOST_BAD = 1000  # records in a row that may be skipped before the set is called
 
 
 class Source(Protocol):
-    """Examples by index, and what they all have in common.
-
-    Attributes:
-      kind: 'image', 'video', or 'latent'.
-      shape: of every example: (H, W, C), (T, H, W, C), or (h, w, 2c) of moments.
-      num_classes: labels are 0 to num_classes - 1; 0 if there are none.
-    """
+    """Examples by index, and what they all have in common."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """'image', 'video', or 'latent'."""
+        ...
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """Shape of every example: (H, W, C), (T, H, W, C), or (h, w, 2c) of moments."""
+        ...
 
     @property
-    def num_classes(self) -> int: ...
+    def num_classes(self) -> int:
+        """Number of classes: labels are 0 to num_classes - 1; 0 if there are none."""
+        ...
 
     def __len__(self) -> int: ...
 
