@@ -5,6 +5,7 @@ takes the name of one after a colon; such a row is also found by one name, `rin/
 `rin/imagenet:256`, which is what a run writes down and what configs/published.py lists.
 """
 
+import functools
 import importlib
 import re
 from collections.abc import Iterator
@@ -97,12 +98,15 @@ def _module(path: Path) -> ModuleType:
     return importlib.import_module(f"configs.{path.parent.name}.{path.stem}")
 
 
-def _presets() -> Iterator[Found]:
-    """Yield every preset of every file, by the name of its row."""
-    for path in _files():
-        for preset in getattr(_module(path), "PRESETS", ()):
-            joined = preset if preset[0].isdigit() else f"_{preset}"  # imagenet256, lsun_church
-            yield Found(path, preset, f"{path.parent.name}/{path.stem}{joined}")
+@functools.cache  # the files do not change while a command runs
+def _presets() -> tuple[Found, ...]:
+    """Return every preset of every file, by the name of its row."""
+    return tuple(
+        # imagenet256, lsun_church
+        Found(path, preset, f"{path.parent.name}/{path.stem}{'_' * preset[0].isalpha()}{preset}")
+        for path in _files()
+        for preset in getattr(_module(path), "PRESETS", ())
+    )
 
 
 def every_config() -> Iterator[tuple[str, ConfigDict]]:

@@ -48,9 +48,9 @@ class BidirectionalSSM(nn.Module):
 
     @nn.compact
     def __call__(self, u: jax.Array) -> jax.Array:
-        """(B, L, D), or (B, L, 2, D) with an input for each direction, -> (B, L, 2, D).
+        """Mix (B, L, D), or (B, L, 2, D) with an input for each direction, into (B, L, 2, D).
 
-        Of any float dtype, which the output has too.
+        The input has any float dtype, and the output the same.
         """
         channels = u.shape[-1]
         # The sequence comes last: an FFT over the last axis is 2.6 times faster on CPU.

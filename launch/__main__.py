@@ -17,30 +17,24 @@ from diffusion_jax.console import printable
 from diffusion_jax.errors import nearest
 from launch.common.interrupts import end_while_starting
 
+COMMANDS = {path.stem: path for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
 
-def commands() -> dict[str, str]:
-    """Return the first line of every command's documentation, by its name."""
-    texts = {
-        path.stem: path.read_text() for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))
-    }
-    return {
-        name: (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-        for name, text in texts.items()
-        if "cli.run(" in text
-    }
+
+def about(command: Path) -> str:
+    """Return the first line of a command's documentation."""
+    return (ast.get_docstring(ast.parse(command.read_text())) or "").partition("\n")[0]
 
 
 def main() -> None:
     """Run the command that the first argument names; list all for --help."""
     end_while_starting()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    known = commands()
     if name in ("--help", "-help", "-h"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `| head`
-        print("\n".join([__doc__, *(f"    {name:18}{about}" for name, about in known.items())]))
+        print("\n".join([__doc__, *(f"    {n:18}{about(path)}" for n, path in COMMANDS.items())]))
         return
-    if name not in known:
-        print(printable(f"error: no command {name!r}: {nearest(name, known)}"), file=sys.stderr)
+    if name not in COMMANDS:
+        print(printable(f"error: no command {name!r}: {nearest(name, COMMANDS)}"), file=sys.stderr)
         sys.exit(2)
     sys.path.append(os.getcwd())  # for a network of one's own, found as with `python -m`, but last
     sys.argv[:2] = [name]

@@ -15,7 +15,6 @@ from diffusion_jax.denoiser import Condition, NoiseLevel
 from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.parallel.sharding import Mesh, by_example, check_batch, within
 from diffusion_jax.sampling.editing import NOTHING
-from diffusion_jax.sampling.scan import make_sampler
 from diffusion_jax.training.checkpoints import abstract_like
 
 
@@ -73,15 +72,7 @@ def forward(experiment: Experiment, batch_size: int, mesh: Mesh | None = None) -
 
 def sampler(experiment: Experiment, mesh: Mesh, count: int, seed: int = 0) -> Job:
     """Return the whole reverse process of `count` samples; latents are not decoded."""
-    made = make_sampler(
-        experiment.denoiser,
-        experiment.objective,
-        experiment.sampling,
-        experiment.sample_shape,
-        mesh,
-        seed=seed,
-        latents=experiment.autoencoder is not None,
-    )
+    made = experiment.reverse_process(mesh, seed)
     indices, condition = _batch(count, dtype=jnp.int32), _condition(experiment, count)
     return Job(made.program, (_params(experiment, mesh), indices, condition, NOTHING))
 

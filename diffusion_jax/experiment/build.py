@@ -32,7 +32,7 @@ from diffusion_jax.parallel.axes import declarations
 from diffusion_jax.parallel.sharding import Mesh, of_state
 from diffusion_jax.sampling.editing import NOTHING, Given
 from diffusion_jax.sampling.samplers import Sampling
-from diffusion_jax.sampling.scan import make_sampler
+from diffusion_jax.sampling.scan import SamplingProgram, Watch, make_sampler
 from diffusion_jax.training.optimizers import OptimizerConfig, make_optimizer
 from diffusion_jax.training.power_ema import gamma_of
 from diffusion_jax.training.state import TrainState, create_state, tracked
@@ -134,11 +134,28 @@ class Experiment:
         )
         return make_train_step(step, self.sharding(state, mesh), mesh)
 
-    def sampler(
+    def reverse_process(
         self,
         mesh: Mesh,
         seed: int,
         order: np.ndarray | None = None,
+        watch: Watch | None = None,
+    ) -> SamplingProgram:
+        """Return the jitted reverse process, whose latents are not decoded; see `make_sampler`."""
+        return make_sampler(
+            self.denoiser,
+            self.objective,
+            self.sampling,
+            self.sample_shape,
+            mesh,
+            seed=seed,
+            latents=self.autoencoder is not None,
+            order=order,
+            watch=watch,
+        )
+
+    def sampler(
+        self, mesh: Mesh, seed: int, order: np.ndarray | None = None
     ) -> Callable[..., np.ndarray]:
         """Return (params, indices, condition, given) -> uint8 images; see `make_sampler`.
 
@@ -148,16 +165,7 @@ class Experiment:
           UserError: if the weights of the autoencoder cannot be read or do not fit, or, from the
             function that is returned, if a sample is not finite.
         """
-        run = make_sampler(
-            self.denoiser,
-            self.objective,
-            self.sampling,
-            self.sample_shape,
-            mesh,
-            seed=seed,
-            latents=self.autoencoder is not None,
-            order=order,
-        )
+        run = self.reverse_process(mesh, seed, order)
 
         def drawn(params, indices: np.ndarray, condition, given: Given = NOTHING) -> np.ndarray:
             return hosts.to_host(run(params, *hosts.put((indices, condition, given), mesh)))

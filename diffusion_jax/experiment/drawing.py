@@ -21,7 +21,7 @@ from diffusion_jax.experiment.weights import NEWEST, Checkpoint, load_weights
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, make_mesh, round_up
 from diffusion_jax.sampling.editing import NOTHING, Given
-from diffusion_jax.sampling.scan import Pass, Watch, make_sampler, random_labels
+from diffusion_jax.sampling.scan import Pass, Watch, random_labels
 
 NEXT_WINDOW = 2**20  # between the indices whose noise a video's windows have: more than the videos
 
@@ -78,7 +78,7 @@ class Run:
     ) -> tuple[np.ndarray, Condition]:
         """Return the indices (B,) int32 at these places, and what their samples depend on.
 
-        Of a model that continues frames, sample i continues those of example i mod N.
+        In a model that continues frames, sample i continues the frames of example i mod N.
         """
         indices, made = indices[places].astype(np.int32), self.experiment
         classes = None if labels is None else labels[places].astype(np.int32)
@@ -147,10 +147,9 @@ class Run:
         Returns:
           What `watch` returns, in arrays (T, B, ...) on the devices.
         """
-        made = self.experiment
-        sampling = dataclasses.replace(made.sampling, **changes)
-        network = (made.denoiser, made.objective, sampling, made.sample_shape, self.mesh)
-        program = make_sampler(*network, seed=self.seed, watch=watch)
+        sampling = dataclasses.replace(self.experiment.sampling, **changes)
+        changed = dataclasses.replace(self.experiment, sampling=sampling)
+        program = changed.reverse_process(self.mesh, self.seed, watch=watch)
         return program(self.params, *hosts.put((indices, condition, NOTHING), self.mesh))
 
     def trajectory(

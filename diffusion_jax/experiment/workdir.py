@@ -115,7 +115,7 @@ def read_workdir(workdir: Path) -> ConfigDict:
 def defaults_of(model: Mapping[str, Any]) -> ConfigDict:
     """Return the config of all defaults for the network of a `model` section.
 
-    Of the section it keeps the name, the geometry, and the fields that have no default.
+    It keeps the name, the geometry, and whatever has no default from the section.
     """
     open_fields = {
         f.name for f in network_fields(model["name"]) if f.default is dataclasses.MISSING

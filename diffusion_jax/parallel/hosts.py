@@ -17,7 +17,7 @@ from diffusion_jax.parallel.sharding import Mesh, by_example
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes what all have."""
+    """Return whether this is the process that writes files for all of them."""
     return jax.process_index() == 0
 
 

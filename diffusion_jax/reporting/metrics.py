@@ -21,7 +21,7 @@ METRICS, SPEED = "metrics.jsonl", "speed.jsonl"
 class MetricWriter:
     """Appends to metrics.jsonl, speed.jsonl and the event files of a run directory.
 
-    Of several processes of one run, only the main one writes.
+    If a run has several processes, only the main one writes.
 
     Args:
       workdir: the run directory.

@@ -43,8 +43,8 @@ class DPMSolverPP2M(Sampler):
     def spacing(self, is_discrete: bool) -> str:
         """Return 'power' on discrete schedules.
 
-        Of few even steps the last, which ends at t = 0, is there by far the largest in lambda: the
-        extrapolation overshoots, and is worse than DDIM.
+        If there are few even steps, the last one, which ends at t = 0, is by far the largest in
+        lambda: the extrapolation overshoots and is worse than DDIM.
         """
         return "power" if is_discrete else "even"
 

@@ -48,9 +48,7 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
     """
 
     def checked(_) -> None:
-        from diffusion_jax.compilation.cache import (
-            keep_programs,  # imported here, as jax everywhere in this file
-        )
+        from diffusion_jax.compilation.cache import keep_programs  # JAX: not before --help
 
         logging.set_verbosity(logging.WARNING)
         keep_programs()

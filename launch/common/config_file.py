@@ -46,9 +46,8 @@ def load_config(given: str) -> ConfigDict:
     Raises:
       UserError: if there is no such file, it fails, or it gives something else.
     """
-    from diffusion_jax.experiment.schema import (
-        check_complete,
-    )  # JAX, which config files import anyway
+    # It imports JAX, as config files do; commands without a config should not wait for it.
+    from diffusion_jax.experiment.schema import check_complete
 
     found = catalogue.find(given)
     if not found.file.is_relative_to(catalogue.FOLDER):

@@ -39,7 +39,7 @@ def boxed(param, layers=0, adapted=True):
 
 
 def declared_by_name(params):
-    """Of parameters outside of stacks, whose biases are not adapted."""
+    """Return the declarations of parameters outside stacks, whose biases are not adapted."""
     return {name: boxed(param, adapted=name != "bias") for name, param in params.items()}
 
 
