@@ -101,12 +101,12 @@ def _module(path: Path) -> ModuleType:
 @functools.cache  # the files do not change while a command runs
 def _presets() -> tuple[Found, ...]:
     """Return every preset of every file, by the name of its row."""
-    return tuple(
-        # imagenet256, lsun_church
-        Found(path, preset, f"{path.parent.name}/{path.stem}{'_' * preset[0].isalpha()}{preset}")
-        for path in _files()
-        for preset in getattr(_module(path), "PRESETS", ())
-    )
+    rows = []
+    for path in _files():
+        for preset in getattr(_module(path), "PRESETS", ()):
+            joined = preset if preset[0].isdigit() else f"_{preset}"  # imagenet256, lsun_church
+            rows.append(Found(path, preset, f"{path.parent.name}/{path.stem}{joined}"))
+    return tuple(rows)
 
 
 def every_config() -> Iterator[tuple[str, ConfigDict]]:

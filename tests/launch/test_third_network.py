@@ -144,5 +144,9 @@ def test_a_config_json_imports_nothing_beside_it(tmp_path):
     config = json.loads((DIGITS / "config.json").read_text())
     config["model"]["name"] = "evil"
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=r"^model\.name is 'evil': choose one of diffussm, rin "):
+    with pytest.raises(
+        UserError,
+        match=r"^model\.name is 'evil': choose one of diffussm, rin "
+        r"\(a network NAME is declared in NAME_jax\.py: .* PYTHONPATH\)$",
+    ):
         read_workdir(tmp_path / "run")
