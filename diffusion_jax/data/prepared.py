@@ -225,9 +225,9 @@ def _read_splits(directory: Path) -> tfds.core.SplitDict:
     path = directory / INFO
     if not path.is_file():
         raise UserError(f"{directory}: no {INFO}: give a directory of TFDS")
-    info = dataset_info_pb2.DatasetInfo()
+    content, info = read_metadata(path), dataset_info_pb2.DatasetInfo()
     try:
-        json_format.ParseDict(read_metadata(path), info, ignore_unknown_fields=True)
+        json_format.ParseDict(content, info, ignore_unknown_fields=True)
         for split in info.splits:  # formatting may insert the values of variables, and no more
             if {"{", "}"} & set(re.sub(r"\{[A-Z_]+\}", "", split.filepath_template)):
                 raise ValueError(f"the names of its files are {split.filepath_template!r}")
@@ -241,8 +241,6 @@ def _read_splits(directory: Path) -> tfds.core.SplitDict:
         ]
         if any(length < 0 for split in splits.values() for length in split.shard_lengths):
             raise ValueError("a shard of fewer than 0 records")
-    except UserError:
-        raise
     except Exception as error:  # what is raised depends on what is wrong
         raise UserError(f"{path} is damaged ({error}): {schemas.TFDS.advice}") from error
     if info.file_format != FORMAT:
