@@ -12,9 +12,8 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.storage.untrusted import machine_memory
 
 LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
-LARGEST_SIDE = math.isqrt(
-    Image.MAX_IMAGE_PIXELS or LARGEST // 6
-)  # pixels of a square that is read again
+# Pixels of a square that is read again.
+LARGEST_SIDE = math.isqrt(Image.MAX_IMAGE_PIXELS or LARGEST // 6)
 # What cannot be read is refused below; a warning before it would be a second line.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
