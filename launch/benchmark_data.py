@@ -70,7 +70,7 @@ def main(options: flags.FlagValues) -> None:
         return Stream(source, BATCH, seed=0).batches(0)
 
     with tempfile.TemporaryDirectory() as directory:
-        records = PreparedFiles(folder, 3, shape[:2], "centre")
+        records = PreparedFiles(folder, 3, options.size, "centre")
         spec, splits = Spec("image", shape, folder.class_names), {"train": records}
         out = Path(directory) / "set"
         write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count() or 1)

@@ -116,6 +116,11 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.array(image).reshape(image.height, image.width, -1)
 
 
+def from_pixels(values: np.ndarray) -> Image.Image:
+    """Return the image of mode L or RGB of uint8 pixels (H, W, C): the inverse of `pixels`."""
+    return Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values)
+
+
 def to_mode(image: Image.Image, channels: int, background: str = "white") -> Image.Image:
     """Convert an image of any mode to L (1 channel) or RGB (3).
 

@@ -81,6 +81,7 @@ class Prepared:
 
     Attributes:
       spec: kind, shape, and the class names of a ClassLabel.
+      kind, shape: see `Records`.
       scaling: of latents, see `recorded_scaling`.
 
     Raises:
@@ -97,6 +98,8 @@ class Prepared:
         self.scaling = recorded_scaling(self.directory, self._manifest)
         splits, features = _read_splits(self.directory), read_features(self.directory)
         self.spec, self._has_labels = Spec.of(features, self.directory), has_labels(features)
+        self.kind = self.spec.kind
+        self.shape = self.spec.sizes if self.kind == "latent" else None
         try:
             self._parts = splits[split].file_instructions
         except (KeyError, ValueError) as error:
@@ -131,9 +134,9 @@ class Prepared:
         """
         fields = self._fields(index)
         with naming(self.name(index)), decoding():
-            if self.spec.kind == "image":
+            if self.kind == "image":
                 record = {"image": fields["image"].bytes_list.value[0]}
-            elif self.spec.kind == "video":
+            elif self.kind == "video":
                 record = {"video": list(fields["video"].bytes_list.value)}
             else:  # as `Spec.features` has them encoded; TFDS would unpack others to any size
                 moments = {field: fields[field].bytes_list.value[0] for field in MOMENTS}
