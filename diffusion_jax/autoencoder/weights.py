@@ -23,7 +23,7 @@ from diffusion_jax.storage import schemas
 from diffusion_jax.storage.files import sha256
 from diffusion_jax.storage.json_files import read_json
 from diffusion_jax.storage.renaming import PYTORCH, Layout, substitute
-from diffusion_jax.storage.tensors import read_safetensors
+from diffusion_jax.storage.tensors import read_tensors
 from diffusion_jax.storage.untrusted import inside
 
 PLAIN = "diffusion_pytorch_model.safetensors"  # of save_pretrained without a variant
@@ -83,7 +83,7 @@ def load_safetensors(path: str | Path, **overrides: Any) -> Pretrained:
     files = weight_files(Path(path))
     tensors = {}
     for file in files:
-        found = read_safetensors(file)
+        found = read_tensors(file, ".safetensors")
         if repeated := tensors.keys() & found.keys():
             raise UserError(f"{file}: {min(repeated)} is in another shard too: copy them again")
         tensors |= found
