@@ -58,11 +58,12 @@ class Decoded:
       stride: from one frame of a window to the next.
 
     Attributes:
-      kind, scaling: see `Records`.
+      kind, scaling, fingerprint: those of the records.
     """
 
     def __init__(self, records: Records, shape: tuple[int, ...], crop: str, stride: int = 1):
         self.kind, self.shape, self.scaling = records.kind, shape, records.scaling
+        self.fingerprint = records.fingerprint
         self._records, self._crop, self._stride = records, CROPS[crop], stride
 
     def __len__(self) -> int:
@@ -72,10 +73,6 @@ class Decoded:
     def num_classes(self) -> int:
         """Number of classes, see `Source`."""
         return len(self._records.class_names or ())
-
-    def fingerprint(self) -> str:
-        """Return the fingerprint of the records, see `Source.fingerprint`."""
-        return self._records.fingerprint()
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> Example:
         """Return an example, see `Source.read`."""

@@ -49,15 +49,13 @@ def decode_image(encoded: bytes, channels: int, background: str = "white") -> Im
     """
     with decoding():
         image = open_image(encoded)
-        stored = _stored_mode(image)
+        # How a PNG stores its pixels, in Pillow's words ('L;4'), which loading them forgets.
+        stored = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
         image.load()  # a PNG's EXIF may follow its pixels
         _scale_transparent_colour(image, stored)
-        return to_mode(_upright(image), channels, background)
-
-
-def _stored_mode(image: ImageFile.ImageFile) -> str:
-    """Return how a PNG stores its pixels, in Pillow's words ('L;4'); '' for other formats."""
-    return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+        turn = UPRIGHT.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        return to_mode(upright, channels, background)
 
 
 def _scale_transparent_colour(image: Image.Image, stored: str) -> None:
@@ -157,11 +155,6 @@ def is_plain(encoded: bytes, channels: int) -> bool:
     image.load()
     plain = image.mode == MODES[channels] and not image.has_transparency_data
     return plain and image.format in ("JPEG", "PNG") and _orientation(image) not in UPRIGHT
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:
