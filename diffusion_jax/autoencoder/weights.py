@@ -89,8 +89,9 @@ def load_safetensors(path: str | Path, **overrides: Any) -> Pretrained:
         tensors |= found
     config = files[0].parent / CONFIG
     settings = read_settings(config) or {}
-    check_sizes(config, settings, sizes_of(tensors))
-    model = model_from_diffusers(tensors, **settings | overrides)
+    sizes = sizes_of(tensors)
+    check_sizes(config, settings, sizes)
+    model = Autoencoder(**sizes | settings | overrides)
     hashes = [sha256(file) for file in files]
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Pretrained(model, params_from_diffusers(tensors, model), whole)
@@ -138,7 +139,9 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def sizes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the `Autoencoder` attributes that diffusers' names and shapes tell.
+    """Return the `Autoencoder` attributes that the shapes of diffusers' tensors tell.
+
+    They do not tell groups and scaling.
 
     Raises:
       UserError: if there are no tensors to tell them by.
@@ -166,19 +169,6 @@ def sizes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
         use_quant_conv=has("quant_conv."),
         use_post_quant_conv=has("post_quant_conv."),
     )
-
-
-def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides: Any) -> Autoencoder:
-    """Return our network for diffusers' tensors; their shapes do not tell groups and scaling.
-
-    Args:
-      tensors: diffusers' name to array.
-      **overrides: `Autoencoder` attributes.
-
-    Raises:
-      UserError: as `sizes_of`.
-    """
-    return Autoencoder(**sizes_of(tensors) | overrides)
 
 
 def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder) -> dict[str, Any]:
