@@ -192,15 +192,11 @@ def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder)
         if current in renamed:
             raise UserError(f"weights hold {current} twice, by its new and its older name")
         renamed[current] = value
-    return _layout(model).read(renamed)
+    return layout(model).read(renamed)
 
 
-def diffusers_shapes(model: Autoencoder) -> dict[str, tuple[int, ...]]:
-    """Return diffusers' name and shape of every tensor of a network."""
-    return _layout(model).shapes()
-
-
-def _layout(model: Autoencoder) -> Layout:
+def layout(model: Autoencoder) -> Layout:
+    """Return diffusers' names and axes of the tensors of a network."""
     image = jax.ShapeDtypeStruct((1, model.factor, model.factor, model.image_channels), jnp.float32)
     return Layout(
         "autoencoder",
