@@ -9,6 +9,7 @@ from the folder, by each crop; and the stream reading shards that launch.prepare
 
 import functools
 import io
+import itertools
 import os
 import tempfile
 import time
@@ -34,17 +35,15 @@ BATCH = 64
 
 def per_second(batches: Iterator, seconds: float) -> float:
     """Return images per second, after a first second that does not count."""
-    start, count = None, 0
     begun = time.perf_counter()
-    for _ in batches:
-        now = time.perf_counter()
-        if start is None:
-            start = now if now > begun + 1 else None
-            continue
+    while time.perf_counter() <= begun + 1:
+        next(batches)
+    start, count, passed = time.perf_counter(), 0, 0.0
+    while passed <= seconds:
+        next(batches)
         count += BATCH
-        if now > start + seconds:
-            return count / (now - start)
-    raise AssertionError("the stream has no end")
+        passed = time.perf_counter() - start
+    return count / passed
 
 
 def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Iterator:
@@ -55,7 +54,7 @@ def by_pillow(folder: ImageFolder, then: Callable[[Image.Image], object]) -> Ite
         then(image.convert("RGB"))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, 2**31, BATCH):
+        for start in itertools.count(0, BATCH):
             yield list(pool.map(decode, range(start, start + BATCH)))
 
 
@@ -70,7 +69,7 @@ def main(options: flags.FlagValues) -> None:
         return Stream(source, BATCH, seed=0).batches(0)
 
     with tempfile.TemporaryDirectory() as directory:
-        records = PreparedFiles(folder, 3, shape[:2], "centre")
+        records = PreparedFiles(folder, 3, options.size, "centre")
         spec, splits = Spec("image", shape, folder.class_names), {"train": records}
         out = Path(directory) / "set"
         write_dataset(out, spec, splits, name="set", source={}, workers=os.cpu_count() or 1)

@@ -37,14 +37,16 @@ def main(options: flags.FlagValues) -> None:
     )
     if options.source == "folder":
         check_apart(out, options.path)
-    kind, records, _ = open_records(config)
-    if kind != "image":
-        raise UserError(f"{options.path}: holds examples of kind {kind}: latents are of images")
+    records = open_records(config)
+    if records.kind != "image":
+        raise UserError(
+            f"{options.path}: holds examples of kind {records.kind}: latents are of images"
+        )
     pretrained = load_autoencoder(options.weights)
     model = pretrained.model
     if size % model.factor:
         raise UserError(f"--size is {size}: it must be a multiple of {model.factor}")
-    decoded = Decoded(records, "image", (size, size, model.image_channels), crop)
+    decoded = Decoded(records, (size, size, model.image_channels), crop)
     images = FittedSource(decoded, options.path, decoded.num_classes)
     side = size // model.factor
     source = {"fingerprint": records.fingerprint(), "size": size, "crop": crop}

@@ -55,14 +55,14 @@ class EncodedRecords:
         following = start + self._batch_size
         self._read_ahead = {following: self._submit(following)}
         records = [future.result() for future in reading]
-        images = np.zeros((self._batch_size, *self._images.shape), np.uint8)
-        for image, record in zip(images, records, strict=False):  # the last batch is not full
-            if not isinstance(record, BadRecord):
-                image[:] = record.pop("images")
-        moments = zip(*self._encode(images), strict=True)
-        for record, (plain, flipped) in zip(records, moments, strict=False):
-            if not isinstance(record, BadRecord):
-                record |= {"moments": plain, "moments_flipped": flipped}
+        good = {row: read for row, read in enumerate(records) if not isinstance(read, BadRecord)}
+        images = np.zeros((self._batch_size, *self._images.shape), np.uint8)  # some may stay empty
+        for row, example in good.items():
+            images[row] = example["images"]
+        plain, flipped = self._encode(images)
+        for row, example in good.items():
+            label = {"label": int(example["labels"])} if "labels" in example else {}
+            records[row] = {"moments": plain[row], "moments_flipped": flipped[row], **label}
         return records
 
     def _submit(self, start: int) -> list[Future]:
@@ -71,11 +71,9 @@ class EncodedRecords:
 
     def _read(self, index: int) -> dict | BadRecord:
         try:
-            example = self._images.read(index)
+            return self._images.read(index)
         except BadRecord as error:  # raised again when its turn comes
             return error
-        label = {"label": int(example["labels"])} if "labels" in example else {}
-        return {"images": example["images"], **label}
 
 
 def make_encoder(

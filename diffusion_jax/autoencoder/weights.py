@@ -23,7 +23,7 @@ from diffusion_jax.storage import schemas
 from diffusion_jax.storage.files import sha256
 from diffusion_jax.storage.json_files import read_json
 from diffusion_jax.storage.renaming import PYTORCH, Layout, substitute
-from diffusion_jax.storage.tensors import read_safetensors
+from diffusion_jax.storage.tensors import read_tensors
 from diffusion_jax.storage.untrusted import inside
 
 PLAIN = "diffusion_pytorch_model.safetensors"  # of save_pretrained without a variant
@@ -83,14 +83,15 @@ def load_safetensors(path: str | Path, **overrides: Any) -> Pretrained:
     files = weight_files(Path(path))
     tensors = {}
     for file in files:
-        found = read_safetensors(file)
+        found = read_tensors(file, ".safetensors")
         if repeated := tensors.keys() & found.keys():
             raise UserError(f"{file}: {min(repeated)} is in another shard too: copy them again")
         tensors |= found
     config = files[0].parent / CONFIG
     settings = read_settings(config) or {}
-    check_sizes(config, settings, sizes_of(tensors))
-    model = model_from_diffusers(tensors, **settings | overrides)
+    sizes = sizes_of(tensors)
+    check_sizes(config, settings, sizes)
+    model = Autoencoder(**sizes | settings | overrides)
     hashes = [sha256(file) for file in files]
     whole = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
     return Pretrained(model, params_from_diffusers(tensors, model), whole)
@@ -138,7 +139,9 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def sizes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Return the `Autoencoder` attributes that diffusers' names and shapes tell.
+    """Return the `Autoencoder` attributes that the shapes of diffusers' tensors tell.
+
+    They do not tell groups and scaling.
 
     Raises:
       UserError: if there are no tensors to tell them by.
@@ -168,19 +171,6 @@ def sizes_of(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
     )
 
 
-def model_from_diffusers(tensors: Mapping[str, np.ndarray], **overrides: Any) -> Autoencoder:
-    """Return our network for diffusers' tensors; their shapes do not tell groups and scaling.
-
-    Args:
-      tensors: diffusers' name to array.
-      **overrides: `Autoencoder` attributes.
-
-    Raises:
-      UserError: as `sizes_of`.
-    """
-    return Autoencoder(**sizes_of(tensors) | overrides)
-
-
 def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder) -> dict[str, Any]:
     """Return our parameter tree from diffusers' tensors.
 
@@ -202,15 +192,11 @@ def params_from_diffusers(tensors: Mapping[str, np.ndarray], model: Autoencoder)
         if current in renamed:
             raise UserError(f"weights hold {current} twice, by its new and its older name")
         renamed[current] = value
-    return _layout(model).read(renamed)
+    return layout(model).read(renamed)
 
 
-def diffusers_shapes(model: Autoencoder) -> dict[str, tuple[int, ...]]:
-    """Return diffusers' name and shape of every tensor of a network."""
-    return _layout(model).shapes()
-
-
-def _layout(model: Autoencoder) -> Layout:
+def layout(model: Autoencoder) -> Layout:
+    """Return diffusers' names and axes of the tensors of a network."""
     image = jax.ShapeDtypeStruct((1, model.factor, model.factor, model.image_channels), jnp.float32)
     return Layout(
         "autoencoder",

@@ -9,7 +9,14 @@ from PIL import Image
 
 from diffusion_jax.data import video
 from diffusion_jax.data.folders import IMAGES, RecordFolder, has_suffix, list_folder, visible
-from diffusion_jax.data.images import LARGEST, check_frames, decode_image, open_image, to_mode
+from diffusion_jax.data.images import (
+    LARGEST,
+    check_frames,
+    decode_image,
+    from_pixels,
+    open_image,
+    to_mode,
+)
 from diffusion_jax.data.records import BadRecord, decoding, naming
 from diffusion_jax.errors import UserError, check_at_least
 from diffusion_jax.storage.untrusted import check_regular, read_regular
@@ -31,6 +38,8 @@ class ClipFolder(RecordFolder):
         folders, folders of which some hold frames and some do not (clips or classes?), frames
         beside anything else or directly in `path`, or any other file.
     """
+
+    kind = "video"
 
     def __init__(self, path: str | Path):
         super().__init__(path, _list_clips)
@@ -136,8 +145,7 @@ def _read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
         if has_suffix(path.name, (".npy",)):
             clip = _open_npy(path)
             check_frames(len(indices), *clip.shape[1:3])
-            clip = clip[np.asarray(indices)]
-            return [Image.fromarray(f[..., 0] if f.shape[2] == 1 else f) for f in clip]
+            return [from_pixels(frame) for frame in clip[np.asarray(indices)]]
         gif, frames = open_image(read_regular(path, LARGEST_GIF)), []
         check_frames(len(indices), *gif.size)
         for index in indices:

@@ -1,7 +1,8 @@
 """Crop images of any size to the size of a model, as the papers do.
 
 Each takes (image, height, width) to an image of that size, of the same mode, L or RGB, enlarging
-small images too. An image that has the size already comes back bit for bit.
+small images too. An image that has the size already comes back bit for bit, since Pillow's resize
+then copies.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ def centre(image: Image.Image, height: int, width: int) -> Image.Image:
     region_height = min(image.height, max(1, round(image.width * height / width)))
     region_width = min(image.width, max(1, round(image.height * width / height)))
     region = _middle(image, region_height, region_width)
-    return _resize(region, height, width, Image.Resampling.BICUBIC)
+    return region.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def box_halving(image: Image.Image, height: int, width: int) -> Image.Image:
@@ -38,23 +39,16 @@ def box_halving(image: Image.Image, height: int, width: int) -> Image.Image:
             "choose the crop centre"
         )
     while min(image.size) >= 2 * height:
-        image = _resize(image, image.height // 2, image.width // 2, Image.Resampling.BOX)
+        image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
     scale = height / min(image.size)
-    scaled_height, scaled_width = (round(side * scale) for side in (image.height, image.width))
-    image = _resize(image, scaled_height, scaled_width, Image.Resampling.BICUBIC)
-    return _middle(image, height, width)
+    scaled = (round(image.width * scale), round(image.height * scale))
+    return _middle(image.resize(scaled, Image.Resampling.BICUBIC), height, width)
 
 
 def _middle(image: Image.Image, height: int, width: int) -> Image.Image:
     """Cut out the centre; where the margin is odd, its smaller half is above and to the left."""
-    if (image.height, image.width) == (height, width):
-        return image
     top, left = (image.height - height) // 2, (image.width - width) // 2
     return image.crop((left, top, left + width, top + height))
-
-
-def _resize(image: Image.Image, height: int, width: int, method: Image.Resampling) -> Image.Image:
-    return image if image.size == (width, height) else image.resize((width, height), method)
 
 
 CROPS: dict[str, Crop] = {"centre": centre, "box_halving": box_halving}

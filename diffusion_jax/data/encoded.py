@@ -4,6 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
+from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.data.clips import decode_window, window
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.images import decode_image, pixels
@@ -13,7 +14,19 @@ Example = dict[str, np.ndarray]
 
 
 class Records(Protocol):
-    """The examples of a data set as they lie on disk."""
+    """The examples of a data set as they lie on disk.
+
+    Attributes:
+      kind: 'image'; 'video', whose examples are windows of clips; or 'latent', whose moments are
+        those of the image or of its mirror image.
+      shape: (h, w, 2c) of moments; None for images and clips, which are cropped to any size.
+      scaling: that the autoencoder of latents wants; None where that was not recorded, and for
+        other data.
+    """
+
+    kind: str
+    shape: tuple[int, ...] | None
+    scaling: Scaling | None
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
@@ -40,26 +53,17 @@ class Decoded:
 
     Args:
       records: on disk.
-      kind: 'image'; 'video', whose examples are windows of clips; or 'latent', whose moments are
-        those of the image or of its mirror image.
       shape: of an example; images of any size are brought to it.
       crop: a name of `CROPS`.
       stride: from one frame of a window to the next.
 
     Attributes:
-      scaling: that the autoencoder of latents wants; None where that was not recorded, and for
-        other data.
+      kind, scaling, fingerprint: those of the records.
     """
 
-    def __init__(
-        self,
-        records: Records,
-        kind: str,
-        shape: tuple[int, ...],
-        crop: str = "centre",
-        stride: int = 1,
-    ):
-        self.kind, self.shape, self.scaling = kind, shape, getattr(records, "scaling", None)
+    def __init__(self, records: Records, shape: tuple[int, ...], crop: str, stride: int = 1):
+        self.kind, self.shape, self.scaling = records.kind, shape, records.scaling
+        self.fingerprint = records.fingerprint
         self._records, self._crop, self._stride = records, CROPS[crop], stride
 
     def __len__(self) -> int:
@@ -69,10 +73,6 @@ class Decoded:
     def num_classes(self) -> int:
         """Number of classes, see `Source`."""
         return len(self._records.class_names or ())
-
-    def fingerprint(self) -> str:
-        """Return the fingerprint of the records, see `Source.fingerprint`."""
-        return self._records.fingerprint()
 
     def read(self, index: int, *, mirrored: bool = False, at: float = 0.0) -> Example:
         """Return an example, see `Source.read`."""

@@ -66,13 +66,12 @@ def _name_classes(label: tfds.features.ClassLabel, path: Path) -> None:
         if (label.num_classes or 0) > MOST_CLASSES:
             raise UserError(f"{path.parent}: {FEATURES} has {label.num_classes} classes: mend it")
         return
+    content = read_regular(path, LARGEST)
     try:
-        lines = re.split(r"[\r\n]+", read_regular(path, LARGEST).decode())
+        lines = re.split(r"[\r\n]+", content.decode())
         label.names = [line.strip() for line in lines if line.strip()]
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is damaged ({error}): {_AGAIN}") from error
-    except UserError:
-        raise
     except ValueError as error:
         raise UserError(f"{path} and {FEATURES} differ ({error}): copy both again") from error
 

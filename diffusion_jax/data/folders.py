@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.data.images import LARGEST
 from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.errors import UserError
@@ -35,6 +36,10 @@ class RecordFolder:
     Raises:
       UserError: for a folder that is not there or holds anything unexpected, named.
     """
+
+    kind: str
+    shape: tuple[int, ...] | None = None  # of latents alone, as the scaling
+    scaling: Scaling | None = None
 
     def __init__(self, path: str | Path, list_records: Callable[[Path], list[str] | None]):
         self.path = Path(path)
@@ -100,6 +105,8 @@ class ImageFolder(RecordFolder):
       UserError: for a folder that is not there or has no images, a class without images, images
         beside folders, or any other file.
     """
+
+    kind = "image"
 
     def __init__(self, path: str | Path):
         super().__init__(path, lambda folder: list_folder(folder, IMAGES)[0] or None)

@@ -12,9 +12,8 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.storage.untrusted import machine_memory
 
 LARGEST = 2**29  # bytes of an encoded image; `PIL.Image.MAX_IMAGE_PIXELS` of RGB are half of it
-LARGEST_SIDE = math.isqrt(
-    Image.MAX_IMAGE_PIXELS or LARGEST // 6
-)  # pixels of a square that is read again
+# Pixels of a square that is read again.
+LARGEST_SIDE = math.isqrt(Image.MAX_IMAGE_PIXELS or LARGEST // 6)
 # What cannot be read is refused below; a warning before it would be a second line.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -50,15 +49,13 @@ def decode_image(encoded: bytes, channels: int, background: str = "white") -> Im
     """
     with decoding():
         image = open_image(encoded)
-        stored = _stored_mode(image)
+        # How a PNG stores its pixels, in Pillow's words ('L;4'), which loading them forgets.
+        stored = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
         image.load()  # a PNG's EXIF may follow its pixels
         _scale_transparent_colour(image, stored)
-        return to_mode(_upright(image), channels, background)
-
-
-def _stored_mode(image: ImageFile.ImageFile) -> str:
-    """Return how a PNG stores its pixels, in Pillow's words ('L;4'); '' for other formats."""
-    return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+        turn = UPRIGHT.get(_orientation(image))
+        upright = image if turn is None else image.transpose(turn)
+        return to_mode(upright, channels, background)
 
 
 def _scale_transparent_colour(image: Image.Image, stored: str) -> None:
@@ -117,6 +114,11 @@ def pixels(image: Image.Image) -> np.ndarray:
     return np.array(image).reshape(image.height, image.width, -1)
 
 
+def from_pixels(values: np.ndarray) -> Image.Image:
+    """Return the image of mode L or RGB of uint8 pixels (H, W, C): the inverse of `pixels`."""
+    return Image.fromarray(values[..., 0] if values.shape[-1] == 1 else values)
+
+
 def to_mode(image: Image.Image, channels: int, background: str = "white") -> Image.Image:
     """Convert an image of any mode to L (1 channel) or RGB (3).
 
@@ -153,11 +155,6 @@ def is_plain(encoded: bytes, channels: int) -> bool:
     image.load()
     plain = image.mode == MODES[channels] and not image.has_transparency_data
     return plain and image.format in ("JPEG", "PNG") and _orientation(image) not in UPRIGHT
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image: Image.Image) -> int:

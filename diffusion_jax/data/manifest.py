@@ -94,15 +94,14 @@ def verify(directory: Path) -> int:
     check_sizes(directory, manifest)
     expected = {shard["file"]: shard["sha256"] for shard in shards_of(manifest)}
     expected |= manifest["metadata"]
-    paths = [directory / file for file in expected]
-    missing = [path.name for path in paths if not path.is_file()]
+    missing = [file for file in expected if not (directory / file).is_file()]
     if missing:
         raise UserError(f"{directory}: missing: {', '.join(missing)}: copy it here, or {AGAIN}")
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        hashes = list(pool.map(sha256, paths))
-    damaged = [
-        path.name for path, hash in zip(paths, hashes, strict=True) if hash != expected[path.name]
-    ]
+        found = pool.map(sha256, [directory / file for file in expected])
+        damaged = [
+            file for file, hash in zip(expected, found, strict=True) if hash != expected[file]
+        ]
     if damaged:
         raise UserError(f"{directory}: damaged: {', '.join(damaged)}: copy it again, or {AGAIN}")
-    return len(paths)
+    return len(expected)

@@ -81,6 +81,7 @@ class Prepared:
 
     Attributes:
       spec: kind, shape, and the class names of a ClassLabel.
+      kind, shape: see `Records`.
       scaling: of latents, see `recorded_scaling`.
 
     Raises:
@@ -97,6 +98,8 @@ class Prepared:
         self.scaling = recorded_scaling(self.directory, self._manifest)
         splits, features = _read_splits(self.directory), read_features(self.directory)
         self.spec, self._has_labels = Spec.of(features, self.directory), has_labels(features)
+        self.kind = self.spec.kind
+        self.shape = self.spec.sizes if self.kind == "latent" else None
         try:
             self._parts = splits[split].file_instructions
         except (KeyError, ValueError) as error:
@@ -131,9 +134,9 @@ class Prepared:
         """
         fields = self._fields(index)
         with naming(self.name(index)), decoding():
-            if self.spec.kind == "image":
+            if self.kind == "image":
                 record = {"image": fields["image"].bytes_list.value[0]}
-            elif self.spec.kind == "video":
+            elif self.kind == "video":
                 record = {"video": list(fields["video"].bytes_list.value)}
             else:  # as `Spec.features` has them encoded; TFDS would unpack others to any size
                 moments = {field: fields[field].bytes_list.value[0] for field in MOMENTS}
@@ -225,9 +228,9 @@ def _read_splits(directory: Path) -> tfds.core.SplitDict:
     path = directory / INFO
     if not path.is_file():
         raise UserError(f"{directory}: no {INFO}: give a directory of TFDS")
-    info = dataset_info_pb2.DatasetInfo()
+    content, info = read_metadata(path), dataset_info_pb2.DatasetInfo()
     try:
-        json_format.ParseDict(read_metadata(path), info, ignore_unknown_fields=True)
+        json_format.ParseDict(content, info, ignore_unknown_fields=True)
         for split in info.splits:  # formatting may insert the values of variables, and no more
             if {"{", "}"} & set(re.sub(r"\{[A-Z_]+\}", "", split.filepath_template)):
                 raise ValueError(f"the names of its files are {split.filepath_template!r}")
@@ -241,8 +244,6 @@ def _read_splits(directory: Path) -> tfds.core.SplitDict:
         ]
         if any(length < 0 for split in splits.values() for length in split.shard_lengths):
             raise ValueError("a shard of fewer than 0 records")
-    except UserError:
-        raise
     except Exception as error:  # what is raised depends on what is wrong
         raise UserError(f"{path} is damaged ({error}): {schemas.TFDS.advice}") from error
     if info.file_format != FORMAT:

@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from diffusion_jax.console import progress
@@ -17,7 +16,7 @@ from diffusion_jax.data.clips import ClipFolder, decode_clip
 from diffusion_jax.data.crops import CROPS
 from diffusion_jax.data.encoded import Records
 from diffusion_jax.data.folders import ImageFolder
-from diffusion_jax.data.images import decode_image, is_plain
+from diffusion_jax.data.images import decode_image, from_pixels, is_plain
 from diffusion_jax.data.records import naming
 from diffusion_jax.data.shards import FORMAT, dataset_name, write_dataset
 from diffusion_jax.data.spec import Spec
@@ -36,13 +35,13 @@ class PreparedFiles:
     Attributes:
       records: an `ImageFolder`, a `ClipFolder`, or others like them.
       channels: 1 (grey) or 3 (RGB).
-      size: (height, width) to crop to, None to leave images as large as they are.
+      size: side of the square to crop to, 0 to leave images as large as they are.
       crop: a name of `CROPS`.
     """
 
     records: Records
     channels: int
-    size: tuple[int, int] | None
+    size: int
     crop: str
 
     def __len__(self) -> int:
@@ -60,7 +59,7 @@ class PreparedFiles:
         return record
 
     def _encode(self, image: Image.Image) -> bytes:
-        return encode_png(CROPS[self.crop](image, *self.size) if self.size else image)
+        return encode_png(CROPS[self.crop](image, self.size, self.size) if self.size else image)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +75,8 @@ class PreparedArrays:
         example = self.arrays.read(index)
         record = {"label": int(example["labels"])} if "labels" in example else {}
         if self.arrays.kind == "image":
-            return record | {"image": _encode_pixels(example["images"])}
-        return record | {"video": [_encode_pixels(frame) for frame in example["images"]]}
+            return record | {"image": encode_png(from_pixels(example["images"]))}
+        return record | {"video": [encode_png(from_pixels(frame)) for frame in example["images"]]}
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -85,10 +84,6 @@ def encode_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
-
-
-def _encode_pixels(pixels: np.ndarray) -> bytes:
-    return encode_png(Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels))
 
 
 def open_originals(
@@ -121,10 +116,9 @@ def open_originals(
     if on_bad_record == "stop":
         folder.check_files()
     side = size or None  # None: it differs between examples, as the number of frames does
-    shape = (side, side, channels)
-    kind, shape = ("video", (None, *shape)) if source == "clips" else ("image", shape)
-    records = PreparedFiles(folder, channels, (size, size) if size else None, crop)
-    return Spec(kind, shape, folder.class_names), records, folder.fingerprint()
+    shape = (side, side, channels) if folder.kind == "image" else (None, side, side, channels)
+    spec = Spec(folder.kind, shape, folder.class_names)
+    return spec, PreparedFiles(folder, channels, size, crop), folder.fingerprint()
 
 
 def check_apart(out: Path, path: str) -> None:

@@ -235,8 +235,7 @@ def _finish(
         "metadata": _write_metadata(directory, spec, request["name"], splits),
         "fingerprint": hashlib.sha256(content.encode()).hexdigest(),
     }
-    with writing():
-        write_json(directory / MANIFEST, manifest)
+    write_json(directory / MANIFEST, manifest)
     return load_manifest(directory)
 
 

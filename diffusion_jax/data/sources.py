@@ -234,34 +234,28 @@ def open_source(
         any_channels = example_shape is not None
         source = arrays.npz(config.path, labelled=num_classes > 0, any_channels=any_channels)
     else:
-        found, records, moments_shape = open_records(config)
-        shape = moments_shape or example_shape
+        records = open_records(config)
+        shape = records.shape or example_shape
         if shape is None:
             raise UserError(f"{config.path}: give the shape that its examples are to be cropped to")
-        source = Decoded(records, found, shape, config.crop, config.frame_stride)
+        source = Decoded(records, shape, config.crop, config.frame_stride)
     skip = config.on_bad_record == "skip"
     where = config.path or config.name
     return FittedSource(source, where, num_classes, kind, example_shape, skip=skip)
 
 
-def open_records(config: DataConfig) -> tuple[str, Records, tuple[int, ...] | None]:
+def open_records(config: DataConfig) -> Records:
     """Open the records of a data set on disk.
-
-    Returns:
-      The kind of examples ('image', 'video' or 'latent'), the records, and the shape of moments.
 
     Raises:
       UserError: for a folder or TFDS directory that cannot be read; under on_bad_record='stop' also
         for a file in a folder that is not there or no regular file.
     """
     if config.name in ("folder", "clips"):
-        is_images = config.name == "folder"
-        records = ImageFolder(config.path) if is_images else ClipFolder(config.path)
+        records = (ImageFolder if config.name == "folder" else ClipFolder)(config.path)
         if config.on_bad_record == "stop":
             records.check_files()
-        return "image" if is_images else "video", records, None
+        return records
     from diffusion_jax.data.prepared import Prepared, find_directory  # TFDS takes a second
 
-    prepared = Prepared(find_directory(config.path), config.split)
-    kind = prepared.spec.kind
-    return kind, prepared, prepared.spec.sizes if kind == "latent" else None
+    return Prepared(find_directory(config.path), config.split)

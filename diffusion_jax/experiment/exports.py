@@ -26,7 +26,7 @@ from diffusion_jax.storage.files import publish, sha256, writing
 from diffusion_jax.storage.json_files import read_json, write_json
 from diffusion_jax.storage.locks import lock_path
 from diffusion_jax.storage.schemas import PROVENANCE as SCHEMA
-from diffusion_jax.storage.tensors import check_dtypes, check_tensors, read_safetensors
+from diffusion_jax.storage.tensors import check_tensors, read_tensors
 from diffusion_jax.storage.untrusted import check_memory, inside
 
 PROVENANCE = "provenance.json"
@@ -72,8 +72,7 @@ def to_params(tensors: Mapping[str, np.ndarray], shapes: Any) -> dict[str, Any]:
       UserError: naming the first tensor that is missing, left over, or of another shape or dtype.
     """
     wanted = traverse_util.flatten_dict(shapes, sep=".")
-    check_tensors(tensors, {name: leaf.shape for name, leaf in wanted.items()}, "network")
-    check_dtypes(tensors, *DTYPES)
+    check_tensors(tensors, {name: leaf.shape for name, leaf in wanted.items()}, "network", DTYPES)
     params = {name: tensors[name].astype(leaf.dtype) for name, leaf in wanted.items()}
     return traverse_util.unflatten_dict(params, sep=".")
 
@@ -148,7 +147,7 @@ def read_export(folder: Path) -> Export:
                 f"{path} is not what was exported: its SHA-256 is {found[:12]}..., and {PROVENANCE}"
                 f" has {written[:12]}...: copy the folder anew"
             )
-        tensors |= read_safetensors(path)
+        tensors |= read_tensors(path, ".safetensors")
     return Export(tensors, provenance)
 
 

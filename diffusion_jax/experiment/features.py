@@ -148,7 +148,7 @@ def reference_of_data(
         _check_kind(source.kind, config.path)
     else:
         check_at_least("--size", side, 1)
-        _check_kind(open_records(config)[0], config.path)
+        _check_kind(open_records(config).kind, config.path)
         source, crop = open_source(config, (side, side, 3), 0), config.crop
     images, fingerprint = examples_of(source), source.fingerprint()
     found = accumulate(images, fingerprint, load(), KEEP_REFERENCE, folder)

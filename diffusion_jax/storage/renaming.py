@@ -17,7 +17,7 @@ from einops import rearrange
 from flax import linen as nn
 from flax import traverse_util
 
-from diffusion_jax.storage.tensors import check_dtypes, check_tensors
+from diffusion_jax.storage.tensors import check_tensors
 
 Shape = tuple[int, ...]
 
@@ -114,9 +114,7 @@ class Layout:
           UserError: naming the first tensor that is missing, left over, or of another shape or
             dtype.
         """
-        check_tensors(tensors, self.shapes(), self.network)
-        if self.dtypes:
-            check_dtypes(tensors, *self.dtypes)
+        check_tensors(tensors, self.shapes(), self.network, self.dtypes)
         if self.norms:
             tensors = self.norms.fold(tensors, self._plain_shapes())
         params = {}

@@ -6,7 +6,7 @@ refuses tensors that are not finite.
 
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -20,35 +20,57 @@ from diffusion_jax.storage.untrusted import check_memory
 _BATCH_COUNTER = "num_batches_tracked"
 
 
-def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
+def read_tensors(path: str | Path, ending: str = "") -> dict[str, np.ndarray]:
     """Return the tensors of a file by name, choosing the reader by the file's ending.
 
     Args:
       path: .npz, without pickles; .safetensors; or .pth or .pt with a state dict, for which PyTorch
         is needed.
+      ending: to read the file by, whatever its name ends in; '' for that of its name.
 
     Raises:
       UserError: for a file that is missing, cut short or of another format, or a tensor that is
         not finite.
     """
-    if (ending := Path(path).suffix) not in _READERS:
+    if (ending := ending or Path(path).suffix) not in _READERS:
         raise UserError(f"{path} ends in {ending!r}: weights are read from {', '.join(_READERS)}")
-    return _read(path, *_READERS[ending])
-
-
-def read_safetensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a safetensors file, whatever its name ends in, as `read_tensors`."""
-    return _read(path, *_READERS[".safetensors"])
+    form, load = _READERS[ending]
+    if not os.path.isfile(path):  # unlike Path's, it takes a name of any length
+        raise UserError(f"{path} is no file: give the {form} file of the weights")
+    check_memory(path, Path(path).stat().st_size, "the file")
+    try:
+        tensors = load(path)
+    except UserError:
+        raise
+    except PermissionError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): change its mode") from error
+    except AttributeError as error:  # safetensors looks an 8-bit dtype up in NumPy
+        raise UserError(f"{path}: {error}: convert the weights to float32") from error
+    except Exception as error:  # it depends on the byte at which a file stops making sense
+        raise UserError(f"{path} is cut short or no {form} file: {error}") from error
+    tensors = {n: value for n, value in tensors.items() if n.split(".")[-1] != _BATCH_COUNTER}
+    for name, value in tensors.items():
+        is_float = jnp.issubdtype(value.dtype, jnp.inexact)  # NumPy's does not know bfloat16
+        if is_float and (count := np.sum(~np.isfinite(value))):
+            raise UserError(
+                f"{path}: {name} is not finite in {count} of {value.size} places: the weights are "
+                "damaged or overflowed when they were saved; get another copy"
+            )
+    return tensors
 
 
 def check_tensors(
-    tensors: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], network: str
+    tensors: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    network: str,
+    dtypes: Collection[str] = (),
 ) -> None:
-    """Raise `UserError` naming the first tensor that is missing, misshapen or left over.
+    """Raise `UserError` naming the first tensor that is missing, misshapen, left over or mistyped.
 
     Args:
       shapes: of all the tensors that there must be, by name.
       network: what the shapes are of, as 'autoencoder'.
+      dtypes: that they may have; any where there are none.
     """
     for name, shape in shapes.items():
         if name not in tensors:
@@ -57,12 +79,8 @@ def check_tensors(
             raise UserError(f"{name} has shape {found}, and this {network}'s has {shape}")
     if extra := sorted(set(tensors) - set(shapes)):
         raise UserError(f"weights hold {len(extra)} tensors too many: {extra[0]}, ...")
-
-
-def check_dtypes(tensors: Mapping[str, np.ndarray], *dtypes: str) -> None:
-    """Raise `UserError` naming the first tensor of another dtype."""
     for name, value in tensors.items():
-        if value.dtype.name not in dtypes:
+        if dtypes and value.dtype.name not in dtypes:
             raise UserError(f"{name} is {value.dtype}: give {' or '.join(dtypes)}")
 
 
@@ -87,30 +105,3 @@ _READERS: dict[str, tuple[str, Callable[[str | Path], dict[str, np.ndarray]]]] =
     ".pth": ("state dict", _load_state_dict),
     ".pt": ("state dict", _load_state_dict),
 }
-
-
-def _read(
-    path: str | Path, form: str, load: Callable[[str | Path], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    if not os.path.isfile(path):  # unlike Path's, it takes a name of any length
-        raise UserError(f"{path} is no file: give the {form} file of the weights")
-    check_memory(path, Path(path).stat().st_size, "the file")
-    try:
-        tensors = load(path)
-    except UserError:
-        raise
-    except PermissionError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): change its mode") from error
-    except AttributeError as error:  # safetensors looks an 8-bit dtype up in NumPy
-        raise UserError(f"{path}: {error}: convert the weights to float32") from error
-    except Exception as error:  # it depends on the byte at which a file stops making sense
-        raise UserError(f"{path} is cut short or no {form} file: {error}") from error
-    tensors = {n: value for n, value in tensors.items() if n.split(".")[-1] != _BATCH_COUNTER}
-    for name, value in tensors.items():
-        is_float = jnp.issubdtype(value.dtype, jnp.inexact)  # NumPy's does not know bfloat16
-        if is_float and (count := np.sum(~np.isfinite(value))):
-            raise UserError(
-                f"{path}: {name} is not finite in {count} of {value.size} places: the weights are "
-                "damaged or overflowed when they were saved; get another copy"
-            )
-    return tensors

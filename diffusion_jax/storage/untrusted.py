@@ -111,19 +111,16 @@ def inside(folder: Path, name: object, source: str | Path) -> Path:
       UserError: for a name that leaves the folder by being absolute or by '..', or that can name
         no file.
     """
-    if (
-        not isinstance(name, str)
-        or name == "."
-        or any(
-            part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
-            for part in name.split("/")
-        )
+    parts = name.split("/") if isinstance(name, str) and name != "." else [""]
+    if any(
+        part in ("", "..") or "\0" in part or len(os.fsencode(part)) > LONGEST_NAME
+        for part in parts
     ):
         raise UserError(
             f"{source} names the file {name!r}, which is not in its folder: it is damaged or "
             "hostile, get another copy"
         )
-    return folder / name
+    return folder.joinpath(*parts)
 
 
 def check_utf8(name: str | Path, what: str) -> None:

@@ -13,7 +13,7 @@ CARD = "README.md"
 
 
 def unpack_pretrained(workdir: Path) -> Path:
-    """Copies the run to a directory, if it is not there already, as any other run; returns that.
+    """Copy the run to a directory, as any other run, unless it is there already; return where.
 
     Raises:
       UserError: if something else is there, or it cannot be written.

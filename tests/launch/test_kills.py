@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
-from diffusion_jax.autoencoder.weights import diffusers_shapes
+from diffusion_jax.autoencoder.weights import layout
 from diffusion_jax.experiment.training import train
 from launch.pretrained import DIGITS
 
@@ -47,7 +47,7 @@ def inputs(tmp_path_factory) -> Path:
         Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
     np.savez(folder / "real.npz", arr_0=rng.integers(0, 256, (16, 8, 8, 1), np.uint8))
     np.savez(folder / "inception.npz", **inception_tensors())
-    shapes = diffusers_shapes(Autoencoder(block_channels=(32, 32), layers_per_block=1))
+    shapes = layout(Autoencoder(block_channels=(32, 32), layers_per_block=1)).shapes()
     weights = {n: (0.05 * rng.standard_normal(s)).astype(np.float32) for n, s in shapes.items()}
     save_file(weights, folder / "vae.safetensors")
     tracked = dict(posthoc_ema__sigma_rels=(0.1, 0.25), posthoc_ema__every=1)

@@ -16,7 +16,7 @@ from diffusion_jax.autoencoder.decoding import make_decoder
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.moments import Moments
 from diffusion_jax.autoencoder.scaling import Scaling
-from diffusion_jax.autoencoder.weights import PLAIN, diffusers_shapes, load_safetensors
+from diffusion_jax.autoencoder.weights import PLAIN, layout, load_safetensors
 from diffusion_jax.data.prepared import Prepared
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.build import build
@@ -39,7 +39,7 @@ def weights(tmp_path_factory):
     rng = np.random.default_rng(0)
     tensors = {
         name: (0.05 * rng.standard_normal(shape)).astype(np.float32)
-        for name, shape in diffusers_shapes(MODEL).items()
+        for name, shape in layout(MODEL).shapes().items()
     }
     save_file(tensors, path)
     return path

@@ -11,7 +11,7 @@ from golden import load_diffussm, part, relative_error
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.moments import Moments, from_latents, to_latents, unpack
 from diffusion_jax.autoencoder.scaling import Scaling
-from diffusion_jax.autoencoder.weights import model_from_diffusers, params_from_diffusers
+from diffusion_jax.autoencoder.weights import params_from_diffusers, sizes_of
 from diffusion_jax.errors import UserError
 from diffusion_jax.parallel.sharding import by_example, make_mesh, replicated
 
@@ -54,7 +54,7 @@ def golden():
     if "x" not in arrays:
         pytest.skip("the whole vae_small.npz is not in ../shared/golden")
     tensors = part(arrays, "sd/")
-    model = model_from_diffusers(tensors)
+    model = Autoencoder(**sizes_of(tensors))
     return arrays, model, params_from_diffusers(tensors, model)
 
 

@@ -18,7 +18,7 @@ from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.moments import from_latents, to_latents
 from diffusion_jax.autoencoder.scaling import Scaling
 from diffusion_jax.autoencoder.settings import read_settings
-from diffusion_jax.autoencoder.weights import assumed, diffusers_shapes, load_safetensors
+from diffusion_jax.autoencoder.weights import assumed, layout, load_safetensors
 from diffusion_jax.errors import UserError
 
 PLAIN = "diffusion_pytorch_model.safetensors"
@@ -76,7 +76,7 @@ def save(folder: Path, case: str, dtype=np.float32, file: str = PLAIN, **changes
     """A folder as save_pretrained writes it."""
     folder.mkdir(exist_ok=True)
     (folder / "config.json").write_text(json.dumps(COMMON | CASES[case][0] | changes))
-    made = tensors(diffusers_shapes(network(case)))
+    made = tensors(layout(network(case)).shapes())
     save_file({name: value.astype(dtype) for name, value in made.items()}, folder / file)
     return folder
 
@@ -123,7 +123,7 @@ def test_a_variant_is_found_by_its_name_and_the_plain_file_goes_first(tmp_path, 
 def test_shards_are_one_network(tmp_path, variant):
     whole = load_safetensors(save(tmp_path / "whole", "sd3"))
     folder = save(tmp_path / "vae", "sd3")
-    made = tensors(diffusers_shapes(network("sd3")))
+    made = tensors(layout(network("sd3")).shapes())
     (folder / PLAIN).unlink()
     where, names, dot = {}, sorted(made), "." if variant else ""
     for i in range(3):

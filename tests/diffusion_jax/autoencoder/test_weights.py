@@ -12,10 +12,10 @@ from safetensors.numpy import save_file
 
 from diffusion_jax.autoencoder.model import Autoencoder
 from diffusion_jax.autoencoder.weights import (
-    diffusers_shapes,
+    layout,
     load_safetensors,
-    model_from_diffusers,
     params_from_diffusers,
+    sizes_of,
 )
 from diffusion_jax.errors import UserError
 
@@ -30,16 +30,16 @@ def tensors() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     return {
         name: rng.standard_normal(shape).astype(np.float32)
-        for name, shape in diffusers_shapes(MODEL).items()
+        for name, shape in layout(MODEL).shapes().items()
     }
 
 
 def test_the_full_network_has_diffusers_names_and_shapes():
-    shapes = diffusers_shapes(Autoencoder())
+    shapes = layout(Autoencoder()).shapes()
     assert shapes == {name: tuple(shape) for name, shape in FULL["tensors"].items()}
     assert sum(np.prod(shape) for shape in shapes.values()) == 83_653_863
     full = {name: np.broadcast_to(np.float32(0), shape) for name, shape in shapes.items()}
-    assert model_from_diffusers(full) == Autoencoder()
+    assert Autoencoder(**sizes_of(full)) == Autoencoder()
 
 
 def test_a_file_tells_its_network_and_fills_it(tmp_path):
