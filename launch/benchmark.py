@@ -95,7 +95,6 @@ def main(config: ConfigDict, name: str) -> None:
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    flags.mark_flag_as_required("config")
     phases = Each(Choice(tuple(PHASES)), fewest=1)
     arguments.define("phases", "train,forward,sampler", f"Of {', '.join(PHASES)}.", phases)
     flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config, in turn.")

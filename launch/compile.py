@@ -91,16 +91,11 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
 
 
 if __name__ == "__main__":
-    CONFIG = cli.define_config()
+    CONFIG = cli.define_config(instead="table")
     about = "As v5e-8, v6e-16, v4-8, v5p-8, or 2xv5e-8."
     SLICE = flags.DEFINE_string("slice", None, about, required=True)
     SEARCH = flags.DEFINE_bool("search", False, "Look for the largest batch that fits.")
     TABLE = arguments.file("table", None, "Markdown file to add rows to.")
-    flags.register_validator(
-        "config",
-        lambda config: config or flags.FLAGS["table"].value,
-        message="give a config, or --table",
-    )
 
     def command() -> None:
         jax.config.update("jax_platforms", "cpu")  # a TPU that is there is left to others

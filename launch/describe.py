@@ -69,11 +69,6 @@ def every() -> None:
 
 
 if __name__ == "__main__":
-    CONFIG = cli.define_config()
+    CONFIG = cli.define_config(instead="all")
     ALL = flags.DEFINE_bool("all", False, "Every config, as a table in Markdown.")
-    flags.register_validator(
-        "config",
-        lambda config: config or flags.FLAGS["all"].value,
-        message="give a config, or --all",
-    )
     cli.run(lambda: every() if ALL.value else main(CONFIG.value, cli.config_name()), __doc__)
