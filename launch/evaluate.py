@@ -52,6 +52,5 @@ def main(options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     define_samples(num=50_000)
     define_judge()
-    flags.adopt_module_key_flags(distributed)  # for --help
     arguments.path("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

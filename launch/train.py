@@ -65,7 +65,6 @@ if __name__ == "__main__":
     INIT_FROM = arguments.folder("init_from", None, "Folder of launch.export to start from.")
     INIT_STEP = arguments.count("init_step", 0, "Step to start at, with --init_from.", at_least=0)
     distributed.define_flags()
-    flags.adopt_module_key_flags(distributed)  # for --help
     PROFILE = flags.DEFINE_list("profile_steps", None, "FIRST,LAST to trace, from where it starts.")
 
     def main() -> None:
