@@ -75,10 +75,9 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
                 os._exit(128 + signal.SIGPIPE)
             except OSError as error:
                 _fail(describe(error))
-            except MemoryError as error:
-                _fail(_out_of_memory(error))
-            except RuntimeError as error:  # JAX's own class is one, and JAX is not imported here
-                if "RESOURCE_EXHAUSTED" not in str(error):
+            except (MemoryError, RuntimeError) as error:
+                # JAX's own class is a RuntimeError, and JAX is not imported here.
+                if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 _fail(_out_of_memory(error))
             except KeyboardInterrupt:
