@@ -8,7 +8,6 @@ Fields and defaults are those of the classes in `diffusion_jax.experiment.schema
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,17 +15,7 @@ from ml_collections import ConfigDict
 from diffusion_jax.experiment.schema import default_config
 from diffusion_jax.experiment.sections import ScheduleConfig
 
-
-def base(model: Mapping[str, Any] | ConfigDict) -> ConfigDict:
-    """Return a locked config of all defaults around a `model` section.
-
-    Args:
-      model: name, geometry, and the attributes of the network that are not its defaults.
-
-    Raises:
-      UserError: for a name of no network.
-    """
-    return default_config(model)
+base = default_config  # a locked config of all defaults around a `model` section
 
 
 def schedule(name: str, **parameters: Any) -> ConfigDict:

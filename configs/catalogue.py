@@ -54,15 +54,17 @@ def find(given: str) -> Found:
             raise UserError(f"--config: there is no file {shown(place)}")
         path, name = FOLDER / f"{match[1]}.py", match[1]
     if not path.is_file():
-        if row := next((row for row in _presets() if row.name == name), None):
+        if row := _rows().get(name):
             if argument:
                 raise UserError(f"--config is {given}: {name} is a preset already, leave it out")
             return row
-        near = nearest(name, names())
+        near = nearest(name, _rows())
         raise UserError(f"--config: there is no file {shown(place)}, and no such name: {near}")
     name = f"{path.parent.name}/{path.stem}"
-    found = Found(path, argument if colon else None, f"{name}{colon}{argument}")
-    return next((row for row in _presets() if row[:2] == found[:2]), found) if colon else found
+    if not colon:  # and no other config has to be imported
+        return Found(path, None, name)
+    rows = (row for row in _rows().values() if row[:2] == (path, argument))
+    return next(rows, Found(path, argument, f"{name}:{argument}"))
 
 
 def load(name: str) -> ConfigDict:
@@ -78,20 +80,13 @@ def load(name: str) -> ConfigDict:
 
 def names() -> list[str]:
     """Return the names of all configs, one for each row, without variants."""
-    rows = {row.name for row in _presets()}
-    plain = (path for path in _files() if not hasattr(_module(path), "PRESETS"))
-    return sorted(rows | {f"{path.parent.name}/{path.stem}" for path in plain})
+    return sorted(_rows())
 
 
 def source(name: str) -> str:
     """Return the file of a config, 'configs/rin/imagenet.py' of 'rin/imagenet256'."""
-    rows = {row.name: f"configs/{row.file.relative_to(FOLDER)}" for row in _presets()}
-    return rows.get(name, f"configs/{name}.py")
-
-
-def _files() -> list[Path]:
-    """Return the files that give a config, and not what several of them share."""
-    return [path for path in FOLDER.glob("*/*.py") if hasattr(_module(path), "get_config")]
+    row = _rows().get(name)
+    return f"configs/{row.file.relative_to(FOLDER)}" if row else f"configs/{name}.py"
 
 
 def _module(path: Path) -> ModuleType:
@@ -99,14 +94,22 @@ def _module(path: Path) -> ModuleType:
 
 
 @functools.cache  # the files do not change while a command runs
-def _presets() -> tuple[Found, ...]:
-    """Return every preset of every file, by the name of its row."""
-    rows = []
-    for path in _files():
-        for preset in getattr(_module(path), "PRESETS", ()):
-            joined = preset if preset[0].isdigit() else f"_{preset}"  # imagenet256, lsun_church
-            rows.append(Found(path, preset, f"{path.parent.name}/{path.stem}{joined}"))
-    return tuple(rows)
+def _rows() -> dict[str, Found]:
+    """Return every row by its name: a preset, or a file that has none."""
+    rows = {}
+    for path in FOLDER.glob("*/*.py"):
+        module, file = _module(path), f"{path.parent.name}/{path.stem}"
+        if not hasattr(module, "get_config"):  # what several files share
+            continue
+        for preset in getattr(module, "PRESETS", (None,)):
+            if preset is None:
+                name = file
+            elif preset[0].isdigit():
+                name = f"{file}{preset}"  # imagenet256
+            else:
+                name = f"{file}_{preset}"  # lsun_church
+            rows[name] = Found(path, preset, name)
+    return rows
 
 
 def every_config() -> Iterator[tuple[str, ConfigDict]]:

@@ -12,15 +12,15 @@ from diffusion_jax.reporting.published import Row
 
 
 class Cost(NamedTuple):
-    """The size of a network, as printed.
+    """The size of a network, as printed; None where nothing is.
 
     Attributes:
       parameters: millions.
-      multiply_adds: billions, of one forward pass of one image; None where none is printed.
+      multiply_adds: billions, of one forward pass of one image.
       difference: why our counts differ, one line.
     """
 
-    parameters: float
+    parameters: float | None = None
     multiply_adds: float | None = None
     difference: str = ""
 

@@ -29,7 +29,6 @@ from diffusion_jax.benchmarks.results import Table, device_name
 from diffusion_jax.benchmarks.timing import Ceilings, Spread, measure, measure_ceilings
 from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
-from diffusion_jax.experiment.build import build
 from diffusion_jax.experiment.networks import find_network
 from diffusion_jax.fields import Choice, Each
 from launch.common import arguments, cli
@@ -43,22 +42,17 @@ COLUMNS = (
 
 def row(found: dict) -> list[str]:
     """Return the cells of a record, empty where it has no such number."""
-
-    def cell(value: float | None, spec: str) -> str:
-        return format(value, spec) if value else ""
-
     compiled, cached = found["compile_seconds"]
+    numbers = [
+        *((found["images_per_second"], ",.4g"), (found["gflops"], ",.0f")),
+        *((found["of_matmul"], ".0%"), (found["of_memory"], ".0%")),
+        *((found["memory"] / 2**30, ".2f"), (compiled, ".1f"), (cached, ".1f")),
+    ]
     return [
         f"{found['phase']} {found['value']}".strip(),
         f"{Spread(**found['milliseconds']):.4g}",
         f"{Spread(**found['times_as_fast']):.2f}",
-        cell(found["images_per_second"], ",.4g"),
-        cell(found["gflops"], ",.0f"),
-        cell(found["of_matmul"], ".0%"),
-        cell(found["of_memory"], ".0%"),
-        cell(found["memory"] / 2**30, ".2f"),
-        cell(compiled, ".1f"),
-        cell(cached, ".1f"),
+        *(format(value, spec) if value else "" for value, spec in numbers),
     ]
 
 
@@ -66,12 +60,11 @@ def run(
     configs: dict[str, ConfigDict], phases: list[str], seconds: float, title: str
 ) -> tuple[Table, list[dict], Ceilings]:
     """Measure every phase of every config, printing the table as it grows."""
-    experiments = {value: build(config) for value, config in configs.items()}
     table = Table(title, COLUMNS)
     dtypes = {config.model.dtype for config in configs.values()} | {"float32"}
     ceilings = measure_ceilings(sorted(dtypes), seconds)
     records = []
-    for found in measure(groups(phases, configs, experiments), seconds):
+    for found in measure(groups(phases, configs), seconds):
         records.append(found.record(ceilings))
         table.add(*row(records[-1]))
     return table, records, ceilings
@@ -95,7 +88,6 @@ def main(config: ConfigDict, name: str) -> None:
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    flags.mark_flag_as_required("config")
     phases = Each(Choice(tuple(PHASES)), fewest=1)
     arguments.define("phases", "train,forward,sampler", f"Of {', '.join(PHASES)}.", phases)
     flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config, in turn.")

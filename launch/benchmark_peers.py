@@ -73,7 +73,6 @@ def main(config: ConfigDict, name: str) -> None:
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    flags.mark_flag_as_required("config")
     arguments.number(
         "seconds", 20.0, "To go on with each program; five calls at least.", at_least=0
     )

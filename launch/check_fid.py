@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from diffusion_jax.console import say
+from diffusion_jax.benchmarks.results import Table
 from diffusion_jax.data.arrays import Arrays, npz
 from diffusion_jax.evaluation.distortions import DISTORTIONS
 from diffusion_jax.evaluation.extractor import load_extractor
@@ -29,11 +29,7 @@ HEAD = """\
 
 The first images of {test}, beside those of {train} and {other}, and beside themselves,
 changed. Pool features of FID's Inception, TF1's resize. FID falls as images are added: compare
-rows of like numbers only. Made by `python -m launch.check_fid`.
-
-| compared | images on each side | FID |
-|---|---|---|
-"""
+rows of like numbers only. Made by `python -m launch.check_fid`."""
 
 
 def rows(options: flags.FlagValues) -> Iterator[tuple[str, int, float]]:
@@ -71,11 +67,10 @@ def rows(options: flags.FlagValues) -> Iterator[tuple[str, int, float]]:
 def main(options: flags.FlagValues) -> None:
     """Print the rows as they come, and write them to --out."""
     names = {side: Path(str(options[side].value)).stem for side in ("test", "train", "other")}
-    lines = []
+    table = Table(HEAD.format(**names), ("compared", "images on each side", "FID"))
     for name, count, fid in rows(options):
-        lines.append(f"| {name} | {count:,} | {fid:.3f} |\n")
-        say(lines[-1].rstrip("\n"))
-    Path(options.out).write_text(HEAD.format(**names) + "".join(lines))
+        table.add(name, f"{count:,}", f"{fid:.3f}")
+    Path(options.out).write_text("\n".join(table.lines) + "\n")
 
 
 if __name__ == "__main__":

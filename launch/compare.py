@@ -65,9 +65,9 @@ def main(config: ConfigDict, options: flags.FlagValues) -> None:
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    flags.DEFINE_string("vary", None, "FIELD=VALUE,VALUE,...: a field of the config.")
+    about = "FIELD=VALUE,VALUE,...: a field of the config."
+    flags.DEFINE_string("vary", None, about, required=True)
     arguments.seeds("seeds", "0,1,2", "Seeds of each value.")
-    arguments.folder("workdir", None, "Folder of all the runs.")
+    arguments.folder("workdir", None, "Folder of all the runs.", required=True)
     arguments.path("out", None, "Writes OUT.md, OUT.json and OUT.png.")
-    flags.mark_flags_as_required(["config", "vary", "workdir"])
     cli.run(lambda: main(CONFIG.value, flags.FLAGS), __doc__)

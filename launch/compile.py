@@ -14,6 +14,7 @@ they send to each other is not counted.
 the family, from --slice up, that holds its train step; with --config, that one alone.
 """
 
+from collections import Counter
 from pathlib import Path
 
 import jax
@@ -35,22 +36,21 @@ _GIB = 2**30
 
 def describe(program: Program | Excess) -> list[str]:
     """Return what a program needs, a line for each limit of the chip."""
+    needed = f"{program.needed / _GIB:.2f}"
     if isinstance(program, Excess):
-        needed, available = program.needed / _GIB, program.available / _GIB
-        return [
-            f"does not fit: needs {needed:.2f} GiB a chip or more, and there are {available:.2f}"
-        ]
-    kinds: dict[str, tuple[int, float]] = {}
+        available = f"{program.available / _GIB:.2f}"
+        return [f"does not fit: needs {needed} GiB a chip or more, and there are {available}"]
+    times, sizes = Counter(), Counter()
     for found in program.collectives:
-        count, size = kinds.get(found.name, (0, 0))
-        kinds[found.name] = count + found.times, size + found.times * found.size
-    moved = [f"{n} {name} of {size / 1e6:,.1f} MB" for name, (n, size) in sorted(kinds.items())]
+        times[found.name] += found.times
+        sizes[found.name] += found.times * found.size
+    moved = [f"{times[name]} {name} of {sizes[name] / 1e6:,.1f} MB" for name in sorted(times)]
     parts = ", ".join(f"{name} {size / _GIB:.2f}" for name, size in program.memory.items())
     bounds = ", ".join(f"{name} {1e3 * value:.3g}" for name, value in program.bounds.items())
-    needed, hbm, each = program.needed, program.chip.hbm, program.flops / program.chips
+    hbm, each = program.chip.hbm, program.flops / program.chips
     return [
         f"compiled in {program.seconds:.0f} s",
-        f"  HBM a chip     {needed / _GIB:.2f} of {hbm / _GIB:.0f} GiB: {parts}",
+        f"  HBM a chip     {needed} of {hbm / _GIB:.0f} GiB: {parts}",
         f"  FLOPs          {program.flops / 1e12:,.3f} T, {each / 1e12:,.3f} T a chip",
         f"  collectives    {'; '.join(moved) or 'none'}",
         f"  time at least  {1e3 * program.bound:.3g} ms: {bounds}",
@@ -91,16 +91,11 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
 
 
 if __name__ == "__main__":
-    CONFIG = cli.define_config()
+    CONFIG = cli.define_config(instead="table")
     about = "As v5e-8, v6e-16, v4-8, v5p-8, or 2xv5e-8."
     SLICE = flags.DEFINE_string("slice", None, about, required=True)
     SEARCH = flags.DEFINE_bool("search", False, "Look for the largest batch that fits.")
     TABLE = arguments.file("table", None, "Markdown file to add rows to.")
-    flags.register_validator(
-        "config",
-        lambda config: config or flags.FLAGS["table"].value,
-        message="give a config, or --table",
-    )
 
     def command() -> None:
         jax.config.update("jax_platforms", "cpu")  # a TPU that is there is left to others

@@ -24,7 +24,7 @@ def main(values: flags.FlagValues) -> None:
     """Measure what the options ask for."""
     workdir = Path(values.workdir)
     config = read_workdir(workdir)
-    config.sampling.update(options.sampling_changes(values))
+    config.sampling.update_from_flattened_dict(options.sampling_changes(values))
     if values.split is not None:
         config.data.split = values.split
     paths = diagnose(

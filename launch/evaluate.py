@@ -37,11 +37,8 @@ def main(options: flags.FlagValues) -> None:
             raise UserError("--images wants --out, the folder that results.json is written to")
     judge = load_judge(Path(options.reference), Path(options.inception), make_mesh())
     if options.images:
-        images, out, about = (
-            Path(options.images),
-            Path(options.out),
-            Result(config="", command=command),
-        )
+        images, out = Path(options.images), Path(options.out)
+        about = Result(config="", command=command)
     else:
         out, about = draw(sampling_job(options), command)
         images = out / "samples.npz"
@@ -52,6 +49,5 @@ def main(options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     define_samples(num=50_000)
     define_judge()
-    flags.adopt_module_key_flags(distributed)  # for --help
     arguments.path("images", None, "Images made elsewhere: .npz with arr_0, or a folder.")
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -45,6 +45,5 @@ def main(options: flags.FlagValues) -> None:
 
 if __name__ == "__main__":
     define_samples(num=50_000)
-    flags.adopt_module_key_flags(distributed)  # for --help
     arguments.file("i3d", None, "Weights of I3D.", required=True)
     cli.run(lambda: main(flags.FLAGS), __doc__)

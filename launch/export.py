@@ -71,7 +71,7 @@ def find(given: flags.FlagValues) -> exporting.Found:
 if __name__ == "__main__":
     arguments.folder("workdir", None, "Run directory of launch.train.")
     arguments.file("official", None, "Weights of the official code of RIN, with --config.")
-    cli.define_config()
+    cli.define_config(required=False)
     arguments.folder("out", None, "Folder to write; must not be there.", required=True)
     arguments.choice(
         "weights", "ema", "The moving average, or the raw parameters.", exporting.WEIGHTS

@@ -99,5 +99,4 @@ if __name__ == "__main__":
     arguments.count("resample", 10, "Passes of inpainting; more fit the kept part better.")
     arguments.path("frames", None, "Clips for a video model to continue: .npz, file, folder.")
     arguments.count("extend", 1, "Windows to draw of a video, each continuing the one before.")
-    flags.adopt_module_key_flags(distributed)  # for --help
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -72,7 +72,6 @@ def main(options: flags.FlagValues) -> None:
 if __name__ == "__main__":
     define_samples(num=5_000)
     define_judge()
-    flags.adopt_module_key_flags(distributed)  # for --help
     flags.DEFINE_string("vary", None, f"FIELD=VALUE,VALUE,...: of {', '.join(FIELDS)}.")
     flags.mark_flags_as_required(["workdir", "vary"])
     cli.run(lambda: main(flags.FLAGS), __doc__)

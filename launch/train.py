@@ -60,12 +60,11 @@ def summary(workdir: Path, outcome: Outcome) -> list[str]:
 
 if __name__ == "__main__":
     CONFIG = cli.define_config()
-    WORKDIR = arguments.folder("workdir", None, "Run directory; made if it is not there.")
-    flags.mark_flags_as_required(["config", "workdir"])
+    about = "Run directory; made if it is not there."
+    WORKDIR = arguments.folder("workdir", None, about, required=True)
     INIT_FROM = arguments.folder("init_from", None, "Folder of launch.export to start from.")
     INIT_STEP = arguments.count("init_step", 0, "Step to start at, with --init_from.", at_least=0)
     distributed.define_flags()
-    flags.adopt_module_key_flags(distributed)  # for --help
     PROFILE = flags.DEFINE_list("profile_steps", None, "FIRST,LAST to trace, from where it starts.")
 
     def main() -> None:

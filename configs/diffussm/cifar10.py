@@ -13,14 +13,14 @@ Variants follow a colon, with commas between them:
   110 TFLOP/s, as for RIN's row. That is assumed and not measured; the FID to expect is not known.
 """
 
-from configs.base import diffussm, images
+from configs.base import images
 from configs.diffussm.latents import pixels_or_latents
 from configs.variants import shorter, vary
 
 
 def get_config(variants: str = ""):
     """384 wide, 10 layers, M = 2."""
-    config = pixels_or_latents(diffussm())
+    config = pixels_or_latents()
     config.data.update(path="data/cifar10.npz", flip=True)
     config.model.geometry.update(images(32, channels=3, patch_size=1))
     config.model.update(dim=384, layers=10, num_classes=10, dtype="bfloat16", remat="full")

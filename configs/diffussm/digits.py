@@ -11,13 +11,13 @@ asked-for digit in unguided samples, one seed each:
 The class starts as small as in DiT (0.02): digits look right long before the right one is drawn.
 """
 
-from configs.base import diffussm, images
+from configs.base import images
 from configs.diffussm.latents import pixels_or_latents
 
 
 def get_config():
     """Four blocks, 64 wide, M = 2, every pixel a token."""
-    config = pixels_or_latents(diffussm())
+    config = pixels_or_latents()
     config.data.name = "digits"
     config.model.geometry.update(images(8, channels=1, patch_size=1))
     config.model.update(

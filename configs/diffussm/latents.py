@@ -12,12 +12,12 @@ from ml_collections import ConfigDict
 from configs.base import base, diffussm, images, schedule
 
 
-def pixels_or_latents(model: ConfigDict) -> ConfigDict:
-    """The objective and the sampler that every DiffuSSM config has: DiT's.
+def pixels_or_latents() -> ConfigDict:
+    """Return what every DiffuSSM config has: XL's network, and DiT's objective and sampler.
 
     1000 steps of linear beta, uniform t, eps and learned variance, 250 respaced DDPM steps.
     """
-    config = base(model)
+    config = base(diffussm())
     discrete = schedule("linear_betas", steps=1000)
     config.objective.update(
         schedule=discrete, variance="learned", self_conditioning="none", clip_x0=False
@@ -34,7 +34,7 @@ def latents(size: int, data: str, num_classes: int) -> ConfigDict:
       data: name of the set of encoded images.
       num_classes: 0 for unconditional.
     """
-    config = pixels_or_latents(diffussm())
+    config = pixels_or_latents()
     config.data.update(name="tfds", path=f"data/{data}_latents", flip=True)
     config.autoencoder.name = "stable_diffusion"
     config.model.update(num_classes=num_classes, dtype="bfloat16", remat="full")

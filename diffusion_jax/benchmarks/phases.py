@@ -25,7 +25,7 @@ from diffusion_jax.compilation.costs import program_flops, step_flops, tree_byte
 from diffusion_jax.compilation.programs import memory_of
 from diffusion_jax.console import say
 from diffusion_jax.data.stream import Stream
-from diffusion_jax.experiment.build import Experiment, build_source
+from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.parallel import hosts, sharding
 from diffusion_jax.parallel.sharding import Mesh
 
@@ -66,9 +66,9 @@ def sampler(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable:
 def layer(name: str, config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Runnable | None:
     """A layer that the network names, with its gradient; None where it names no such layer."""
     network = experiment.denoiser
-    if name not in _layers(type(network)):
+    if (make := getattr(network, "phases", {}).get(name)) is None:
         return None
-    module, shape = _layers(type(network))[name](network)
+    module, shape = make(network)
     return layer_program(module, (config.train.batch_size, *shape), config.model.dtype, mesh)
 
 
@@ -116,17 +116,19 @@ PHASES = {"train": train, "forward": forward, "sampler": sampler, "data": data}
 
 def phase_names(networks: Iterable[type]) -> list[str]:
     """Return the phases of any config, and those that one of these networks names."""
-    return [*PHASES, *dict.fromkeys(name for network in networks for name in _layers(network))]
+    named = [name for network in networks for name in getattr(network, "phases", {})]
+    return [*PHASES, *dict.fromkeys(named)]
 
 
 def groups(
-    phases: Iterable[str], configs: dict[str, ConfigDict], experiments: dict[str, Experiment]
+    phases: Iterable[str], configs: dict[str, ConfigDict]
 ) -> Iterator[tuple[str, dict[str, Runnable]]]:
     """Yield each phase with its programs, one for each config; they are made when it is their turn.
 
     Raises:
-      UserError: if a batch does not divide over the devices.
+      UserError: if a config cannot work, or a batch does not divide over the devices.
     """
+    experiments = {value: build(config) for value, config in configs.items()}
     for phase in phases:
         made = {}
         for value, config in configs.items():
@@ -139,10 +141,6 @@ def groups(
             yield phase, made
         else:
             say(f"{phase}: nothing of it in this config")
-
-
-def _layers(network: type) -> dict[str, Callable]:
-    return getattr(network, "phases", {})
 
 
 def _program(

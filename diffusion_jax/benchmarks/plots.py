@@ -14,15 +14,15 @@ def plot_lengths(records: list[dict], title: str, path: Path) -> None:
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    colours: dict[str, str] = {}
     fitting = [record for record in records if record["milliseconds"]]
+    mixers = list(dict.fromkeys(record["mixer"] for record in fitting))
     for mixer, label in dict.fromkeys((record["mixer"], record["run"]) for record in fitting):
         own = [r for r in fitting if (r["mixer"], r["run"]) == (mixer, label)]
         axes.plot(
             [record["length"] for record in own],
             [record["milliseconds"]["median"] for record in own],
             "-" if label == "forward" else "--",
-            color=colours.setdefault(mixer, f"C{len(colours)}"),
+            color=f"C{mixers.index(mixer)}",
             marker="o",
             ms=3,
             label=f"{mixer}, {label}",

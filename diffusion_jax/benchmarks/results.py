@@ -17,11 +17,11 @@ class Table:
     """A table in Markdown, printed row by row while its rows are measured.
 
     Attributes:
-      lines: the title, an empty line, and the table.
+      lines: those of the title, an empty one, and the table.
     """
 
     def __init__(self, title: str, columns: Sequence[str]):
-        self.lines = [title, "", _row(columns), "|---" * len(columns) + "|"]
+        self.lines = [*title.splitlines(), "", _row(columns), "|---" * len(columns) + "|"]
         say(*self.lines)
 
     def add(self, *cells: str) -> None:

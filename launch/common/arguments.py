@@ -14,16 +14,7 @@ from absl import flags
 
 from diffusion_jax.data.images import LARGEST_SIDE
 from diffusion_jax.errors import UserError
-from diffusion_jax.fields import (
-    COUNT,
-    LARGEST,
-    SEED,
-    Choice,
-    Each,
-    Location,
-    Number,
-    Rule,
-)
+from diffusion_jax.fields import COUNT, LARGEST, SEED, Choice, Each, Location, Number, Rule
 
 flags.disclaim_key_flags()  # an option belongs to the module that defines it, in its --help
 

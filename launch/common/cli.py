@@ -20,14 +20,27 @@ from launch.common.config_file import Parser, fault_of_flag, given_config, load_
 from launch.common.interrupts import MESSAGE, STATUS, second_ends_at_once
 
 
-def define_config() -> flags.FlagHolder:
-    """Define --config, a file or a name, and --config.SECTION.FIELD=VALUE for all its fields."""
+def define_config(*, required: bool = True, instead: str = "") -> flags.FlagHolder:
+    """Define --config, a file or a name, and --config.SECTION.FIELD=VALUE for all its fields.
+
+    Args:
+      required: whether the command wants a config.
+      instead: name of a flag that may be given in its place, whatever `required` says.
+    """
     about = "Config: a name, as rin/digits, or a file. With --help its fields are listed."
     try:
         holder = config_flags.DEFINE_config_file("config", help_string=about, lock_config=True)
     except (flags.Error, OSError, ValueError) as error:  # of --flagfile, which it reads already
         _fail(fault_of_flag(error))
     flags.FLAGS["config"].parser = Parser()
+    if instead:
+        flags.register_validator(
+            "config",
+            lambda config: config or flags.FLAGS[instead].value,
+            message=f"give a config, or --{instead}",
+        )
+    elif required:
+        flags.mark_flag_as_required("config")
     return holder
 
 
@@ -62,10 +75,9 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
                 os._exit(128 + signal.SIGPIPE)
             except OSError as error:
                 _fail(describe(error))
-            except MemoryError as error:
-                _fail(_out_of_memory(error))
-            except RuntimeError as error:  # JAX's own class is one, and JAX is not imported here
-                if "RESOURCE_EXHAUSTED" not in str(error):
+            except (MemoryError, RuntimeError) as error:
+                # JAX's own class is a RuntimeError, and JAX is not imported here.
+                if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" not in str(error):
                     raise
                 _fail(_out_of_memory(error))
             except KeyboardInterrupt:

@@ -8,6 +8,8 @@ from absl import flags
 from diffusion_jax.errors import UserError
 from launch.common import arguments
 
+flags.disclaim_key_flags()  # an option belongs to the command that defines it, in its --help
+
 
 def define_flags() -> None:
     """Define the flags that `initialize` reads."""

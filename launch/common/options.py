@@ -32,18 +32,13 @@ def define_sampling() -> None:
 
 
 def sampling_changes(options: flags.FlagValues) -> dict[str, Any]:
-    """Return the fields of a config's `sampling` section that the options set, with their values.
+    """Return the fields of a config's `sampling` section that the options set, by flat name.
 
     Raises:
       UserError: for --nocarry with a --carry_decay.
     """
-    changes: dict[str, Any] = {}
-    for name, (*sections, field), _, _ in _sampling_fields():
-        if options[name].value is not None:
-            place = changes
-            for section in sections:
-                place = place.setdefault(section, {})
-            place[field] = options[name].value
+    given = ((field, options[name].value) for name, field, _, _ in _sampling_fields())
+    changes = {field: value for field, value in given if value is not None}
     if not options.carry:
         if "carry_decay" in changes:
             raise UserError("--nocarry stands for --carry_decay=1: give one of them")
@@ -51,14 +46,14 @@ def sampling_changes(options: flags.FlagValues) -> dict[str, Any]:
     return changes
 
 
-def _sampling_fields() -> Iterator[tuple[str, tuple[str, ...], Rule, str]]:
-    """Yield (option, path of the field in the section, rule, meaning) for all fields."""
+def _sampling_fields() -> Iterator[tuple[str, str, Rule, str]]:
+    """Yield (option, name of the field in the section, rule, meaning) for all fields."""
     for field in fields_of(Sampling, "sampling"):
-        _, *path = field.name.split(".")
+        name = field.name.removeprefix("sampling.")
         # A discrete schedule must have as many steps as in training: there is nothing to set.
-        if (rule := field.rule) and path != ["schedule", "steps"]:
-            option = "_".join(path).removesuffix("_name")
-            yield option, tuple(path), rule, f"{field.meaning.rstrip('.')}."
+        if (rule := field.rule) and name != "schedule.steps":
+            option = name.replace(".", "_").removesuffix("_name")
+            yield option, name, rule, f"{field.meaning.rstrip('.')}."
 
 
 def define_source() -> None:
@@ -79,7 +74,7 @@ def opened(options: flags.FlagValues) -> tuple[Path, ConfigDict]:
     """
     folder = opened_folder(options)
     config = read_workdir(folder)
-    config.sampling.update(sampling_changes(options))
+    config.sampling.update_from_flattened_dict(sampling_changes(options))
     if options.autoencoder is not None:
         config.autoencoder.weights = options.autoencoder
     return folder, config

@@ -35,7 +35,7 @@ def test_a_config_without_state_spaces_has_no_such_layer(capsys):
     config = tiny.config()
     experiment = build(config)
     assert layer("ssm", config, experiment, make_mesh()) is None
-    assert list(groups(["ssm"], {"": config}, {"": experiment})) == []
+    assert list(groups(["ssm"], {"": config})) == []
     assert capsys.readouterr().out == "ssm: nothing of it in this config\n"
 
 
