@@ -3,7 +3,7 @@
     python -m launch.prepare --source=folder --path=photos --size=64 --out=data/photos64
     python -m launch.prepare --source=npz --path=mine.npz --out=data/mine
     python -m launch.prepare --source=clips --path=videos --size=64 --out=data/videos64
-    python -m launch.prepare --source=tfds --path=cifar10 --out=data    # wants the extra `prepare`
+    python -m launch.prepare --source=tfds --path=cifar10 --out=data    # wants the extra `tfds`
     python -m launch.prepare --verify --out=data/photos64
 
 Images are cropped to --size and stored as PNG; without --size their files are stored as they are.
