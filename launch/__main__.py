@@ -6,6 +6,8 @@
 is the same as `python -m launch.train` in a checkout, and works in any directory.
 """
 
+from launch.common.starting import begin
+
 import ast
 import os
 import runpy
@@ -15,7 +17,6 @@ from pathlib import Path
 
 from diffusion_jax.errors import nearest
 from diffusion_jax.spelling import spell_by_script
-from launch.common.starting import begin
 
 COMMANDS = {path.stem: path for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
 

@@ -9,19 +9,12 @@ and which part of the image one token of the output depends on. All is measured 
 samples of the EMA weights; a large network wants few of them, and few --steps.
 """
 
-import sys
-from pathlib import Path
-
-if __name__ == "inspect":  # `python launch/train.py` finds this where it looks for Python's own
-    name = Path(sys.argv[0]).stem
-    print(f"error: a command is run as a module: python -m launch.{name} ...", file=sys.stderr)
-    sys.exit(2)
+from launch.common import arguments, cli, options
 
 from absl import flags
 
 from diffusion_jax.console import say
 from diffusion_jax.experiment.inside import inspect
-from launch.common import arguments, cli, options
 
 
 def main(values: flags.FlagValues) -> None:

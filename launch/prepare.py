@@ -11,6 +11,8 @@ Train on the directory with --config.data.name=tfds --config.data.path=data/phot
 tfds.builder_from_directory opens it. manifest.json counts and hashes what is in it.
 """
 
+from launch.common import arguments, cli
+
 import os
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,6 @@ from diffusion_jax.data.manifest import verify
 from diffusion_jax.data.preparing import SOURCES, open_originals, prepare_by_name, write_split
 from diffusion_jax.data.records import ON_BAD_RECORD
 from diffusion_jax.errors import UserError, check_choice
-from launch.common import arguments, cli
 
 
 def main(options: flags.FlagValues) -> None:

@@ -1,5 +1,14 @@
 """What every command does: define --config, parse the flags, run, and end in one line on errors."""
 
+from launch.common.config_file import (
+    Parser,
+    config_first,
+    fault_of_flag,
+    given_config,
+    load_config,
+)
+from launch.common.interrupts import MESSAGE, STATUS, second_ends_at_once
+
 import functools
 import os
 import shlex
@@ -17,14 +26,6 @@ from diffusion_jax.console import printable
 from diffusion_jax.errors import UserError
 from diffusion_jax.spelling import spelt
 from diffusion_jax.storage.files import describe
-from launch.common.config_file import (
-    Parser,
-    config_first,
-    fault_of_flag,
-    given_config,
-    load_config,
-)
-from launch.common.interrupts import MESSAGE, STATUS, second_ends_at_once
 
 flags.disclaim_key_flags()  # --config belongs to the command that defines it, in its --help
 
