@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
-BASE = ("einops", "etils", "flax", "jax", "numpy")
+BASE = ("einops", "etils", "flax", "jax", "numpy", "safetensors")
 # What the extras `train` and `data` of pyproject.toml bring. What is wanted more rarely, such as
 # PyTorch for `convert`, is asked for where it is used.
 EXTRAS = (
@@ -22,12 +22,10 @@ EXTRAS = (
     "google",
     "grain",
     "jinja2",
-    "markupsafe",
     "matplotlib",
     "ml_collections",
     "optax",
     "orbax",
-    "safetensors",
     "scipy",
     "sklearn",
     "tensorboardX",

@@ -1,14 +1,18 @@
 """Commands started in the wrong way, or without what they need, say in one line what to do."""
 
+import importlib.metadata
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import commands
 import pytest
+
+from launch.common import starting
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(pytest.__file__).parents[1]
@@ -56,6 +60,27 @@ def test_a_missing_extra_is_named(tmp_path, command, module):
         refused,
         rf"{module} is not installed: pip install -e '\.\[train,data\]' in the checkout",
     )
+
+
+def test_every_module_of_the_base_and_of_the_commands_is_known():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    modules: dict[str, set[str]] = {}  # of each distribution
+    for module, distributions in importlib.metadata.packages_distributions().items():
+        for name in distributions:
+            modules.setdefault(canonical(name), set()).add(module)
+    for needed, wanted in (
+        (starting.BASE, project["dependencies"]),
+        (starting.EXTRAS, extras["train"] + extras["data"]),
+    ):
+        brought = [modules[canonical(re.match(r"[\w-]+", each)[0])] for each in wanted]
+        assert all(each & {*starting.BASE, *needed} for each in brought)
+        assert set(needed) <= set.union(*brought)
+
+
+def canonical(name: str) -> str:
+    """Return the name of a distribution as they are compared."""
+    return name.lower().replace("_", "-")
 
 
 def test_another_missing_module_has_its_traceback(tmp_path):
