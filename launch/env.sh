@@ -29,13 +29,18 @@ find_python() {
 extras=${extras:-train,data}
 installed="$extras of pyproject.toml $(cksum <pyproject.toml)"
 if ! grep -qsxF "$installed" .venv/.installed; then
-  python=$(find_python)
-  echo "Setting up .venv with $("$python" --version) for $extras ..."
+  if [ ! -x .venv/bin/python ]; then
+    python=$(find_python)
+    if command -v uv >/dev/null; then
+      uv venv --quiet --allow-existing --python "$python" .venv
+    else
+      "$python" -m venv .venv
+    fi
+  fi
+  echo "Setting up .venv with $(.venv/bin/python --version) for $extras ..."
   if command -v uv >/dev/null; then
-    uv venv --quiet --allow-existing --python "$python" .venv
     uv pip install --quiet --python .venv/bin/python -e ".[$extras]"
   else
-    [ -x .venv/bin/python ] || "$python" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".[$extras]"
   fi
   echo "$installed" >>.venv/.installed

@@ -1,7 +1,6 @@
 """The wheel, and its console script in any directory, whatever that directory holds."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -9,22 +8,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from checkout import PACKAGES, ROOT, copy_checkout
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["rin-diffussm"]
-PACKAGES = ("rin_jax", "diffussm_jax", "diffusion_jax", "configs", "launch")
 WITHIN = "rin_diffussm"  # what the wheel has configs and launch in
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """The content of the wheel, which is built without the network from a copy of the source."""
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    for name in PACKAGES:
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, source / name, ignore=ignored)
+    source = copy_checkout(tmp_path_factory.mktemp("source") / "checkout")
     build = "import sys, setuptools.build_meta as b; b.build_wheel(sys.argv[1])"
     command = [sys.executable, "-c", build, str(source / "dist")]
     built = subprocess.run(command, cwd=source, capture_output=True, text=True)
