@@ -9,5 +9,5 @@ ARG ACCELERATOR=tpu
 WORKDIR /code
 COPY . .
 # CUDA comes with JAX: the host has the driver and NVIDIA's container toolkit.
-RUN pip install --no-cache-dir -e . "jax[${ACCELERATOR}]"
+RUN pip install --no-cache-dir -e ".[train,data]" "jax[${ACCELERATOR}]"
 CMD ["python", "-m", "launch.train", "--help"]

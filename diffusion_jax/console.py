@@ -4,6 +4,8 @@ import sys
 
 from tqdm import tqdm
 
+from diffusion_jax.spelling import spelt
+
 
 def printable(text: str) -> str:
     """Escape every character that does not print, line breaks included.
@@ -18,12 +20,12 @@ def say(*lines: str) -> None:
     """Print lines, once for all processes of a run; what does not print is escaped."""
     jax = sys.modules.get("jax")  # commands that need no devices do not import it
     if jax is None or jax.process_index() == 0:
-        print(*map(printable, lines), sep="\n", flush=True)
+        print(*(printable(spelt(line)) for line in lines), sep="\n", flush=True)
 
 
 def warn(text: str) -> None:
     """Print one line on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    print(printable(spelt(text)), file=sys.stderr, flush=True)
 
 
 def progress(total: int, unit: str, initial: int = 0, each: int = 1) -> tqdm:

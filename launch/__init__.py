@@ -1,19 +1,17 @@
-"""The commands, as `python -m launch.NAME` or, installed, as `rin-diffussm NAME`."""
+"""The commands: `python -m launch.NAME` in a checkout, `rin-diffussm NAME` in any directory."""
 
-import importlib.util
 import sys
-from importlib.machinery import PathFinder
 from pathlib import Path
 
-if sys.argv[:1] == ["-m"]:  # a command, before the seconds that its imports take
-    from launch.common.interrupts import end_while_starting
+# Commands import `launch` and `configs`, and so do config files. Both lie beside each other, in a
+# checkout at its top and installed in `rin_diffussm`, since everybody has packages of such names
+# (see pyproject.toml). The folder that holds them comes first here, so that in a command these
+# names are ours, whatever the working directory holds.
+_HOME = str(Path(__file__).parents[1])
+if sys.path[:1] != [_HOME]:
+    sys.path.insert(0, _HOME)
 
-    end_while_starting()
+if sys.argv[:1] == ["-m"]:  # a command
+    from launch.common.starting import begin
 
-if "configs" not in sys.modules:
-    # `python -m` looks into the working directory first, and a user may well have a folder
-    # `configs` there: ours is the one beside this package.
-    _spec = PathFinder.find_spec("configs", [str(Path(__file__).parents[1])])
-    assert _spec and _spec.loader, "configs is missing beside launch"
-    sys.modules["configs"] = importlib.util.module_from_spec(_spec)
-    _spec.loader.exec_module(sys.modules["configs"])
+    begin()

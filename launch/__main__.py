@@ -3,8 +3,10 @@
     rin-diffussm train --config=rin/digits --workdir=runs/digits
     rin-diffussm train --help
 
-is the same as `python -m launch.train`, and works in any directory.
+is the same as `python -m launch.train` in a checkout, and works in any directory.
 """
+
+from launch.common.starting import begin
 
 import ast
 import os
@@ -13,9 +15,8 @@ import signal
 import sys
 from pathlib import Path
 
-from diffusion_jax.console import printable
 from diffusion_jax.errors import nearest
-from launch.common.interrupts import end_while_starting
+from diffusion_jax.spelling import spell_by_script
 
 COMMANDS = {path.stem: path for path in sorted(Path(__file__).parent.glob("[a-z]*.py"))}
 
@@ -27,17 +28,18 @@ def about(command: Path) -> str:
 
 def main() -> None:
     """Run the command that the first argument names; list all for --help."""
-    end_while_starting()
+    begin()
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-help", "-h"):
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # of `| head`
         print("\n".join([__doc__, *(f"    {n:18}{about(path)}" for n, path in COMMANDS.items())]))
         return
     if name not in COMMANDS:
-        print(printable(f"error: no command {name!r}: {nearest(name, COMMANDS)}"), file=sys.stderr)
+        print(f"error: no command {name!r}: {nearest(name, COMMANDS)}", file=sys.stderr)
         sys.exit(2)
     sys.path.append(os.getcwd())  # for a network of one's own, found as with `python -m`, but last
     sys.argv[:2] = [name]
+    spell_by_script(COMMANDS)
     runpy.run_module(f"launch.{name}", run_name="__main__", alter_sys=True)
 
 

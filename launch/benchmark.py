@@ -18,6 +18,8 @@ launch.benchmark_length times sequence layers by length, launch.benchmark_peers 
 launch.benchmark_data the reading of images.
 """
 
+from launch.common import arguments, cli
+
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,6 @@ from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
 from diffusion_jax.experiment.networks import find_network
 from diffusion_jax.fields import Choice, Each
-from launch.common import arguments, cli
 
 PHASES = phase_names(find_network(name).denoiser for name in ("rin", "diffussm"))
 COLUMNS = (

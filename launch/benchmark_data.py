@@ -7,6 +7,8 @@
 from the folder, by each crop; and the stream reading shards that launch.prepare writes for this.
 """
 
+from launch.common import arguments, cli
+
 import functools
 import io
 import itertools
@@ -28,7 +30,6 @@ from diffusion_jax.data.shards import write_dataset
 from diffusion_jax.data.sources import DataConfig, open_source
 from diffusion_jax.data.spec import Spec
 from diffusion_jax.data.stream import Stream
-from launch.common import arguments, cli
 
 BATCH = 64
 

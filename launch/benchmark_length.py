@@ -12,6 +12,8 @@ einsums and by jax.nn.dot_product_attention. Forward, and gradient of inputs and
 in turn at each length; the median, with the lowest and highest. Writes OUT.md, OUT.json, OUT.png.
 """
 
+from launch.common import arguments, cli
+
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,6 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.files import write_atomically
 from diffussm_jax import BidirectionalSSM, DiffuSSMBlock
-from launch.common import arguments, cli
 from rin_jax.block import ProcessLayer
 
 HEAD = 64  # channels of a head of attention

@@ -14,6 +14,8 @@ differ where a baseline offers no choice: the multiply-adds of one forward pass 
 beside the times.
 """
 
+from launch.common import arguments, cli
+
 from pathlib import Path
 
 from absl import flags
@@ -25,7 +27,6 @@ from diffusion_jax.benchmarks.timing import measure, ratio
 from diffusion_jax.compilation.costs import multiply_adds
 from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh
-from launch.common import arguments, cli
 
 COLUMNS = ("program", "milliseconds", "ours is ... times as fast", "G multiply-adds")
 

@@ -8,6 +8,8 @@ first --fewer test images with others, and with themselves after noise, blur and
 on the number of images: compare rows of like numbers only. A stopped command continues.
 """
 
+from launch.common import arguments, cli
+
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +24,6 @@ from diffusion_jax.evaluation.frechet import Gaussian, frechet_distance
 from diffusion_jax.evaluation.references import load_reference
 from diffusion_jax.experiment.features import accumulate, examples_of
 from diffusion_jax.parallel.sharding import make_mesh
-from launch.common import arguments, cli
 
 HEAD = """\
 # What FID says of real images

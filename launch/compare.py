@@ -8,6 +8,9 @@ the mean over the last quarter of the steps. Every run lies in a folder of --wor
 command continues what was stopped. Writes OUT.md, OUT.json and OUT.png.
 """
 
+from launch.common import arguments, cli
+from launch.common.report import write_report
+
 import json
 from pathlib import Path
 
@@ -23,8 +26,6 @@ from diffusion_jax.reporting.plots import Curves, loss_table, plot_losses
 from diffusion_jax.reporting.published import markdown
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
-from launch.common import arguments, cli
-from launch.common.report import write_report
 
 
 def run(configs: dict[str, ConfigDict], seeds: list[int], workdir: Path) -> Curves | None:

@@ -14,6 +14,8 @@ they send to each other is not counted.
 the family, from --slice up, that holds its train step; with --config, that one alone.
 """
 
+from launch.common import arguments, cli
+
 from collections import Counter
 from pathlib import Path
 
@@ -29,7 +31,6 @@ from diffusion_jax.compilation.slices import slice_devices
 from diffusion_jax.console import say
 from diffusion_jax.experiment.build import build
 from diffusion_jax.parallel.sharding import make_mesh, round_up
-from launch.common import arguments, cli
 
 _GIB = 2**30
 

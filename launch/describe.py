@@ -9,6 +9,8 @@ operations of FFTs (1.25 n log2 n for a real one of length n). What a batch comp
 DiffuSSM's kernels, is listed apart.
 """
 
+from launch.common import cli
+
 from absl import flags
 from ml_collections import ConfigDict
 
@@ -18,7 +20,6 @@ from configs.variants import file_of
 from diffusion_jax.compilation.costs import Costs, costs
 from diffusion_jax.console import say
 from diffusion_jax.experiment.build import build
-from launch.common import cli
 
 COLUMNS = ("config", "parameters", "published", "multiply-adds", "published", "train state")
 

@@ -10,6 +10,8 @@ value of the latents after each block while it samples, carried and not. It writ
 and pictures for the report.
 """
 
+from launch.common import arguments, cli, options
+
 from pathlib import Path
 
 from absl import flags
@@ -17,7 +19,6 @@ from absl import flags
 from diffusion_jax.console import say
 from diffusion_jax.experiment.diagnosis import diagnose
 from diffusion_jax.experiment.workdir import read_workdir
-from launch.common import arguments, cli, options
 
 
 def main(values: flags.FlagValues) -> None:

@@ -11,6 +11,8 @@ Their config.json decides how latents are scaled, which is recorded for training
 each batch.
 """
 
+from launch.common import arguments, cli
+
 from pathlib import Path
 
 from absl import flags
@@ -26,7 +28,6 @@ from diffusion_jax.data.spec import Spec
 from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.latents import load_autoencoder
 from diffusion_jax.parallel.sharding import make_mesh
-from launch.common import arguments, cli
 
 
 def main(options: flags.FlagValues) -> None:

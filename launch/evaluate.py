@@ -10,6 +10,9 @@ flags this takes. Prints the paper's row beside ours and writes results.json bes
 to --out. --reference is a file of launch.reference. A stopped command continues.
 """
 
+from launch.common import arguments, cli, distributed
+from launch.common.options import define_judge, define_samples, sampling_job
+
 from pathlib import Path
 
 from absl import flags
@@ -22,8 +25,6 @@ from diffusion_jax.evaluation.results import FILE, Result
 from diffusion_jax.experiment.scoring import draw, score
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.published import beside_published
-from launch.common import arguments, cli, distributed
-from launch.common.options import define_judge, define_samples, sampling_job
 
 
 def main(options: flags.FlagValues) -> None:

@@ -8,6 +8,9 @@ Kinetics-400 I3D (see diffusion_jax/evaluation/i3d_weights.py). Takes the flags 
 and writes results.json beside the samples.
 """
 
+from launch.common import arguments, cli, distributed
+from launch.common.options import define_samples, sampling_job
+
 from absl import flags
 
 from configs.published import RESULTS
@@ -20,8 +23,6 @@ from diffusion_jax.experiment.build import build, build_source
 from diffusion_jax.experiment.scoring import draw, score_videos
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.published import beside_published
-from launch.common import arguments, cli, distributed
-from launch.common.options import define_samples, sampling_job
 
 
 def main(options: flags.FlagValues) -> None:

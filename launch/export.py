@@ -17,6 +17,8 @@ code, an .npz or .safetensors of its variables by name, become such a folder by
 with --step, their step of training, where it is known.
 """
 
+from launch.common import arguments, cli, options
+
 from pathlib import Path
 
 from absl import flags
@@ -27,7 +29,6 @@ from diffusion_jax.experiment import exporting
 from diffusion_jax.experiment.exports import DTYPES, check_new
 from diffusion_jax.experiment.weights import LAYOUTS
 from diffusion_jax.storage.locks import lock_path
-from launch.common import arguments, cli, options
 
 
 def main(given: flags.FlagValues) -> None:

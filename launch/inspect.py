@@ -9,11 +9,12 @@ and which part of the image one token of the output depends on. All is measured 
 samples of the EMA weights; a large network wants few of them, and few --steps.
 """
 
+from launch.common import arguments, cli, options
+
 from absl import flags
 
 from diffusion_jax.console import say
 from diffusion_jax.experiment.inside import inspect
-from launch.common import arguments, cli, options
 
 
 def main(values: flags.FlagValues) -> None:

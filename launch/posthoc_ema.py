@@ -10,13 +10,14 @@ WORKDIR/ema or --out. The part of its profile that the stored averages cannot re
 it grows for narrow widths, and for wide ones that reach back beyond the first stored average.
 """
 
+from launch.common import arguments, cli
+
 from pathlib import Path
 
 from diffusion_jax.console import say
 from diffusion_jax.experiment.posthoc_ema import reconstruct
 from diffusion_jax.experiment.sections import SIGMA_REL
 from diffusion_jax.fields import Each
-from launch.common import arguments, cli
 
 if __name__ == "__main__":
     WORKDIR = arguments.folder("workdir", None, "Run directory of launch.train.", required=True)

@@ -3,13 +3,15 @@
     python -m launch.prepare --source=folder --path=photos --size=64 --out=data/photos64
     python -m launch.prepare --source=npz --path=mine.npz --out=data/mine
     python -m launch.prepare --source=clips --path=videos --size=64 --out=data/videos64
-    python -m launch.prepare --source=tfds --path=cifar10 --out=data    # wants the extra `prepare`
+    python -m launch.prepare --source=tfds --path=cifar10 --out=data    # wants the extra `tfds`
     python -m launch.prepare --verify --out=data/photos64
 
 Images are cropped to --size and stored as PNG; without --size their files are stored as they are.
 Train on the directory with --config.data.name=tfds --config.data.path=data/photos64; anybody's
 tfds.builder_from_directory opens it. manifest.json counts and hashes what is in it.
 """
+
+from launch.common import arguments, cli
 
 import os
 from pathlib import Path
@@ -24,7 +26,6 @@ from diffusion_jax.data.manifest import verify
 from diffusion_jax.data.preparing import SOURCES, open_originals, prepare_by_name, write_split
 from diffusion_jax.data.records import ON_BAD_RECORD
 from diffusion_jax.errors import UserError, check_choice
-from launch.common import arguments, cli
 
 
 def main(options: flags.FlagValues) -> None:

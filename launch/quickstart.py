@@ -8,6 +8,8 @@ figure is the distance to the nearest of them: were it much smaller than that of
 the network would be memorising.
 """
 
+from launch.common import arguments, cli
+
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,6 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.digits import score_digits
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.workdir import read_workdir
-from launch.common import arguments, cli
 
 COUNT = 500
 GUIDANCE = 1.0

@@ -10,6 +10,8 @@
 the features of the images beside them, for precision and recall. A stopped command continues.
 """
 
+from launch.common import arguments, cli
+
 import functools
 from pathlib import Path
 
@@ -23,7 +25,6 @@ from diffusion_jax.evaluation.resize import RESIZES
 from diffusion_jax.experiment.features import reference_of_data, reference_of_guided_diffusion
 from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.storage.locks import lock_path
-from launch.common import arguments, cli
 
 SOURCES = ("folder", "npz", "tfds", "guided_diffusion")
 

@@ -7,11 +7,12 @@ It shows whatever the run has by now: config, curves, samples, results beside th
 memory, and how to continue. launch.train writes it when it ends. It needs neither data nor devices.
 """
 
+from launch.common import arguments, cli
+from launch.common.report import write_report
+
 from pathlib import Path
 
 from diffusion_jax.console import say
-from launch.common import arguments, cli
-from launch.common.report import write_report
 
 if __name__ == "__main__":
     WORKDIR = arguments.folder("workdir", ".", "Run directory of launch.train.")

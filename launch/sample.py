@@ -28,6 +28,9 @@ noise level (SDEdit), or with clips that a video model continues, window after w
     python -m launch.sample --workdir=runs/clips --frames=clip.mp4 --extend=4 --num=8
 """
 
+from launch.common import arguments, cli, distributed, options
+from launch.pretrained import unpack_pretrained
+
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +42,6 @@ from diffusion_jax.experiment import given
 from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.show import KINDS, show, show_edit
-from launch.common import arguments, cli, distributed, options
-from launch.pretrained import unpack_pretrained
 
 NUM = 64
 GIVEN = ("images", "mask", "noise_level", "frames", "extend")  # what samples may begin with

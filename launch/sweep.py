@@ -13,6 +13,9 @@ checkpoint that was kept (train.keep_every). sigma_rel needs a run that stored i
 launch.posthoc_ema).
 """
 
+from launch.common import cli, distributed
+from launch.common.options import define_judge, define_samples, sampling_job
+
 import dataclasses
 import functools
 from pathlib import Path
@@ -31,8 +34,6 @@ from diffusion_jax.parallel.sharding import make_mesh
 from diffusion_jax.reporting.pictures import save_picture
 from diffusion_jax.reporting.plots import plot_metrics
 from diffusion_jax.reporting.published import compare, markdown
-from launch.common import cli, distributed
-from launch.common.options import define_judge, define_samples, sampling_job
 
 
 def run(options: flags.FlagValues, command: str) -> tuple[str, dict[float, Result]]:

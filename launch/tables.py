@@ -7,6 +7,8 @@ run, and one for each evaluation (results.json, written by launch.evaluate). Pub
 are without trailing zeros; compare only rows of like numbers of samples.
 """
 
+from launch.common import arguments, cli
+
 from pathlib import Path
 
 from absl import flags
@@ -15,7 +17,6 @@ from configs.published import RESULTS
 from diffusion_jax.console import say
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.reporting.published import tables
-from launch.common import arguments, cli
 
 
 def main(path: Path) -> None:

@@ -13,6 +13,9 @@ optimizer's moments are fresh, and the learning rate grows from 0 over up to 1,0
 the schedule does. With --init_step=N the data, the noise and the schedule go on as of step N.
 """
 
+from launch.common import arguments, cli, distributed
+from launch.common.report import write_report
+
 import shlex
 from pathlib import Path
 
@@ -23,8 +26,6 @@ from diffusion_jax.errors import UserError
 from diffusion_jax.experiment.training import Outcome, train
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.metrics import METRICS, read_lines
-from launch.common import arguments, cli, distributed
-from launch.common.report import write_report
 
 
 def parse_profile_steps(parts: list[str]) -> tuple[int, int]:

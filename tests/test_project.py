@@ -88,6 +88,25 @@ def test_files_stay_short():
             assert len(path.read_text().splitlines()) <= 300, path
 
 
+def test_networks_schedules_and_samplers_load_jax_and_flax_only():
+    """And two small libraries: einops, and safetensors for weights of the official code."""
+    code = (
+        "import sys, jax, flax.linen; before = set(sys.modules);"
+        "import rin_jax, diffussm_jax; networks = set(sys.modules);"
+        "import rin_jax.official;"
+        "from diffusion_jax import Condition, Images, Network, NoiseLevel, Objective, Prediction;"
+        "from diffusion_jax import Sampling, make_mesh, make_sampler, make_schedule;"
+        "tops = lambda names: {name.partition('.')[0] for name in names};"
+        "new = lambda names: sorted(tops(names) - tops(before) - sys.stdlib_module_names);"
+        "print(new(networks), new(sys.modules))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    ours = ["diffusion_jax", "diffussm_jax", "einops", "rin_jax"]
+    assert result.stdout.strip() == f"{ours} {[*ours, 'safetensors']}"
+
+
 def test_imports_stay_light():
     """No TensorFlow, torch or matplotlib behind our packages."""
     code = (

@@ -47,7 +47,7 @@ def read_features(directory: Path) -> tfds.features.FeaturesDict:
     except ImportError as error:
         raise UserError(
             f"{directory}: TFDS cannot open it without TensorFlow ({error}): "
-            "pip install -e '.[prepare]'"
+            "pip install -e '.[tfds]'"
         ) from error
     except Exception as error:  # what TFDS raises depends on what is wrong
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]

@@ -145,7 +145,7 @@ def prepare_by_name(name: str, data_dir: Path) -> Path:
         builder = tfds.builder(name, data_dir=data_dir, file_format=FORMAT)
         builder.download_and_prepare()
     except ImportError as error:
-        raise UserError(f"{name}: {error}: pip install -e '.[prepare]', for this once") from error
+        raise UserError(f"{name}: {error}: pip install -e '.[tfds]', for this once") from error
     except (tfds.core.DatasetNotFoundError, AssertionError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{name}: TFDS cannot prepare it: {reason}") from error

@@ -103,9 +103,7 @@ def _open(path: Path) -> Iterator[tuple]:
     try:
         import av  # imported here: it is an extra
     except ImportError as error:
-        raise UserError(
-            f"{path.name}: videos need PyAV: pip install 'rin-diffussm-jax[video]'"
-        ) from error
+        raise UserError(f"{path.name}: videos need PyAV: pip install -e '.[video]'") from error
     # An open file is no URL, and a whitelisted format no list of other files to read.
     options = {"format_whitelist": ",".join(FORMATS)}
     with (

@@ -22,6 +22,7 @@ from diffusion_jax.reporting.metrics import METRICS, SPEED, read_lines
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
 from diffusion_jax.reporting.published import Published, compare
+from diffusion_jax.spelling import spelt
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.untrusted import read_regular
 from diffusion_jax.training.checkpoints import kept_steps
@@ -90,7 +91,7 @@ def write_report(workdir: Path, published: Published, file_config: FileConfig) -
         written=f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC",
     )
     path = workdir / FILE
-    write_atomically(path, lambda partial: partial.write_text(page))
+    write_atomically(path, lambda partial: partial.write_text(spelt(page)))
     return path
 
 

@@ -1,5 +1,14 @@
 """What every command does: define --config, parse the flags, run, and end in one line on errors."""
 
+from launch.common.config_file import (
+    Parser,
+    config_first,
+    fault_of_flag,
+    given_config,
+    load_config,
+)
+from launch.common.interrupts import MESSAGE, STATUS, second_ends_at_once
+
 import functools
 import os
 import shlex
@@ -15,9 +24,10 @@ from ml_collections import config_flags
 from configs.catalogue import find
 from diffusion_jax.console import printable
 from diffusion_jax.errors import UserError
+from diffusion_jax.spelling import spelt
 from diffusion_jax.storage.files import describe
-from launch.common.config_file import Parser, fault_of_flag, given_config, load_config
-from launch.common.interrupts import MESSAGE, STATUS, second_ends_at_once
+
+flags.disclaim_key_flags()  # --config belongs to the command that defines it, in its --help
 
 
 def define_config(*, required: bool = True, instead: str = "") -> flags.FlagHolder:
@@ -27,7 +37,8 @@ def define_config(*, required: bool = True, instead: str = "") -> flags.FlagHold
       required: whether the command wants a config.
       instead: name of a flag that may be given in its place, whatever `required` says.
     """
-    about = "Config: a name, as rin/digits, or a file. With --help its fields are listed."
+    about = "A name, as rin/digits, or a file. With --help its fields are listed."
+    sys.argv[1:] = config_first(sys.argv[1:])  # ml_collections wants it before the fields
     try:
         holder = config_flags.DEFINE_config_file("config", help_string=about, lock_config=True)
     except (flags.Error, OSError, ValueError) as error:  # of --flagfile, which it reads already
@@ -86,13 +97,15 @@ def run(main: Callable[[], None], usage: str, positional: str = "") -> None:
 
     # Names of files need not be UTF-8.
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a text file
-    sys.modules["__main__"].__doc__ = usage
+    sys.modules["__main__"].__doc__ = spelt(usage)
+    for name in flags.FLAGS:
+        flags.FLAGS[name].help = spelt(flags.FLAGS[name].help or "")
     app.run(checked, flags_parser=functools.partial(_parse, positional))
 
 
 def command() -> str:
     """Return the command line that was called, to be called again."""
-    return f"python -m launch.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}"
+    return spelt(f"python -m launch.{Path(sys.argv[0]).stem} {shlex.join(sys.argv[1:])}")
 
 
 def _parse(positional: str, arguments: list[str]) -> list[str]:
@@ -127,7 +140,7 @@ def _show_fields(arguments: list[str]) -> None:
     if not any("helpxml" in argument for argument in arguments):
         from diffusion_jax.experiment.schema import describe_fields
 
-        print(f"\nFields of {given}:\n\n{describe_fields(config)}")
+        print(f"\nFields of {given}:\n\n{spelt(describe_fields(config))}")
 
 
 def _out_of_memory(error: Exception) -> str:
@@ -139,5 +152,5 @@ def _out_of_memory(error: Exception) -> str:
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {printable(message)}", file=sys.stderr)
+    print(f"error: {printable(spelt(message))}", file=sys.stderr)
     sys.exit(2)

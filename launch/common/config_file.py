@@ -30,6 +30,17 @@ class Parser(flags.ArgumentParser):
         return "config object"
 
 
+def config_first(arguments: list[str]) -> list[str]:
+    """Return the arguments with --config, in one word or in two, before all others."""
+    for start, argument in enumerate(arguments):
+        end = start + (1 if "=" in argument else 2)
+        if argument == "--":
+            break
+        if argument.partition("=")[0] in ("--config", "-config") and end <= len(arguments):
+            return [*arguments[start:end], *arguments[:start], *arguments[end:]]
+    return arguments
+
+
 def given_config(arguments: list[str]) -> str | None:
     """Return the last value of --config; absl takes one dash too, or the value as an argument."""
     found = None
@@ -57,7 +68,8 @@ def load_config(given: str) -> ConfigDict:
         module = runpy.run_path(str(found.file))
         if "get_config" not in module:
             raise UserError(
-                f"--config: {shown} has no function get_config: see configs/rin/digits.py"
+                f"--config: {shown} has no function get_config: see "
+                f"{catalogue.FOLDER / 'rin/digits.py'}"
             )
         arguments = [] if found.argument is None else [found.argument]
         config = module["get_config"](*arguments)

@@ -1,12 +1,13 @@
 """Join the processes of one run, before JAX looks for devices."""
 
+from launch.common import arguments
+
 import re
 
 import jax
 from absl import flags
 
 from diffusion_jax.errors import UserError
-from launch.common import arguments
 
 flags.disclaim_key_flags()  # an option belongs to the command that defines it, in its --help
 

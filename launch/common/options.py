@@ -1,5 +1,7 @@
 """Groups of options that several commands have, each with the function that reads its values."""
 
+from launch.common import arguments, distributed
+
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,6 @@ from diffusion_jax.experiment.weights import Checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.fields import Rule
 from diffusion_jax.sampling.samplers import Sampling
-from launch.common import arguments, distributed
 
 flags.disclaim_key_flags()  # an option belongs to the command that defines it, in its --help
 

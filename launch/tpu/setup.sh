@@ -28,4 +28,4 @@ on all "set -e; mkdir -p $code; tar -xzf $code.tar.gz -C $code; cd $code; \
 export PATH=\"\$HOME/.local/bin:\$PATH\"; \
 command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh; \
 uv venv --quiet --allow-existing --python 3.11 .venv; \
-uv pip install --quiet --python .venv/bin/python -e . 'jax[tpu]'"
+uv pip install --quiet --python .venv/bin/python -e '.[train,data]' 'jax[tpu]'"

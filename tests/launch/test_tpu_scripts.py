@@ -97,7 +97,7 @@ INSTALL = (
     'cd rin-diffussm-jax; export PATH="$HOME/.local/bin:$PATH"; '
     "command -v uv >/dev/null || curl -LsSf https://astral.sh/uv/install.sh | sh; "
     "uv venv --quiet --allow-existing --python 3.11 .venv; "
-    "uv pip install --quiet --python .venv/bin/python -e . 'jax[tpu]'"
+    "uv pip install --quiet --python .venv/bin/python -e '.[train,data]' 'jax[tpu]'"
 )
 ASK = (
     "cd rin-diffussm-jax || exit; flock --nonblock train.lock true || "

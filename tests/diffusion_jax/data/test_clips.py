@@ -333,7 +333,7 @@ def test_a_video_of_absurd_size_is_refused(tmp_path, monkeypatch):
 
 def test_videos_say_how_to_install_what_they_need(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"pip install 'rin-diffussm-jax\[video\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[video\]'"):
         count_frames(tmp_path / "clip.mp4")
 
 
