@@ -25,7 +25,7 @@ from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
 from launch.common import arguments, cli
 from launch.offline import parts
-from launch.offline.wheels import Target, download, missing, read_have, required
+from launch.offline.wheels import Target, fetch, read_have, required
 
 ROOT = Path(__file__).parents[2]
 CODE = ("launch", "configs", "diffusion_jax", "rin_jax", "diffussm_jax", "pyproject.toml")
@@ -50,8 +50,7 @@ def pack_wheels(folder: Path, options: flags.FlagValues) -> None:
     requirements = required(ROOT / "pyproject.toml", EXTRAS)
     wanted = requirements if "jax" in have else [*requirements, options.jax]
     target = Target(options.python, options.platform, have)
-    packages = missing(wanted, target)
-    download(packages, target, folder)
+    packages = fetch(wanted, target, folder)
     (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in wanted))
     say(f"{len(packages)} wheels: {', '.join(packages)}")
 
@@ -107,7 +106,7 @@ def _git(*arguments: str) -> bytes:
 
 if __name__ == "__main__":
     arguments.folder("out", None, "Folder of the bundle.", required=True)
-    flags.DEFINE_string("python", "3.12", "Version of Python there.")
+    flags.DEFINE_string("python", "python3.12", "A Python here of the version that is there.")
     flags.DEFINE_string("platform", "manylinux_2_28_x86_64", "Newest wheels that it takes.")
     arguments.file("have", None, "Packages that are there, NAME==VERSION in lines, or NAME.")
     flags.DEFINE_string("jax", "jax[cuda13]", "What to bring where there is no jax.")

@@ -1,9 +1,13 @@
-"""Which wheels a machine without a network lacks, and their download on one that has it."""
+"""Which wheels a machine without a network lacks, and their download on one that has it.
+
+pip is run by a Python of the other machine's version: it evaluates the markers of requirements for
+the Python that runs it, whatever --python-version says.
+"""
 
 import json
 import re
+import shutil
 import subprocess
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterable
@@ -17,13 +21,14 @@ from diffusion_jax.errors import UserError
 
 PLATFORM = re.compile(r"manylinux_2_(\d+)_(\w+)")
 INSTALLER = "pip"  # brought along: a virtual environment may have been made without it
+SOURCE_ONLY = ("promise",)  # pure Python of which the index has no wheel
 
 
 class Target(NamedTuple):
     """The machine that the wheels are for.
 
     Attributes:
-      python: its version, as '3.12'.
+      python: an interpreter on this machine, of the version that is there.
       platform: newest manylinux tag that it takes, as 'manylinux_2_28_x86_64'.
       have: version by name of the packages that are there; '' where any version will do.
     """
@@ -39,8 +44,21 @@ class Target(NamedTuple):
         newest, machine = int(match[1]), match[2]
         tags = [f"manylinux_2_{minor}_{machine}" for minor in range(newest, 4, -1)]
         tags += [f"manylinux{name}_{machine}" for name in ("2014", "2010", "1")]
-        flags = [f"--python-version={self.python}", "--implementation=cp", "--only-binary=:all:"]
-        return [*flags, *(f"--platform={tag}" for tag in tags)]
+        return ["--only-binary=:all:", *(f"--platform={tag}" for tag in tags)]
+
+    def pip(self, *arguments: str) -> None:
+        """Run pip. Raises `UserError` with what it says if it fails."""
+        if not shutil.which(self.python):
+            raise UserError(
+                f"--python is {self.python}, which is not here: give a Python of the version that "
+                "the other machine has"
+            )
+        command = [self.python, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        done = subprocess.run([*command, *arguments], capture_output=True, text=True)
+        if done.returncode:
+            errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
+            reason = " ".join(errors or done.stderr.splitlines()[-1:])
+            raise UserError(f"pip {arguments[0]} failed: {reason}")
 
 
 def read_have(path: Path) -> dict[str, str]:
@@ -84,10 +102,13 @@ def required(pyproject: Path, extras: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def missing(requirements: list[str], target: Target) -> list[str]:
-    """Return NAME==VERSION of what must be brought: all that is required and is not there.
+def fetch(requirements: list[str], target: Target, folder: Path) -> list[str]:
+    """Download to a folder the wheels of all that is required and is not there.
 
     What is there stays in its version, unless the requirements exclude that.
+
+    Returns:
+      NAME==VERSION of each wheel.
 
     Raises:
       UserError: if pip finds no versions that go together.
@@ -101,30 +122,20 @@ def missing(requirements: list[str], target: Target) -> list[str]:
 
     kept = {name: version for name, version in target.have.items() if version}
     kept = {name: version for name, version in kept.items() if fits(name, version)}
-    with tempfile.TemporaryDirectory() as folder:
-        report, pins = Path(folder) / "report.json", Path(folder) / "pins.txt"
+    with tempfile.TemporaryDirectory() as beside:
+        report, pins, built = (Path(beside) / name for name in ("report.json", "pins.txt", "built"))
         pins.write_text("".join(f"{name}=={version}\n" for name, version in kept.items()))
-        _pip(
-            *("install", "--dry-run", "--ignore-installed", f"--report={report}", *target.flags()),
-            *(f"--target={folder}/target", f"--constraint={pins}", *requirements, INSTALLER),
+        target.pip("wheel", "--no-deps", f"--wheel-dir={built}", *SOURCE_ONLY)
+        binary = [*target.flags(), f"--find-links={built}"]
+        target.pip(
+            *("install", "--dry-run", "--ignore-installed", f"--report={report}", *binary),
+            *(f"--target={beside}/target", f"--constraint={pins}", *requirements, INSTALLER),
         )
         chosen = [each["metadata"] for each in json.loads(report.read_text())["install"]]
-    there = {name for name, version in target.have.items() if not version} | kept.keys()
-    there.discard(INSTALLER)
-    names = {canonicalize_name(each["name"]): each["version"] for each in chosen}
-    return [f"{name}=={version}" for name, version in sorted(names.items()) if name not in there]
-
-
-def download(packages: list[str], target: Target, folder: Path) -> None:
-    """Download wheels to a folder. Raises `UserError` if pip cannot."""
-    if packages:
-        _pip("download", "--no-deps", *target.flags(), f"--dest={folder}", *packages)
-
-
-def _pip(*arguments: str) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        reason = " ".join(errors or done.stderr.splitlines()[-1:])
-        raise UserError(f"pip {arguments[0]} failed: {reason}")
+        there = {name for name, version in target.have.items() if not version} | kept.keys()
+        there.discard(INSTALLER)
+        names = {str(canonicalize_name(each["name"])): each["version"] for each in chosen}
+        wanted = [f"{name}=={version}" for name, version in sorted(names.items())]
+        wanted = [each for each in wanted if each.partition("==")[0] not in there]
+        target.pip("download", "--no-deps", *binary, f"--dest={folder}", *wanted)
+    return wanted
