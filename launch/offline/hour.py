@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from diffusion_jax.console import warn
-from diffusion_jax.fields import Choice, Each
+from diffusion_jax.fields import Choice, Each, Number
 from diffusion_jax.storage.locks import lock_folder
 from launch.common import arguments, cli
 from launch.offline.budget import Budget, Records
@@ -83,7 +83,7 @@ def tell(stage: str, text: str) -> None:
 
 
 if __name__ == "__main__":
-    arguments.number("minutes", None, "Limit on all of it.", above=0, required=True)
+    arguments.define("minutes", None, "Limit on all of it.", Number(above=0), required=True)
     arguments.number("end", None, "When the time is over, seconds since the epoch; from now on.")
     arguments.folder("work", "hour", "Folder of the run, statistics and logs, kept between calls.")
     arguments.folder("out", None, "Folder of what is to be carried back; WORK/out.")
