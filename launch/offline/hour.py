@@ -54,7 +54,7 @@ def main(options: flags.FlagValues) -> None:
         records=Records(out),
         work=work,
         inputs=inputs(options),
-        config=options.config,
+        config=options.row,
         scoring=60 * options.score_minutes,
         limit=options.part_mib * 2**20,
         tiny=options.tiny,
@@ -93,7 +93,7 @@ if __name__ == "__main__":
     names = [stage.name for stage in STAGES]
     choices = Each(Choice(tuple(names)), fewest=1)
     arguments.define("stages", ",".join(names), f"Of {', '.join(names)}.", choices)
-    flags.DEFINE_string("config", "rin/cifar10:bf16", "Config of the row.")
+    flags.DEFINE_string("row", "rin/cifar10:bf16", "Config of the row that is trained.")
     arguments.number("score_minutes", 1.5, "Set aside for scoring.", at_least=0)
     arguments.count("part_mib", 60, "Size of a part of the export at most, MiB.")
     flags.DEFINE_bool("tiny", False, "Rehearse with small networks.")
