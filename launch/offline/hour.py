@@ -17,11 +17,12 @@ from pathlib import Path
 from absl import flags
 
 from diffusion_jax.console import warn
+from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Choice, Each, Number
 from diffusion_jax.storage.locks import lock_folder
 from launch.common import arguments, cli
 from launch.offline.budget import Budget, Records
-from launch.offline.stages import LEAST, STAGES, Hour
+from launch.offline.stages import LEAST, STAGES, Hour, Stage
 
 INPUTS = {
     "train": "Training images: a directory of launch.prepare, or .npz.",
@@ -60,21 +61,32 @@ def main(options: flags.FlagValues) -> None:
         tiny=options.tiny,
     )
     with lock_folder(work):
+        out.mkdir(parents=True, exist_ok=True)
         for stage in (each for each in STAGES if each.name in options.stages):
-            missing = [name for name in stage.needs if name not in hour.inputs]
-            seconds = hour.budget.ceiling(stage.seconds, stage.share)
-            if hour.records.is_finished(stage.name):
-                tell(stage.name, "done before")
-            elif missing:
-                tell(stage.name, f"passed over, {' and '.join(missing)} not here")
-            elif seconds < LEAST:
-                tell(stage.name, "no time is left for it")
-            else:
-                tell(stage.name, f"{seconds:.0f} s at most")
-                stage.spend(hour, seconds)
-                is_done = hour.records.is_finished(stage.name)
-                tell(stage.name, "done" if is_done else "the same command goes on")
+            tell(stage.name, spend(hour, stage, named=flags.FLAGS["stages"].present > 0))
     tell("hour", f"{hour.budget.left():.0f} s are left; what was found is in {out}")
+    if failed := [each.name for each in STAGES if hour.records.read(each.name).get("error")]:
+        raise UserError(f"{', '.join(failed)} failed: see {work / 'logs'}")
+
+
+def spend(hour: Hour, stage: Stage, named: bool) -> str:
+    """Run a stage if it has something left to do, and return what became of it.
+
+    Args:
+      named: whether it was asked for by name, and may use its time again.
+    """
+    if hour.records.is_finished(stage.name):
+        return "done before"
+    if missing := [name for name in stage.needs if name not in hour.inputs]:
+        return f"passed over, {' and '.join(missing)} not here"
+    seconds = hour.budget.ceiling(stage.seconds, stage.share)
+    if stage.once and not named:
+        seconds -= hour.records.read(stage.name).get("seconds", 0.0)
+    if seconds < LEAST:
+        return f"its time is over; --stages={stage.name} goes on"
+    tell(stage.name, f"{seconds:.0f} s at most")
+    stage.spend(hour, seconds)
+    return "done" if hour.records.is_finished(stage.name) else "the same command goes on"
 
 
 def tell(stage: str, text: str) -> None:

@@ -62,6 +62,7 @@ class Stage(NamedTuple):
 
     Attributes:
       seconds, share: it takes `seconds` at most, or this share of the whole if that is more.
+      once: whether that holds for all calls together, and not for each.
       needs: the inputs without which it cannot begin.
       spend: runs it, for so many seconds at most.
     """
@@ -69,6 +70,7 @@ class Stage(NamedTuple):
     name: str
     seconds: float
     share: float
+    once: bool
     needs: tuple[str, ...]
     spend: Callable[[Hour, float], object]
 
@@ -120,10 +122,10 @@ def train(hour: Hour, seconds: float) -> None:
 
 
 STAGES = (
-    Stage("versions", 60, 0, (), versions),
-    Stage("benchmark", 240, 0.1, (), benchmark),
-    Stage("fid", 60, 0.1, ("train", "test", "inception"), fid),
-    Stage("train", 0, 1, ("train",), train),
+    Stage("versions", 60, 0, False, (), versions),
+    Stage("benchmark", 240, 0.1, True, (), benchmark),
+    Stage("fid", 60, 0.1, False, ("train", "test", "inception"), fid),
+    Stage("train", 0, 1, False, ("train",), train),
 )
 
 
