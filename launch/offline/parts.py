@@ -58,7 +58,7 @@ def split(folder: Path, out: Path, piece: str, limit: int) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=out) as beside:
         archive = Path(beside) / "archive"
         with tarfile.open(archive, "w") as tar:
-            tar.add(folder, arcname=".")
+            tar.add(folder, arcname=".", filter=_without_history)
         whole, count = _hash(archive), -(-archive.stat().st_size // limit)
         width, made = len(str(count)), []
         with archive.open("rb") as file:
@@ -165,6 +165,13 @@ def gather(bundle: Path, pieces: Path) -> Iterator[str]:
         for part in parts:
             part.path.unlink()
         yield f"{piece}: complete"
+
+
+def _without_history(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out when and by whom a file was written: the same files make the same parts."""
+    member.mtime = member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
 
 
 def _copy(source: BinaryIO, target: BinaryIO, size: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -38,6 +39,9 @@ def test_parts_make_the_piece_in_whatever_order_they_arrive(folder, tmp_path):
     assert len(made) > 3
     assert [path.stat().st_size for path in made[:-1]] == [3000] * (len(made) - 1)
     assert 0 < made[-1].stat().st_size <= 3000
+    copy = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    again = parts.split(copy, tmp_path / "again", "train", 3000)
+    assert [path.name for path in again] == [path.name for path in made]
     for path in made:
         assert path.name.endswith(f"-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.part")
     carried, pieces = tmp_path / "carried", tmp_path / "pieces"
