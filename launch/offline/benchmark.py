@@ -2,8 +2,8 @@
 
     python -m launch.offline.benchmark --out=benchmark.json
 
-A stopped command goes on with the cases that are not in the file. One that it was stopped in comes
-last, since it may be what ended the process; one that fails is written with its error.
+A stopped command goes on with the cases that are not in the file. One that it was stopped in twice
+comes last, since it may be what ended the process; one that fails is written with its error.
 """
 
 from pathlib import Path
@@ -39,14 +39,14 @@ def main(out: Path, tiny: bool, seconds: float) -> None:
     """Time the cases that are left."""
     records, stage = Records(out.parent), out.stem
     begun = records.read(stage)
-    cases, stopped_in = begun.get("cases", {}), begun.get("measuring")
-    left = sorted(
-        (case for case in CASES if case.name not in cases), key=lambda c: c.name == stopped_in
-    )
+    cases, tries = begun.get("cases", {}), begun.get("tries", {})
+    left = [case for case in CASES if case.name not in cases]
+    left.sort(key=lambda case: tries.get(case.name, 0) > 1)
     ceilings = measure_ceilings(["bfloat16", "float32"], seconds)
     records.update(stage, device=device_name(), ceilings=ceilings._asdict())
     for case in left:
-        records.update(stage, measuring=case.name)
+        tries[case.name] = tries.get(case.name, 0) + 1
+        records.update(stage, tries=tries)
         try:
             cases[case.name] = timed(case, tiny, seconds, ceilings)
             median = cases[case.name]["milliseconds"]["median"]
@@ -55,8 +55,9 @@ def main(out: Path, tiny: bool, seconds: float) -> None:
             reason = " ".join(str(error).split())
             cases[case.name] = {"error": f"{type(error).__name__}: {reason[:300]}"}
             say(f"{case.name}: {cases[case.name]['error']}")
-        records.update(stage, cases=cases)
-    records.update(stage, measuring=None, finished=True)
+        del tries[case.name]
+        records.update(stage, cases=cases, tries=tries)
+    records.update(stage, finished=True)
 
 
 if __name__ == "__main__":

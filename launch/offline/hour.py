@@ -22,6 +22,7 @@ from diffusion_jax.fields import Choice, Each, Number
 from diffusion_jax.storage.locks import lock_folder
 from launch.common import arguments, cli
 from launch.offline.budget import Budget, Records
+from launch.offline.settings import SLOWER
 from launch.offline.stages import LEAST, STAGES, Hour, Stage
 
 INPUTS = {
@@ -79,7 +80,8 @@ def spend(hour: Hour, stage: Stage, named: bool) -> str:
         return "done before"
     if missing := [name for name in stage.needs if name not in hour.inputs]:
         return f"passed over, {' and '.join(missing)} not here"
-    seconds = hour.budget.ceiling(stage.seconds, stage.share)
+    slower = SLOWER if hour.tiny else 1
+    seconds = hour.budget.ceiling(slower * stage.seconds, stage.share)
     if stage.once and not named:
         seconds -= hour.records.read(stage.name).get("seconds", 0.0)
     if seconds < LEAST:
@@ -108,5 +110,7 @@ if __name__ == "__main__":
     flags.DEFINE_string("row", "rin/cifar10:bf16", "Config of the row that is trained.")
     arguments.number("score_minutes", 1.5, "Set aside for scoring.", at_least=0)
     arguments.count("part_mib", 60, "Size of a part of the export at most, MiB.")
-    flags.DEFINE_bool("tiny", False, "Rehearse with small networks.")
+    flags.DEFINE_bool(
+        "tiny", False, f"Rehearse with small networks, and {SLOWER} times the limits."
+    )
     cli.run(lambda: main(flags.FLAGS), __doc__)

@@ -9,8 +9,9 @@ piece that is not given, as --export of an earlier hour, is left out; run.sh pas
 that want it. Copy the folder, or part by part, and call `bash run.sh --minutes=N` in it.
 
 Compiled programs are not made here: XLA compiles them for a GPU on that GPU, and JAX's key holds
-its kind, jaxlib and the CUDA version. It holds no path and no name of a machine, so that those of
-an earlier hour, WORK/cache there, serve the next on the same kind of machine: --cache=DIR.
+its kind, jaxlib and the CUDA version. From jax 0.11 on it holds no path (that of jax 0.10 holds the
+cache's), so that those of an earlier hour, WORK/cache there, serve the next on such a machine:
+--cache=DIR.
 """
 
 import shutil

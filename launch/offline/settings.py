@@ -51,6 +51,8 @@ CASES = (
 )
 PRECISION = {"model.dtype": "bfloat16"}
 
+SLOWER = 5  # times, that a rehearsal on a CPU may take; compilation is most of it
+
 # What makes each network small, by its name.
 TINY: dict[str, dict[str, Any]] = {
     "rin": {
