@@ -33,9 +33,9 @@ done
 [[ $minutes =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--minutes is '$minutes': give a number, as --minutes=9"
 command -v "$python" >/dev/null || fail "--python is $python, which is not here: give another"
 
-# The limit holds for all of it, whatever a stage is in the middle of.
+# The limit holds for all of it, whatever a stage is in the middle of; 3 s of it are for the end.
 if [ -z "${HOUR_END:-}" ]; then
-  HOUR_END=$("$python" -c "import time; print(time.time() + 60 * $minutes)")
+  HOUR_END=$("$python" -c "import time; print(time.time() + 60 * $minutes - 3)")
   export HOUR_END
   exec timeout --kill-after=5 "${minutes}m" bash "$0" "$@"
 fi
