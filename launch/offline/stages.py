@@ -97,7 +97,14 @@ def fid(hour: Hour, seconds: float) -> None:
 
 
 def train(hour: Hour, seconds: float) -> None:
-    """Train the row until the time is over but for an export and a score, and make those."""
+    """Train the row until the time is over but for an export and a score, and make those.
+
+    An export that has been trained to its last step is scored alone.
+    """
+    given = hour.inputs.get("export")
+    if given and _begin(given) >= _steps(given):
+        hour.records.update("train", finished=_score(hour, given, _begin(given)))
+        return
     run, saved = hour.work / "run", hour.budget.reserve(GRACE + EXPORTING)
     scoring = hour.budget.reserve(hour.scoring) if _reference(hour) else 0.0
     if not _is_trained(run) and seconds - saved - scoring >= LEAST:
@@ -136,8 +143,7 @@ def _training(hour: Hour, run: Path) -> list[str]:
     command = ["launch.train", f"--config={hour.config}", f"--workdir={run}"]
     command += [f"--config.{field}={value}" for field, value in changes.items()]
     if export := hour.inputs.get("export"):
-        begin = json.loads((export / "provenance.json").read_text())["step"] or 0
-        command += [f"--init_from={export}", f"--init_step={begin}"]
+        command += [f"--init_from={export}", f"--init_step={_begin(export)}"]
     return command
 
 
@@ -169,17 +175,26 @@ def _step(run: Path) -> int:
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
+def _begin(export: Path) -> int:
+    """Return the step of training of an export, 0 where it is not known."""
+    return json.loads((export / "provenance.json").read_text())["step"] or 0
+
+
+def _steps(folder: Path) -> int:
+    """Return the last step of a run or an export, by its config."""
+    return json.loads((folder / "config.json").read_text())["train"]["steps"]
+
+
 def _is_trained(run: Path) -> bool:
     """Return whether a run has made its last step."""
-    path = run / "config.json"
-    return path.exists() and _step(run) >= json.loads(path.read_text())["train"]["steps"]
+    return (run / "config.json").exists() and _step(run) >= _steps(run)
 
 
 def _progress(run: Path) -> dict[str, Any]:
     """Return the newest loss and speed of a run, and how far it has come."""
     found: dict[str, Any] = {"step": _step(run)}
     if (run / "config.json").exists():
-        found["steps"] = json.loads((run / "config.json").read_text())["train"]["steps"]
+        found["steps"] = _steps(run)
     for name in ("metrics", "speed"):
         if records := read_json_lines(run / f"{name}.jsonl", schemas.RECORD):
             found[name] = records[-1]
