@@ -108,7 +108,7 @@ def train(hour: Hour, seconds: float) -> None:
     run, saved = hour.work / "run", hour.budget.reserve(GRACE + EXPORTING)
     scoring = hour.budget.reserve(hour.scoring) if _reference(hour) else 0.0
     if not _is_trained(run) and seconds - saved - scoring >= LEAST:
-        begin = _step(run)
+        begin = _step(run) or (_begin(given) if given else 0)
         ended = hour.run("train", _training(hour, run), seconds - saved - scoring)
         part = {"from": begin, "to": _step(run), "seconds": round(ended.seconds, 1)}
         slices = [*hour.records.read("train").get("slices", []), part]
