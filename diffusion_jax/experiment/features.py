@@ -24,7 +24,7 @@ from diffusion_jax.parallel import hosts
 from diffusion_jax.storage.files import sha256
 
 BATCH = 500
-SAVE_EVERY = 60  # seconds
+SAVE_EVERY = 20  # seconds; a save takes one
 
 
 class Examples:
@@ -109,7 +109,7 @@ def accumulate(
     Args:
       fingerprint: of the images, so that only the same evaluation is continued.
       keep: images whose pool features are held, for precision, recall and KID.
-      folder: where the state is saved once a minute.
+      folder: where the state is saved every `SAVE_EVERY` seconds.
 
     Raises:
       UserError: for images or features that cannot be used.

@@ -142,8 +142,13 @@ def read_run(workdir: Path) -> dict[str, str]:
 
 
 def code_version() -> str:
-    """Return the git commit of the checkout that is run, or the version of the package."""
+    """Return the git commit of the checkout that is run, or the version of the package.
+
+    A copy of a checkout without its history may say the commit in a file COMMIT.
+    """
     root = Path(__file__).parents[2]
+    if (root / "COMMIT").is_file():
+        return (root / "COMMIT").read_text().strip()
     if (root / ".git").exists() and shutil.which("git"):
         describe = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
         found = subprocess.run(describe, cwd=root, capture_output=True, text=True)
