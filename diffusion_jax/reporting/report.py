@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffusion_jax.evaluation.digit_scores import read_table
 from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.experiment.schema import flatten
 from diffusion_jax.experiment.start import read_start
@@ -81,6 +82,7 @@ def write_report(workdir: Path, published: Published, file_config: FileConfig) -
         **_pictures(workdir),
         results=list(zip(*results, strict=True)),  # a column for each: a phone has room for few
         published=len(results) - 1 - len(found),
+        digits=read_table(workdir),
         speed=_speed(speeds),
         speed_curve=_curve(
             speeds, "images_per_second", "Images a second", smooth=True, from_zero=True

@@ -91,6 +91,14 @@ RESULT = Schema(
     },
     "remove it, or score again",
 )
+DIGIT_SCORES = Schema(
+    {
+        "step": COUNT,
+        "samples": COUNT,
+        "rows": {str: {"agreement": float, "frechet": float, "nearest": float}},
+    },
+    "delete it, or score again with launch.quickstart",
+)
 _TEXTS = {key: (str, None) for key in ("resize", "weights", "crop")}
 REFERENCE = Schema(
     {"resolution": ([COUNT], None), **_TEXTS, "count": (COUNT, None), "fingerprint": str},

@@ -106,6 +106,18 @@ def test_results_stand_beside_the_papers_row(run):
     assert '<td class="ours">samples/a</td>' in page
 
 
+def test_the_quickstarts_table_is_kept_and_shown(run):
+    (printed,) = processes.finish(processes.start(1, 8, "launch.quickstart", f"--workdir={run}"))
+    titles, *rows = (re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()[:4])
+    kept = json.loads((run / "digit_scores.json").read_text())
+    assert (kept["step"], kept["samples"]) == (6, 500)
+    page = (run / "report.html").read_text()
+    assert "".join(f'<th scope="col">{title}</th>' for title in titles) in page
+    for name, *cells in rows:
+        assert f"{kept['rows'][name]['agreement']:.1%}" == cells[0]
+        assert f'<th scope="row">{name}</th>' + "".join(f"<td>{c}</td>" for c in cells) in page
+
+
 def test_pictures_of_the_run_have_their_sections(run):
     for section in ("samples", "inside"):
         words = Picture(f"{section}.png", section, f"Title {section}", HOSTILE, 1234, "python -m x")
