@@ -136,7 +136,7 @@ def test_nothing_in_a_run_becomes_markup_or_a_request(run):
     (run / "config.json").write_text(json.dumps(config))
     (run / "run.json").write_text(json.dumps(dict.fromkeys(("config", "command"), HOSTILE)))
     page = page_of(run)
-    assert page.count("<script>") == 1 and "&lt;script&gt;document.title=" in page
+    assert page.count("<script>") == 2 and "&lt;script&gt;document.title=" in page
     assert "://" not in page and "@import" not in page
     for target in re.findall(r'(?:src|href)="?([^ >]+)|url\(([^)]*)\)', page):
         assert "".join(target).startswith(("data:", "#"))
@@ -196,6 +196,64 @@ def browser():
         started.close()
 
 
+def test_without_scripts_the_curves_are_pictures_in_the_pages_colours(browser, finished):
+    context = browser.new_context(java_script_enabled=False, color_scheme="dark")
+    page = context.new_page()
+    page.goto((finished / "report.html").as_uri())
+    assert page.locator("svg:visible").count() == 4 and page.locator("canvas").count() == 0
+    assert page.locator("label:visible").count() == 0  # nothing that would need scripts
+    text = page.locator("svg text").first
+    assert text.bounding_box()["height"] > 9
+    assert text.evaluate("each => getComputedStyle(each).fill") == "rgb(227, 230, 234)"
+    context.close()
+
+
+def test_curves_have_values_under_the_pointer_a_logarithmic_axis_and_zoom(browser, run):
+    loss = [1.5, 0.9, 0.5, 0.3, 0.25, 0.21]
+    lines = [json.dumps({"step": 10 * i + 10, "loss": each}) for i, each in enumerate(loss)]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(write_report(run).as_uri())
+    figure, plot = page.locator("figure.curve").first, page.locator(".u-over").first
+    legend, log = figure.locator(".u-value"), figure.get_by_label("log")
+    box = plot.bounding_box()
+    assert legend.all_inner_texts() == ["60", "0.21"]  # the last ones
+    assert not log.is_checked()
+
+    def place(step: float) -> tuple[float, float]:
+        return box["x"] + box["width"] * (step - 10) / 50, box["y"] + box["height"] / 2
+
+    for step, value in zip((20, 40), (0.9, 0.3), strict=True):
+        page.mouse.move(*place(step + 2))
+        assert legend.all_inner_texts() == [str(step), str(value)]
+
+    def scale(axis: str, end: str) -> float:
+        return figure.evaluate(f"figure => figure.plot.scales.{axis}.{end}")
+
+    def height(value: float) -> float:
+        """Where a value stands, from 0 at the bottom of the axis to 1."""
+        at = figure.evaluate(f"figure => figure.plot.valToPos({value}, 'y')")
+        return 1 - at / box["height"]
+
+    middle = (scale("y", "min") + scale("y", "max")) / 2
+    assert height(middle) == pytest.approx(0.5, abs=0.01)
+    log.check()
+    mean = (scale("y", "min") * scale("y", "max")) ** 0.5
+    assert height(mean) == pytest.approx(0.5, abs=0.01)
+    assert scale("y", "min") > 0
+
+    box = plot.bounding_box()
+    page.mouse.move(*place(25))
+    page.mouse.down()
+    page.mouse.move(*place(45), steps=4)
+    page.mouse.up()
+    assert (scale("x", "min"), scale("x", "max")) == pytest.approx((25, 45), abs=0.5)
+    assert scale("y", "max") < 0.9  # of what is in view
+    page.mouse.dblclick(*place(35))
+    assert (scale("x", "min"), scale("x", "max")) == (10, 60)
+    page.close()
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("width, height", [(360, 740), (1280, 900)])
 def test_a_browser_shows_it_on_phone_and_desk(browser, finished, width, height, colours):
@@ -209,10 +267,7 @@ def test_a_browser_shows_it_on_phone_and_desk(browser, finished, width, height, 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shades = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert shades == ("rgb(255, 255, 255)" if colours == "light" else "rgb(20, 22, 26)")
-    # The curves' text has the page's colour, and their size is readable.
-    ink = "getComputedStyle(document.querySelector('svg text')).fill"
-    assert page.evaluate(ink) == page.evaluate("getComputedStyle(document.body).color")
-    assert page.locator("svg text").first.bounding_box()["height"] > 9
+    assert page.locator("canvas:visible").count() == 4 and page.locator("svg:visible").count() == 0
 
     def shown() -> list[str]:
         return [image.get_attribute("alt") for image in page.locator("img:visible").all()]
