@@ -63,7 +63,7 @@ def render(template: str, **content: Any) -> str:
 
     Args:
       template: 'report.html.j2' or 'comparison.html.j2'.
-      **content: what the template names, and `live`, whether the page is served and follows a run.
+      **content: what the template names, and `live`: see `Server.changed`; '' for a file.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -74,7 +74,7 @@ def render(template: str, **content: Any) -> str:
     )
     environment.filters |= {"breakable": _breakable, "arguments": _arguments}
     now = f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC"
-    environment.globals |= {"asset": _asset, "written": now, "live": content.pop("live", False)}
+    environment.globals |= {"asset": _asset, "written": now, "live": content.pop("live")}
     return environment.get_template(template).render(**content)
 
 

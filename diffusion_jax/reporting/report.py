@@ -14,44 +14,27 @@ from diffusion_jax.evaluation.results import find_results
 from diffusion_jax.experiment.schema import flatten
 from diffusion_jax.experiment.workdir import defaults_of
 from diffusion_jax.reporting.curves import curves_of, speed_curve
-from diffusion_jax.reporting.facts import RunRecord, facts_of, read_record, speed_of
+from diffusion_jax.reporting.facts import RunRecord, facts_of, speed_of
 from diffusion_jax.reporting.grids import evenly
 from diffusion_jax.reporting.page import Inline, inline, render
 from diffusion_jax.reporting.pictures import FOLDER, SECTIONS, read_pictures
 from diffusion_jax.reporting.published import Published, compare
-from diffusion_jax.storage.files import write_atomically
 
-FILE = "report.html"
 MOST_GRIDS = 24
+_NUMBER = re.compile("[0-9]+")
 
 FileConfig = Callable[[str], tuple[str, ConfigDict] | None]
 
 
-def write_report(workdir: Path, published: Published, file_config: FileConfig) -> Path:
-    """Write the page of the run in `workdir`, WORKDIR/report.html, and return its path.
-
-    Args:
-      published: the papers' rows, beside which the results are shown.
-      file_config: name of a config -> (its file, the config), None where there is none.
-
-    Raises:
-      UserError: if there is no run, or one of its files is damaged.
-    """
-    run = read_record(workdir)
-    page = report_page(run, published, file_config)
-    path = workdir / FILE
-    write_atomically(path, lambda partial: partial.write_text(page))
-    return path
-
-
 def report_page(
-    run: RunRecord, published: Published, file_config: FileConfig, *, live: bool = False
+    run: RunRecord, published: Published, file_config: FileConfig, *, live: str = ""
 ) -> str:
     """Return the page of a run.
 
     Args:
-      published, file_config: see `write_report`.
-      live: whether the page follows the run; see `diffusion_jax.reporting.server`.
+      published: the papers' rows, beside which the results are shown.
+      file_config: name of a config -> (its file, the config), None where there is none.
+      live: `Server.changed` of the server that shows it; '' for a file.
 
     Raises:
       UserError: if one of the run's files is damaged.
@@ -68,7 +51,7 @@ def report_page(
         status=run.status,
         facts=facts_of(run),
         curves=curves_of({"": run}),
-        grids=_grids(workdir / "grids"),
+        grids=_grids(workdir),
         **_pictures(workdir),
         results=list(zip(*results, strict=True)),  # a column for each: a phone has room for few
         published=len(results) - 1 - len(found),
@@ -80,12 +63,17 @@ def report_page(
     )
 
 
-def _grids(folder: Path) -> list[tuple[int, Inline]]:
+def grid_paths(workdir: Path) -> list[tuple[int, Path]]:
+    """Return the sample grids of a run by their steps, in order."""
+    paths = [path for path in (workdir / "grids").glob("*.png") if _NUMBER.fullmatch(path.stem)]
+    return sorted((int(path.stem), path) for path in paths)
+
+
+def _grids(workdir: Path) -> list[tuple[int, Inline]]:
     """Return sample grids by step, an even choice of them where there are many."""
-    paths = [path for path in folder.glob("*.png") if re.fullmatch("[0-9]+", path.stem)]
-    paths = sorted(paths, key=lambda path: int(path.stem))
-    chosen = [paths[place] for place in evenly(len(paths), MOST_GRIDS)]
-    return [(int(path.stem), inline(path)) for path in chosen]
+    grids = grid_paths(workdir)
+    chosen = [grids[place] for place in evenly(len(grids), MOST_GRIDS)]
+    return [(step, inline(path)) for step, path in chosen]
 
 
 def _pictures(workdir: Path) -> dict[str, list]:
@@ -100,15 +88,16 @@ def _pictures(workdir: Path) -> dict[str, list]:
 def _config(config: ConfigDict, written: tuple[str, ConfigDict] | None) -> dict[str, Any]:
     """Return the fields that differ from the config's file, and those that are not the defaults."""
     file, of_file = written or ("", None)
-    ours = _flat(config)
+    ours = flat_config(config)
     return {
         "file": file,
-        "changed": _differing(ours, _flat(of_file)) if of_file else [],
-        "unusual": _differing(ours, _flat(defaults_of(config.model))),
+        "changed": _differing(ours, flat_config(of_file)) if of_file else [],
+        "unusual": _differing(ours, flat_config(defaults_of(config.model))),
     }
 
 
-def _flat(config: ConfigDict) -> dict[str, Any]:
+def flat_config(config: ConfigDict) -> dict[str, Any]:
+    """Return the values of a config by their full names, as they are in its JSON."""
     return flatten(json.loads(config.to_json()))
 
 

@@ -176,26 +176,6 @@ def test_commands_can_be_called_again(run):
     assert f"<pre>python -m launch.sample --workdir={run} --num=64</pre>" in page
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (  # and without what a browser does beside showing a page
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A real one, without a window."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"this machine has no browser: {', '.join(BROWSERS)}")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield started
-        started.close()
-
-
 def test_without_scripts_the_curves_are_pictures_in_the_pages_colours(browser, finished):
     context = browser.new_context(java_script_enabled=False, color_scheme="dark")
     page = context.new_page()

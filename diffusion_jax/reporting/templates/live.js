@@ -6,7 +6,7 @@
     const steps = figure.plot.data[0];
     return min > steps[0] || max < steps.at(-1);
   };
-  let seen;
+  const { changed } = document.body.dataset;  // when the page was made
   setInterval(async () => {
     let now;
     try {
@@ -14,7 +14,6 @@
     } catch {
       return;  // the server has ended; the page stays as it is
     }
-    seen ??= now;
-    if (now !== seen && ![...document.querySelectorAll("figure.curve")].some(zoomed)) location.reload();
+    if (now !== changed && ![...document.querySelectorAll("figure.curve")].some(zoomed)) location.reload();
   }, 2000);
 }
