@@ -8,12 +8,13 @@ from typing import Any
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.digit_scores import read_table
 from diffusion_jax.evaluation.results import find_results
+from diffusion_jax.experiment.schema import flat_config
 from diffusion_jax.reporting.curves import curves_of, speed_curve
 from diffusion_jax.reporting.facts import RunRecord, facts_of, read_record
 from diffusion_jax.reporting.figures import COLOURS
 from diffusion_jax.reporting.page import inline, render
 from diffusion_jax.reporting.published import Published, compare
-from diffusion_jax.reporting.report import flat_config, grid_paths
+from diffusion_jax.reporting.report import grid_paths
 
 
 def comparison_page(workdirs: Sequence[Path], published: Published, *, live: str = "") -> str:

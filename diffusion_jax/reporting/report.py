@@ -1,6 +1,5 @@
 """The report of a run: what its directory holds, on one page that needs nothing else."""
 
-import json
 import re
 import shlex
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from ml_collections import ConfigDict
 
 from diffusion_jax.evaluation.digit_scores import read_table
 from diffusion_jax.evaluation.results import find_results
-from diffusion_jax.experiment.schema import flatten
+from diffusion_jax.experiment.schema import flat_config
 from diffusion_jax.experiment.workdir import defaults_of
 from diffusion_jax.reporting.curves import curves_of, speed_curve
 from diffusion_jax.reporting.facts import RunRecord, facts_of, speed_of
@@ -94,11 +93,6 @@ def _config(config: ConfigDict, written: tuple[str, ConfigDict] | None) -> dict[
         "changed": _differing(ours, flat_config(of_file)) if of_file else [],
         "unusual": _differing(ours, flat_config(defaults_of(config.model))),
     }
-
-
-def flat_config(config: ConfigDict) -> dict[str, Any]:
-    """Return the values of a config by their full names, as they are in its JSON."""
-    return flatten(json.loads(config.to_json()))
 
 
 def _differing(ours: dict[str, Any], theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
