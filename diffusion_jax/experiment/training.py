@@ -26,6 +26,7 @@ from diffusion_jax.data.stream import Stream
 from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.experiment.eval_in_training import score_samples
 from diffusion_jax.experiment.grid import draw_grids
+from diffusion_jax.experiment.held_out import measure_held_out
 from diffusion_jax.experiment.latents import scaled_as_data
 from diffusion_jax.experiment.posthoc_ema import store_averages
 from diffusion_jax.experiment.schema import flat_config
@@ -153,6 +154,8 @@ def _callbacks(
         callbacks.append(draw_grids(config, experiment, source, mesh, workdir / "grids"))
     if config.train.eval_every:
         callbacks.append(score_samples(config, experiment, mesh, workdir))
+    if config.train.held_out_every:
+        callbacks.append(measure_held_out(config, experiment, mesh))
     if experiment.ema_powers:
         callbacks.append(store_averages(workdir, config.posthoc_ema.every))
     return callbacks
