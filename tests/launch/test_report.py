@@ -15,8 +15,10 @@ from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import Result, write_result
+from diffusion_jax.experiment.training import Outcome
 from diffusion_jax.reporting.pictures import Picture, save_picture
 from launch.common.report import write_report
+from launch.train import summary
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m launch.train --config=configs/rin/digits.py --config.train.steps=6"
@@ -28,7 +30,10 @@ def finished(tmp_path_factory) -> Path:
     """A run of six steps with three grids, by the command itself."""
     workdir = tmp_path_factory.mktemp("finished")
     training = processes.training(train__grid_every=2, train__grid_size=20)
-    processes.finish(processes.start(1, 8, *training, f"--workdir={workdir}"))
+    (printed,) = processes.finish(processes.start(1, 8, *training, f"--workdir={workdir}"))
+    names = re.findall(r"^  (\S+)", printed[printed.index("Done: 6 steps") :], re.MULTILINE)
+    assert {"report.html", "checkpoints/", "grids/", "config.json"} < set(names)
+    assert all((workdir / name).exists() for name in names)
     about = json.loads((workdir / "run.json").read_text())
     assert about["command"] == shlex.join(["python", "-m", *training, f"--workdir={workdir}"])
     (workdir / "run.json").write_text(json.dumps(about | {"command": COMMAND}))
@@ -69,6 +74,29 @@ def test_training_writes_it_at_its_end(finished):
     for name in ("loss", "gradient_norm", "learning_rate"):
         assert f"<span>{last[name]:.4g} at the end</span>" in page
     assert page.count('data-step="step') == 3
+
+
+def test_what_a_run_has_not_left_is_not_listed(run):
+    shutil.rmtree(run / "grids")
+    (run / "speed.jsonl").unlink()
+    lines = summary(run, Outcome(6, "", 0))
+    names = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert names == [
+        "report.html",
+        "checkpoints/",
+        "metrics.jsonl",
+        "config.json",
+        "parameters.txt",
+    ]
+
+
+def test_curves_that_end_before_the_run_say_at_which_step(run):
+    """As where the number of steps is no multiple of train.log_every."""
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:4]))
+    page = page_of(run)
+    assert f"Loss {json.loads(lines[3])['loss']:.4g} at step 4" in page
+    assert "Finished</b>: 6 of 6 steps" in page
 
 
 def test_fields_stand_beside_the_file_and_beside_the_defaults(run):
