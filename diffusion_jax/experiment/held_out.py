@@ -14,6 +14,7 @@ from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
 
 WITH_SPLITS = ("digits", "tfds")  # kinds of data
+SPLIT = "held_out"  # where none is named
 
 
 def held_out_source(config: ConfigDict, experiment: Experiment) -> FittedSource:
@@ -29,25 +30,33 @@ def held_out_source(config: ConfigDict, experiment: Experiment) -> FittedSource:
             f"{config.data.name} have no splits: give other data with train.held_out_path"
         )
     changed.data.path = train.held_out_path or config.data.path
-    changed.data.split = train.held_out_split
+    changed.data.split = train.held_out_split or SPLIT
     same = [changed.data[name] == config.data[name] for name in ("path", "split")]
     if all(same) or (same[0] and config.data.name not in WITH_SPLITS):
         raise UserError(
-            f"train.held_out_split is {train.held_out_split!r} of {changed.data.path!r}, which the "
-            "run trains on: give another split, or another train.held_out_path"
+            f"the held-out data are {changed.data.split!r} of {changed.data.path!r}, which the "
+            "run trains on: give another train.held_out_split or train.held_out_path"
         )
     return build_source(changed, experiment)
 
 
-def measure_held_out(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> Callback:
-    """Return a callback that takes the loss of the EMA weights on held-out examples.
+def measure_held_out(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> list[Callback]:
+    """Return a callback that takes the loss of the EMA on held-out examples, if one is asked for.
 
-    They are `train.held_out_num` of all, evenly spread, the same every time, and so is their noise:
-    see `diffusion_jax.training.held_out.make_losses`.
+    The examples are `train.held_out_num` of all, evenly spread. They and their noise are the same
+    every time; see `diffusion_jax.training.held_out.make_losses`.
 
     Raises:
-      UserError: see `held_out_source`.
+      UserError: see `held_out_source`; or for held-out data that are named and never used.
     """
+    if not config.train.held_out_every:
+        for name in ("held_out_split", "held_out_path"):
+            if value := config.train[name]:
+                raise UserError(
+                    f"train.{name} is {value!r}, and train.held_out_every is 0: say how often to "
+                    "take the loss on them"
+                )
+        return []
     source = held_out_source(config, experiment)
     indices = evenly(len(source), config.train.held_out_num).astype(np.int32)
     size = round_up(min(len(indices), config.train.batch_size), mesh)
@@ -69,4 +78,4 @@ def measure_held_out(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> 
             found.append(hosts.to_host(losses(state.ema, *hosts.put((batch, part), mesh))))
         return {"held_out_loss": float(np.concatenate(found)[: len(indices)].mean(dtype=float))}
 
-    return Callback(config.train.held_out_every, measure)
+    return [Callback(config.train.held_out_every, measure)]

@@ -154,8 +154,7 @@ def _callbacks(
         callbacks.append(draw_grids(config, experiment, source, mesh, workdir / "grids"))
     if config.train.eval_every:
         callbacks.append(score_samples(config, experiment, mesh, workdir))
-    if config.train.held_out_every:
-        callbacks.append(measure_held_out(config, experiment, mesh))
+    callbacks += measure_held_out(config, experiment, mesh)
     if experiment.ema_powers:
         callbacks.append(store_averages(workdir, config.posthoc_ema.every))
     return callbacks

@@ -25,7 +25,7 @@ def state():
 
 def measured(state, devices: int = 1, **changes: object) -> float:
     config = tiny.config(train__held_out_every=2, **changes)
-    callback = measure_held_out(config, build(config), make_mesh(devices))
+    (callback,) = measure_held_out(config, build(config), make_mesh(devices))
     assert callback.every == 2
     (name,) = values = callback.call(2, state)
     assert name == "held_out_loss"
@@ -49,8 +49,16 @@ def test_the_examples_are_those_held_out(tmp_path):
     assert len(source) == len(held_out.images)
     np.testing.assert_array_equal(source.read(5)["images"], held_out.images[5])
     config.train.held_out_split = "train"
-    with pytest.raises(UserError, match=r"held_out_split is 'train' .* which the run trains on"):
+    with pytest.raises(UserError, match=r"data are 'train' of '', which the run trains on"):
         held_out_source(config, build(config))
+
+    config.train.held_out_every = 0
+    with pytest.raises(UserError, match=r"held_out_split is 'train', and .*held_out_every is 0"):
+        measure_held_out(config, build(config), make_mesh(1))
+    config.train.update(held_out_every=2, held_out_split="test")
+    with pytest.raises(UserError, match=r"data\.split is 'test': choose"):
+        held_out_source(config, build(config))
+    config.train.held_out_split = ""
 
     np.savez(tmp_path / "a.npz", images=held_out.images, labels=held_out.labels)
     np.savez(tmp_path / "b.npz", images=held_out.images[:9], labels=held_out.labels[:9])
