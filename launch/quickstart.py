@@ -5,10 +5,11 @@
 The classifier is a support vector machine trained on the real digits that the run was trained on.
 The Frechet distance compares the pixels of the samples with theirs: lower is better. The last
 figure is the distance to the nearest of them: were it much smaller than that of held-out digits,
-the network would be memorising.
+the network would be memorising. The table is kept in digit_scores.json, and shown in report.html.
 """
 
 from launch.common import arguments, cli
+from launch.common.report import write_report
 
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from ml_collections import ConfigDict
 from diffusion_jax.console import say
 from diffusion_jax.data.arrays import digits
 from diffusion_jax.errors import UserError
+from diffusion_jax.evaluation.digit_scores import DigitTable
 from diffusion_jax.evaluation.digits import score_digits
+from diffusion_jax.experiment.sample_files import read_request
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.workdir import read_workdir
 
@@ -44,7 +47,7 @@ def main(workdir: Path) -> None:
         raise UserError(f"--workdir {workdir} was trained on {config.data.name}, not on digits")
     train, held_out = digits("train"), digits("held_out")
     assert held_out.labels is not None
-    rows = [("real digits, held out", held_out.images, held_out.labels)]
+    scores = {"real digits, held out": score_digits(held_out.images, held_out.labels, train)}
     request = dict(num=COUNT, labels="0,1,2,3,4,5,6,7,8,9", seed=0, batch_size=COUNT)
     grids = []
     for name, changes in variants(config).items():
@@ -52,12 +55,13 @@ def main(workdir: Path) -> None:
         changed.sampling.update(changes)
         out = sample(changed, workdir, None, request)
         with np.load(out / "samples.npz") as archive:
-            rows.append((name, archive["arr_0"], archive["labels"]))
+            scores[name] = score_digits(archive["arr_0"], archive["labels"], train)
         grids.append(out / "grid.png")
-    say(f"{'':30}{'classifier agrees':>19}{'Frechet distance':>18}{'nearest real':>14}")
-    for name, images, labels in rows:
-        agreement, frechet, nearest = score_digits(images, labels, train)
-        say(f"{name:30}{agreement:>19.1%}{frechet:>18.3f}{nearest:>14.2f}")
+    table = DigitTable(read_request(out)["step"], COUNT, scores)
+    table.write(workdir)
+    for name, agreement, frechet, nearest in table.cells():
+        say(f"{name:30}{agreement:>19}{frechet:>18}{nearest:>14}")
+    write_report(workdir)
     say(f"Look at {grids[0]}: a column for each digit.")
 
 

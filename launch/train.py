@@ -27,6 +27,18 @@ from diffusion_jax.experiment.training import Outcome, train
 from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.metrics import METRICS, read_lines
 
+FILES = {  # that a run may leave
+    "report.html": "all of it on one page",
+    "checkpoints/": "the state at the last steps, float32 parameters and their EMA",
+    "best/": "the state with the lowest FID",
+    "grids/": "samples of the EMA",
+    "metrics.jsonl": "loss, gradient norm, learning rate; tensorboard/ has them, and grids",
+    "speed.jsonl": "seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)",
+    "profile/": "the trace of --profile_steps",
+    "config.json": "what was run",
+    "parameters.txt": "the size of every parameter",
+}
+
 
 def parse_profile_steps(parts: list[str]) -> tuple[int, int]:
     """Return (first, last) of --profile_steps.
@@ -46,14 +58,10 @@ def summary(workdir: Path, outcome: Outcome) -> list[str]:
     losses = [record["loss"] for record in read_lines(workdir / METRICS) if "loss" in record]
     loss = f", loss {losses[-1]:.4f}" if losses else ""
     bad = f"; {outcome.skipped} bad records were skipped" if outcome.skipped else ""
+    left = {name: about for name, about in FILES.items() if (workdir / name).exists()}
     return [
         f"Done: {outcome.step} steps{loss}{bad}. In {workdir}:",
-        "  report.html     all of it on one page",
-        "  checkpoints/    the state at the last steps, float32 parameters and their EMA",
-        "  grids/          samples of the EMA",
-        "  metrics.jsonl   loss, gradient norm, learning rate; tensorboard/ has them, and grids",
-        "  speed.jsonl     seconds a step, images/s, TFLOP/s, share of the chip's peak (mfu)",
-        "  config.json     what was run; parameters.txt, the size of every parameter",
+        *(f"  {name:<15} {about}" for name, about in left.items()),
         f"Sample:    python -m launch.sample --workdir={shlex.quote(str(workdir))} --num=64",
         "Continue:  the same command with a larger --config.train.steps",
     ]
@@ -86,7 +94,7 @@ if __name__ == "__main__":
                 "the same command continues."
             )
         elif hosts.is_main():
-            say(*summary(workdir, outcome))
             write_report(workdir)
+            say(*summary(workdir, outcome))
 
     cli.run(main, __doc__)

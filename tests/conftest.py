@@ -1,6 +1,7 @@
 """Tests run on 8 simulated devices, with strict dtype and rank promotion."""
 
 import os
+import shutil
 from pathlib import Path
 
 # Before jax is imported, here and in child processes. Most of the time of a test is compilation.
@@ -30,3 +31,23 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(skip)
+
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = (  # and without what a browser does beside showing a page
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+)
+
+
+@pytest.fixture(scope="module")  # a session-long one would disturb tests that use asyncio
+def browser():
+    """A real one, without a window."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.skip(f"this machine has no browser: {', '.join(BROWSERS)}")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield started
+        started.close()

@@ -1,29 +1,13 @@
 """Scores of samples of the digits, by classical tools that need no downloaded weights."""
 
-from typing import NamedTuple
-
 import numpy as np
 from einops import rearrange
 from sklearn.metrics import pairwise_distances
 from sklearn.svm import SVC
 
 from diffusion_jax.data.arrays import Arrays
+from diffusion_jax.evaluation.digit_scores import DigitScores
 from diffusion_jax.evaluation.frechet import frechet_distance, gaussian_of
-
-
-class DigitScores(NamedTuple):
-    """How good, how like the real digits as a set, and how original samples are.
-
-    Attributes:
-      agreement: share whose digit, as a classifier sees it, is the one that was asked for.
-      frechet: Frechet distance between the pixels of the samples and of the training images.
-      nearest: mean L2 distance to the nearest training image. Were it much smaller than that of
-        held-out digits, the network would be memorising.
-    """
-
-    agreement: float
-    frechet: float
-    nearest: float
 
 
 def score_digits(images: np.ndarray, labels: np.ndarray, train: Arrays) -> DigitScores:

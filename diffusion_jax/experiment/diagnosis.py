@@ -205,6 +205,10 @@ def draw_norms(
         ratio = {name: gradient[name] / parameters[name] for name in gradient}
     whole = np.sqrt(sum(np.square(norm).sum() for norm in gradient.values()))
     largest = max(gradient, key=lambda name: gradient[name].max())
-    panels = {"gradient": gradient, "parameters": parameters, "gradient / parameters": ratio}
+    panels = {
+        "norm of the gradient": gradient,
+        "norm of the parameters": parameters,
+        "gradient / parameters": ratio,
+    }
     values = dict(examples=subject.examples, whole=whole, largest=largest)
     return Drawn("gradient", inside.draw_modules, dict(panels=panels), WORDS, values)

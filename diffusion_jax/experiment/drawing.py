@@ -91,6 +91,13 @@ class Run:
             frames = process.to_model_range(videos, made.objective.input_scale)
         return indices, Condition(labels=classes, frames=frames)
 
+    def frames_before(self, indices: np.ndarray) -> np.ndarray | None:
+        """Return the given frames (N, frames, H, W, C) uint8 of these samples, None for none."""
+        frames = self.chosen(indices, None, np.arange(len(indices)))[1].frames
+        if frames is None:
+            return None
+        return np.asarray(process.to_uint8(frames, self.experiment.objective.input_scale))
+
     def batches(
         self,
         sampler: Callable[..., np.ndarray],

@@ -11,14 +11,9 @@ from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.experiment.drawing import Run
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh
-from diffusion_jax.reporting.grids import save_grid
+from diffusion_jax.reporting.grids import sample_grid, save_grid
 from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
-
-
-def grid_columns(num_classes: int) -> int:
-    """Return a column for each class if there are at most 16 of them, else 8."""
-    return num_classes if 1 < num_classes <= 16 else 8
 
 
 def draw_grids(
@@ -41,10 +36,10 @@ def draw_grids(
     def draw(step: int, state: TrainState) -> dict[str, np.ndarray]:
         now = dataclasses.replace(run, params=state.ema)
         (batch,) = now.batches(sampler, indices, labels)
-        images = batch.samples[:size]
         if not hosts.is_main():
             return {}
-        columns = grid_columns(experiment.num_classes)
-        return {"grids": save_grid(folder / f"{step:08d}.png", images, columns)}
+        pixels = sample_grid(batch.samples[:size], labels, run.frames_before(indices))
+        save_grid(folder / f"{step:08d}.png", pixels)
+        return {"grids": pixels}
 
     return Callback(config.train.grid_every, draw)

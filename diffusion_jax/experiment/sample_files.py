@@ -13,13 +13,14 @@ import numpy as np
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.reporting.animation import can_write_mp4, save_gif, save_mp4
-from diffusion_jax.reporting.grids import save_grid
+from diffusion_jax.reporting.grids import sample_grid, save_grid
 from diffusion_jax.storage.files import write_atomically, writing
 from diffusion_jax.storage.json_files import read_json, write_json
 from diffusion_jax.storage.schemas import REQUEST
 from diffusion_jax.storage.untrusted import check_regular
 
-PLAYED = 16  # videos side by side
+SHOWN = 100  # images in a grid
+PLAYED = 16  # videos in a grid, and side by side
 SAMPLES = "samples"  # the folder in a run that holds those of requests
 # Fields of sampling that the name of a folder does not tell.
 UNNAMED = ("schedule", "guidance_interval", "guided_channels", "time_shift", "carry_decay")
@@ -130,24 +131,24 @@ def _part_name(start: int) -> str:
     return f"{start:09d}"
 
 
-def finish(
-    out: Path, labels: np.ndarray | None, columns: int, before: np.ndarray | None = None
-) -> None:
-    """Turn the parts into the files of the folder; a grid has ten rows at most.
+def finish(out: Path, labels: np.ndarray | None, before: np.ndarray | None) -> None:
+    """Turn the parts into the files of the folder; the grid shows the first samples.
 
     Args:
-      before: (N, frames, H, W, C) uint8, played before the first videos; None for nothing.
+      labels: (N,) integers of all samples, None for a model without classes.
+      before: (N, frames, H, W, C) uint8, the given frames of the first videos; None for none.
     """
     arrays = drawn_parts(out)
-    shown = 10 * columns
+    shown = PLAYED if arrays[0].ndim == 5 else SHOWN
     first = np.concatenate([array[:shown] for array in arrays[:shown]])[:shown]
-    save_grid(out / "grid.png", first, columns)
+    known = None if labels is None else labels[:shown]
+    save_grid(out / "grid.png", sample_grid(first, known, before))
     if first.ndim == 5:
-        videos = first[:PLAYED]
-        videos = videos if before is None else np.concatenate([before, videos], axis=1)
-        save_gif(out / "samples.gif", videos)
+        given = 0 if before is None else before.shape[1]
+        videos = first if before is None else np.concatenate([before, first], axis=1)
+        save_gif(out / "samples.gif", videos, given)
         if can_write_mp4():
-            save_mp4(out / "samples.mp4", videos)
+            save_mp4(out / "samples.mp4", videos, given)
     _save_samples(out / "samples.npz", arrays, labels)
     shutil.rmtree(out / "parts")
 

@@ -13,7 +13,6 @@ from diffusion_jax.errors import check_at_least
 from diffusion_jax.experiment import sample_files
 from diffusion_jax.experiment.drawing import Run, open_run, parse_labels
 from diffusion_jax.experiment.given import Edit
-from diffusion_jax.experiment.grid import grid_columns
 from diffusion_jax.experiment.weights import NEWEST, Checkpoint
 from diffusion_jax.experiment.workdir import read_workdir
 from diffusion_jax.parallel import hosts
@@ -104,15 +103,6 @@ def _draw(
             sample_files.withdraw(out)
         raise
     if hosts.is_main():
-        columns = grid_columns(experiment.num_classes)
-        sample_files.finish(out, labels, columns, _frames_before(run, num))
+        played = np.arange(min(num, sample_files.PLAYED))
+        sample_files.finish(out, labels, run.frames_before(played))
     hosts.wait_for_all("sampled")
-
-
-def _frames_before(run: Run, num: int) -> np.ndarray | None:
-    """Return the given frames, uint8, of the videos that are played."""
-    indices = np.arange(min(num, sample_files.PLAYED))
-    frames = run.chosen(indices, None, indices)[1].frames
-    if frames is None:
-        return None
-    return np.asarray(process.to_uint8(frames, run.experiment.objective.input_scale))

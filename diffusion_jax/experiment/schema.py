@@ -9,6 +9,7 @@ when their config is read.
 """
 
 import dataclasses
+import json
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -134,6 +135,11 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value
     return flat
+
+
+def flat_config(config: ConfigDict) -> dict[str, Any]:
+    """Return the values of a config by their full names, as they are in its JSON."""
+    return flatten(json.loads(config.to_json()))
 
 
 def check_complete(config: object) -> None:

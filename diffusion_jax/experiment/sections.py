@@ -25,6 +25,7 @@ from diffusion_jax.fields import (
 from diffusion_jax.training.power_ema import WIDEST
 
 AUTOENCODERS = ("none", "stable_diffusion")
+TRACKERS = ("none", "wandb", "mlflow")
 SIGMA_REL = Number(above=0, at_most=WIDEST)
 
 
@@ -58,6 +59,11 @@ class TrainConfig(Checked):
       grid_every: steps between sample grids; 0 draws none.
       grid_size: samples in a grid.
       eval_every: steps between scorings of samples; 0 never scores.
+      held_out_every: steps between losses of the EMA on held-out data; 0 never takes them.
+      held_out_split: split of the held-out data, see `data.split`; '' is 'held_out'.
+      held_out_path: path of the held-out data, of the kind that `data` has; '' is data.path.
+      held_out_num: number of held-out examples.
+      tracker: experiment tracker that gets every record and grid, too; wandb and mlflow are extras.
     """
 
     steps: int = count(150_000)
@@ -70,6 +76,11 @@ class TrainConfig(Checked):
     grid_every: int = count(10_000, at_least=0)
     grid_size: int = count(64)
     eval_every: int = count(0, at_least=0)
+    held_out_every: int = count(0, at_least=0)
+    held_out_split: str = ""
+    held_out_path: str = ruled(Location(may_be_empty=True), "")
+    held_out_num: int = count(1024)
+    tracker: str = choice(TRACKERS, "none")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -189,7 +189,9 @@ def _stills(run: Run, images: np.ndarray) -> np.ndarray:
 
 
 def _writer(shown: Shown) -> Callable[[Path], None]:
-    image = Image.fromarray(headed_grid(shown.rows, shown.heads, shown.names))
+    tiles = rearrange(shown.rows, "row column ... -> (row column) ...")
+    grid = headed_grid(tiles, shown.rows.shape[1], heads=shown.heads, names=shown.names)
+    image = Image.fromarray(grid)
     return lambda path: image.save(path, format="png")
 
 

@@ -26,13 +26,16 @@ from diffusion_jax.data.stream import Stream
 from diffusion_jax.experiment.build import Experiment, build, build_source
 from diffusion_jax.experiment.eval_in_training import score_samples
 from diffusion_jax.experiment.grid import draw_grids
+from diffusion_jax.experiment.held_out import measure_held_out
 from diffusion_jax.experiment.latents import scaled_as_data
 from diffusion_jax.experiment.posthoc_ema import store_averages
+from diffusion_jax.experiment.schema import flat_config
 from diffusion_jax.experiment.start import Start, find_start, starting_params
 from diffusion_jax.experiment.workdir import check_is_folder, code_version, open_workdir
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, check_batch, make_mesh
 from diffusion_jax.reporting.metrics import MetricWriter
+from diffusion_jax.reporting.trackers import open_tracker
 from diffusion_jax.storage.files import write_atomically
 from diffusion_jax.storage.locks import lock_folder
 from diffusion_jax.training import loop
@@ -107,6 +110,7 @@ def train(
         about = {"config": name, "command": command, "code": code_version()}
         about["devices"] = f"{mesh.size} x {chip}"
         open_workdir(workdir, config, source, about, start and start._asdict())
+        tracker = open_tracker(config.train.tracker, workdir, flat_config(config))
 
         # The state: parameters, their averages and the optimizer's moments, from the newest
         # checkpoint that is whole, or new ones.
@@ -131,7 +135,7 @@ def train(
         # The loop: steps, metrics, callbacks, checkpoints.
         peak = CHIPS[chip].flops if chip in CHIPS else None
         speed = Speedometer(size, step_flops(experiment, size), peak)
-        writer = held.enter_context(closing(MetricWriter(workdir, resume_step=first)))
+        writer = held.enter_context(closing(MetricWriter(workdir, first, tracker)))
         rate, log_every = learning_rate(experiment.optimizer, total), config.train.log_every
         log = loop.Log(writer, speed, checkpoints, log_every, rate)
         must_stop = held.enter_context(listening())  # to SIGTERM and Ctrl-C
@@ -150,6 +154,7 @@ def _callbacks(
         callbacks.append(draw_grids(config, experiment, source, mesh, workdir / "grids"))
     if config.train.eval_every:
         callbacks.append(score_samples(config, experiment, mesh, workdir))
+    callbacks += measure_held_out(config, experiment, mesh)
     if experiment.ema_powers:
         callbacks.append(store_averages(workdir, config.posthoc_ema.every))
     return callbacks

@@ -2,17 +2,18 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from diffusion_jax.reporting import style
 
+COLOURS = ("--accent", *(f"--line{number}" for number in range(1, 8)))  # of the page's style
 # Curves are drawn in these placeholders, which are then replaced by colours that the page sets, in
 # light and in dark.
-_COLOURS = {"#010203": "currentColor", "#010204": "var(--accent)"}
-_TEXT, _ACCENT = _COLOURS
+_TEXT = "#010203"
+_LINES = [f"#0102{4 + number:02d}" for number in range(len(COLOURS))]
 _SIZE = 4.5, 2.6  # inches of 72 px; a phone shows them at about this size, with a font of 10 px
 _COLOURED = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
 _STYLE: dict[Any, Any] = dict.fromkeys((*_COLOURED, "grid.color"), _TEXT) | {
@@ -38,40 +39,53 @@ def smoothed(values: np.ndarray, reach: int) -> np.ndarray:
     return (sums[end] - sums[first]) / (end - first)
 
 
+def reach(count: int) -> int:
+    """Return how far to smooth a line of `count` points, 0 for one whose points are marked."""
+    return max(1, count // 50) if count > 20 else 0
+
+
+def is_logarithmic(values: np.ndarray) -> bool:
+    """Return whether values are positive and span more than one order of magnitude."""
+    return bool(0 < 10 * values.min() < values.max())
+
+
 def draw_curve(
-    steps: Sequence[int],
-    values: Sequence[float],
+    lines: Mapping[str, tuple[Sequence[int], Sequence[float]]],
     label: str,
     *,
     smooth: bool = False,
     from_zero: bool = False,
 ) -> str:
-    """Return an <svg> element with a curve over training steps.
+    """Return an <svg> element with lines over training steps.
 
     The scale is logarithmic if the values span more than one order of magnitude.
 
     Args:
+      lines: steps and values by name, in the order of `COLOURS`.
       label: what the curve shows, for screen readers.
-      smooth: draw the curve faintly, and over it means of a fiftieth of it to either side.
+      smooth: draw means of a fiftieth of a long line to either side, and below these, if there are
+        at most two lines, the line itself.
       from_zero: start the axis at 0, on a linear scale.
     """
     import matplotlib  # imported here: it takes a second, and launch.train imports this module
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    steps, values = np.asarray(steps), np.asarray(values)
+    every = np.concatenate([np.asarray(values) for _, values in lines.values()])
     with matplotlib.rc_context({**_STYLE, "svg.hashsalt": label}):
         figure, ((axes,),) = style.figure(*_SIZE)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(which="both", length=0)
         axes.grid(axis="y", alpha=0.15, linewidth=0.7)
-        marker = "o" if len(steps) <= 20 else ""
-        if smooth and not marker:
-            axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=0.8)
-            values = smoothed(values, max(1, len(values) // 50))
-        axes.plot(steps, values, color=_ACCENT, marker=marker, markersize=3)
+        for (steps, values), colour in zip(lines.values(), _LINES * len(lines), strict=False):
+            about = dict(color=colour, marker="" if reach(len(steps)) else "o", markersize=3)
+            if smooth and reach(len(steps)):
+                if len(lines) <= 2:
+                    axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.8)
+                values = smoothed(np.asarray(values), reach(len(steps)))
+            axes.plot(steps, values, **about)
         if from_zero:
             axes.set_ylim(bottom=0)
-        elif values.min() > 0 and values.max() > 10 * values.min():
+        elif is_logarithmic(every):
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_minor_formatter(NullFormatter())
@@ -99,6 +113,7 @@ def _for_page(text: str, label: str) -> str:
     box = re.findall(r'viewBox="[^"]+"', text)[0]
     body = text[text.index("</defs>") + len("</defs>") :]  # the page has a style
     body = re.sub(r'<g id="[^"]*"', "<g", body)  # ids must be unique in a page
-    for colour, name in _COLOURS.items():
-        body = body.replace(colour, name)
+    body = body.replace(_TEXT, "currentColor")
+    for placeholder, colour in zip(_LINES, COLOURS, strict=True):
+        body = body.replace(placeholder, f"var({colour})")
     return f'<svg {box} role="img" aria-label="{label}">{body}'

@@ -5,12 +5,15 @@ All write a PNG to a path of any suffix.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from einops import rearrange
 
 from diffusion_jax.reporting import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def draw_maps(
@@ -109,10 +112,11 @@ def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
     for ax, (title, values) in zip(axes[0], panels.items(), strict=True):
         for row, name in enumerate(names):
             found = np.ravel(values[name])
-            depth = (np.arange(found.size) + 0.5) / found.size
+            depth = np.linspace(0, 1, found.size)
             colours = colour_map(depth) if np.ndim(values[name]) else "0.45"
             ax.scatter(found, np.full(found.size, row), 22, colours, zorder=2)
         ax.set(xscale="log", xlabel=title)
+        _mark_few(ax)
         ax.grid(alpha=0.3)
     axes[0, 0].set_yticks(range(len(names)), names, fontsize=9)
     axes[0, 0].invert_yaxis()
@@ -120,6 +124,18 @@ def draw_modules(path: Path, panels: dict[str, dict[str, np.ndarray]]) -> None:
     bar = figure.colorbar(dots, ax=axes, location="bottom", shrink=0.5, aspect=40)
     bar.set_ticks([0, 1], labels=["first layer of a stack", "last"])
     style.save(figure, path)
+
+
+def _mark_few(ax: "Axes") -> None:
+    """Label so few ticks of a logarithmic horizontal axis that none runs into the next."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    low, high = ax.get_xlim()
+    subs = (1, 2, 5) if high < 30 * low else (1, 3) if high < 300 * low else (1,)
+    ax.xaxis.set_major_locator(LogLocator(subs=subs))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.tick_params(axis="x", labelsize=8)
 
 
 def draw_kernels(path: Path, kernels: np.ndarray, layer_names: Sequence[str]) -> None:

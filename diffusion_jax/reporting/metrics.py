@@ -11,6 +11,7 @@ from tensorboardX import summary
 from diffusion_jax.errors import UserError
 from diffusion_jax.parallel.hosts import is_main
 from diffusion_jax.reporting.events import EventFile
+from diffusion_jax.reporting.trackers import Tracker
 from diffusion_jax.storage.files import Appender, write_atomically
 from diffusion_jax.storage.json_files import read_json_lines
 from diffusion_jax.storage.schemas import RECORD
@@ -26,13 +27,15 @@ class MetricWriter:
     Args:
       workdir: the run directory.
       resume_step: records after this step are dropped, because the run computes them again.
+      tracker: gets every record too; None for none. It is closed with the files.
 
     Raises:
       UserError: here, if the records so far are damaged; here and from every method, if nothing
         can be written.
     """
 
-    def __init__(self, workdir: Path, resume_step: int):
+    def __init__(self, workdir: Path, resume_step: int, tracker: Tracker | None = None):
+        self._tracker = tracker
         names = (METRICS, SPEED) if is_main() else ()
         self._files = {name: _reopen(workdir / name, resume_step) for name in names}
         self._events = EventFile(workdir / "tensorboard", resume_step + 1) if is_main() else None
@@ -50,6 +53,8 @@ class MetricWriter:
         if self._events:
             for name, image in images.items():
                 self._events.add(summary.image(name, image, dataformats="HWC"), step)
+        if images and self._tracker:
+            self._tracker.write(step, {}, images)
         if scalars:
             self._write(METRICS, "", step, scalars)
 
@@ -68,6 +73,8 @@ class MetricWriter:
             file.close()
         if self._events:
             self._events.close()
+        if self._tracker:
+            self._tracker.close()
 
     def _write(self, file: str, prefix: str, step: int, scalars: dict[str, float]) -> None:
         if self._events is None:
@@ -78,6 +85,8 @@ class MetricWriter:
         self._files[file].write((json.dumps({"step": step, **scalars}) + "\n").encode())
         for name, value in scalars.items():
             self._events.add(summary.scalar(prefix + name, value), step)
+        if self._tracker:
+            self._tracker.write(step, {prefix + name: scalars[name] for name in scalars}, {})
 
 
 def _reopen(path: Path, resume_step: int) -> Appender:

@@ -1,7 +1,9 @@
-"""The page of a run's report: one file that loads no other."""
+"""The pages of reports: each is one file that loads no other."""
 
 import base64
+import datetime
 import io
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ from diffusion_jax.data.records import decoding, naming
 from diffusion_jax.storage.untrusted import read_regular
 
 FORMATS = ("PNG", "GIF")  # of pictures
-_TEMPLATE = Path(__file__).with_name("report.html.j2")
+_TEMPLATES = Path(__file__).with_name("templates")
 _LARGE = 300_000  # bytes of a PNG that stands in the page as it is
 _WIDEST = 1024  # pixels of a larger one
 _SMALL = 400  # pixels: narrower pictures are shown twice as wide
@@ -56,13 +58,30 @@ def inline(path: Path) -> Inline:
     return Inline(uri, factor * width, factor * height, factor > 1)
 
 
-def render(**content: Any) -> str:
-    """Return the page, filled with what report.html.j2 names; all text but SVG is escaped."""
+def render(template: str, **content: Any) -> str:
+    """Return a page, filled with what its template names; all text but SVG is escaped.
+
+    Args:
+      template: 'report.html.j2' or 'comparison.html.j2'.
+      **content: what the template names, and `live`: see `Server.changed`; '' for a file.
+    """
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"breakable": _breakable, "arguments": _arguments}
-    return environment.from_string(_TEMPLATE.read_text()).render(**content)
+    now = f"{datetime.datetime.now(datetime.UTC):%d %B %Y, %H:%M} UTC"
+    environment.globals |= {"asset": _asset, "written": now, "live": content.pop("live")}
+    return environment.get_template(template).render(**content)
+
+
+def _asset(name: str) -> Markup:
+    """Return a script or a style of the page, without the address that uPlot begins with."""
+    text = (_TEMPLATES / name).read_text()
+    return Markup(re.sub(r"\A/\*! https?:\S+ (\S+) \*/", r"/*! uPlot \1 */", text))
 
 
 def _arguments(command: str) -> Markup:

@@ -62,6 +62,7 @@ RUN = Schema(
 RECORD = Schema(
     {"step": COUNT, str: MEASURED}, "put back a copy of it, or delete the damaged lines from it"
 )
+TRACKER = Schema({"tracker": str, "run": str}, "delete it, and the tracker begins a new run")
 PICTURE = Schema(
     {"file": str, "section": str, "title": str, "caption": str, "command": str, "step": COUNT},
     "delete it, and draw the picture again",
@@ -90,6 +91,14 @@ RESULT = Schema(
         "code?": str,
     },
     "remove it, or score again",
+)
+DIGIT_SCORES = Schema(
+    {
+        "step": COUNT,
+        "samples": COUNT,
+        "rows": {str: {"agreement": float, "frechet": float, "nearest": float}},
+    },
+    "delete it, or score again with launch.quickstart",
 )
 _TEXTS = {key: (str, None) for key in ("resize", "weights", "crop")}
 REFERENCE = Schema(

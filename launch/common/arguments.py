@@ -74,6 +74,21 @@ def count(name: str, default: int | None, help: str, *, at_least: int = 1) -> fl
     return define(name, default, help, Number(integral=True, at_least=at_least, at_most=LARGEST))
 
 
+def port(name: str, default: int, help: str) -> flags.FlagHolder:
+    """Define an option that is a TCP port.
+
+    Its value is None where it is left out or --noNAME, and `default` for --NAME without a number.
+    """
+
+    class Parser(_Parser):
+        def parse(self, argument: Any) -> Any:
+            words = {"true": default, "false": None}
+            return words[argument] if argument in words else super().parse(argument)
+
+    parser = Parser(name, Number(integral=True, at_least=0, at_most=2**16 - 1))
+    return flags.DEFINE_flag(flags.Flag(parser, None, name, None, help, boolean=True))
+
+
 def side(name: str, default: int, help: str, *, at_least: int = 1) -> flags.FlagHolder:
     """Define an option that is the side of square images, in pixels, as large as they are read."""
     rule = Number(integral=True, at_least=at_least, at_most=LARGEST_SIDE)

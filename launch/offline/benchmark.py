@@ -6,6 +6,10 @@ A stopped command goes on with the cases that are not in the file. One that it w
 comes last, since it may be what ended the process; one that fails is written with its error.
 """
 
+from launch.common import arguments, cli
+from launch.offline.budget import Records
+from launch.offline.settings import CASES, PRECISION, TINY, Case
+
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,6 @@ from diffusion_jax.benchmarks.results import device_name
 from diffusion_jax.benchmarks.timing import Ceilings, measure, measure_ceilings
 from diffusion_jax.benchmarks.variants import variants
 from diffusion_jax.console import say
-from launch.common import arguments, cli
-from launch.offline.budget import Records
-from launch.offline.settings import CASES, PRECISION, TINY, Case
 
 
 def timed(case: Case, tiny: bool, seconds: float, ceilings: Ceilings) -> dict[str, Any]:

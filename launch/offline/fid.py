@@ -8,6 +8,9 @@ are kept in --references, those of the training images for launch.evaluate, too.
 continues.
 """
 
+from launch.common import arguments, cli
+from launch.offline.budget import Records
+
 import functools
 import time
 from pathlib import Path
@@ -22,8 +25,6 @@ from diffusion_jax.evaluation.frechet import frechet_distance
 from diffusion_jax.evaluation.references import Reference, load_reference
 from diffusion_jax.experiment.features import reference_of_data
 from diffusion_jax.parallel.sharding import make_mesh
-from launch.common import arguments, cli
-from launch.offline.budget import Records
 
 
 def main(options: flags.FlagValues) -> None:

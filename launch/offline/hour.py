@@ -9,6 +9,11 @@ what is left, also after a kill. Without --train and the like the pieces of a bu
 --pieces; a stage whose input is not there is passed over.
 """
 
+from launch.common import arguments, cli
+from launch.offline.budget import Budget, Records
+from launch.offline.settings import SLOWER
+from launch.offline.stages import LEAST, STAGES, Hour, Stage
+
 import signal
 import sys
 import time
@@ -20,10 +25,6 @@ from diffusion_jax.console import warn
 from diffusion_jax.errors import UserError
 from diffusion_jax.fields import Choice, Each, Number
 from diffusion_jax.storage.locks import lock_folder
-from launch.common import arguments, cli
-from launch.offline.budget import Budget, Records
-from launch.offline.settings import SLOWER
-from launch.offline.stages import LEAST, STAGES, Hour, Stage
 
 INPUTS = {
     "train": "Training images: a directory of launch.prepare, or .npz.",

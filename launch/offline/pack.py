@@ -14,6 +14,10 @@ cache's), so that those of an earlier hour, WORK/cache there, serve the next on 
 --cache=DIR.
 """
 
+from launch.common import arguments, cli
+from launch.offline import parts
+from launch.offline.wheels import Target, fetch, read_have, required
+
 import shutil
 import subprocess
 import sys
@@ -24,9 +28,6 @@ from absl import flags
 
 from diffusion_jax.console import say
 from diffusion_jax.errors import UserError
-from launch.common import arguments, cli
-from launch.offline import parts
-from launch.offline.wheels import Target, fetch, read_have, required
 
 ROOT = Path(__file__).parents[2]
 CODE = ("launch", "configs", "diffusion_jax", "rin_jax", "diffussm_jax", "pyproject.toml")

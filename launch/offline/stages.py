@@ -1,5 +1,9 @@
 """The stages of an hour of GPU, each a few commands of this project with a limit of time."""
 
+from launch.offline import parts
+from launch.offline.budget import GRACE, Budget, Ended, Records, limited
+from launch.offline.settings import ROW, TINY_ROW, Row
+
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,9 +12,6 @@ from typing import Any, NamedTuple
 from diffusion_jax.console import warn
 from diffusion_jax.storage import schemas
 from diffusion_jax.storage.json_files import read_json_lines
-from launch.offline import parts
-from launch.offline.budget import GRACE, Budget, Ended, Records, limited
-from launch.offline.settings import ROW, TINY_ROW, Row
 
 EXPORTING = 40.0  # seconds to write an export and cut it into parts
 LEAST = 5.0  # seconds; nothing is begun with less

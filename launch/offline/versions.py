@@ -5,6 +5,8 @@
 The file can be given to launch/offline/pack.sh as --have, for the next bundle.
 """
 
+from launch.common import arguments, cli
+
 import importlib.metadata
 import os
 import platform
@@ -18,7 +20,6 @@ from absl import flags
 from diffusion_jax.console import say
 from diffusion_jax.experiment.workdir import code_version
 from diffusion_jax.storage.json_files import write_json
-from launch.common import arguments, cli
 
 QUERY = ("--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader")
 

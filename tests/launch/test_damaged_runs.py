@@ -77,6 +77,7 @@ def draw(workdir: Path) -> None:
         ("samples/request.json", schemas.REQUEST, draw),
         ("results.json", schemas.RESULT, find_results),
         ("results.json", schemas.RESULT, write_report),
+        ("digit_scores.json", schemas.DIGIT_SCORES, write_report),
     ],
 )
 def test_every_damage_is_one_line_and_nothing_is_written(

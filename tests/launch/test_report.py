@@ -15,8 +15,10 @@ from PIL import Image
 
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.results import Result, write_result
+from diffusion_jax.experiment.training import Outcome
 from diffusion_jax.reporting.pictures import Picture, save_picture
 from launch.common.report import write_report
+from launch.train import summary
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "python -m launch.train --config=configs/rin/digits.py --config.train.steps=6"
@@ -28,7 +30,10 @@ def finished(tmp_path_factory) -> Path:
     """A run of six steps with three grids, by the command itself."""
     workdir = tmp_path_factory.mktemp("finished")
     training = processes.training(train__grid_every=2, train__grid_size=20)
-    processes.finish(processes.start(1, 8, *training, f"--workdir={workdir}"))
+    (printed,) = processes.finish(processes.start(1, 8, *training, f"--workdir={workdir}"))
+    names = re.findall(r"^  (\S+)", printed[printed.index("Done: 6 steps") :], re.MULTILINE)
+    assert {"report.html", "checkpoints/", "grids/", "config.json"} < set(names)
+    assert all((workdir / name).exists() for name in names)
     about = json.loads((workdir / "run.json").read_text())
     assert about["command"] == shlex.join(["python", "-m", *training, f"--workdir={workdir}"])
     (workdir / "run.json").write_text(json.dumps(about | {"command": COMMAND}))
@@ -71,6 +76,29 @@ def test_training_writes_it_at_its_end(finished):
     assert page.count('data-step="step') == 3
 
 
+def test_what_a_run_has_not_left_is_not_listed(run):
+    shutil.rmtree(run / "grids")
+    (run / "speed.jsonl").unlink()
+    lines = summary(run, Outcome(6, "", 0))
+    names = [line.split()[0] for line in lines if line.startswith("  ")]
+    assert names == [
+        "report.html",
+        "checkpoints/",
+        "metrics.jsonl",
+        "config.json",
+        "parameters.txt",
+    ]
+
+
+def test_curves_that_end_before_the_run_say_at_which_step(run):
+    """As where the number of steps is no multiple of train.log_every."""
+    lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(lines[:4]))
+    page = page_of(run)
+    assert f"Loss {json.loads(lines[3])['loss']:.4g} at step 4" in page
+    assert "Finished</b>: 6 of 6 steps" in page
+
+
 def test_fields_stand_beside_the_file_and_beside_the_defaults(run):
     beside_file, beside_defaults = page_of(run).split("<details>")
     assert row("model.latent_dim", 16, 64) in beside_file
@@ -106,6 +134,18 @@ def test_results_stand_beside_the_papers_row(run):
     assert '<td class="ours">samples/a</td>' in page
 
 
+def test_the_quickstarts_table_is_kept_and_shown(run):
+    (printed,) = processes.finish(processes.start(1, 8, "launch.quickstart", f"--workdir={run}"))
+    titles, *rows = (re.split(r"\s{2,}", line.strip()) for line in printed.splitlines()[:4])
+    kept = json.loads((run / "digit_scores.json").read_text())
+    assert (kept["step"], kept["samples"]) == (6, 500)
+    page = (run / "report.html").read_text()
+    assert "".join(f'<th scope="col">{title}</th>' for title in titles) in page
+    for name, *cells in rows:
+        assert f"{kept['rows'][name]['agreement']:.1%}" == cells[0]
+        assert f'<th scope="row">{name}</th>' + "".join(f"<td>{c}</td>" for c in cells) in page
+
+
 def test_pictures_of_the_run_have_their_sections(run):
     for section in ("samples", "inside"):
         words = Picture(f"{section}.png", section, f"Title {section}", HOSTILE, 1234, "python -m x")
@@ -124,7 +164,7 @@ def test_nothing_in_a_run_becomes_markup_or_a_request(run):
     (run / "config.json").write_text(json.dumps(config))
     (run / "run.json").write_text(json.dumps(dict.fromkeys(("config", "command"), HOSTILE)))
     page = page_of(run)
-    assert page.count("<script>") == 1 and "&lt;script&gt;document.title=" in page
+    assert page.count("<script>") == 2 and "&lt;script&gt;document.title=" in page
     assert "://" not in page and "@import" not in page
     for target in re.findall(r'(?:src|href)="?([^ >]+)|url\(([^)]*)\)', page):
         assert "".join(target).startswith(("data:", "#"))
@@ -164,24 +204,62 @@ def test_commands_can_be_called_again(run):
     assert f"<pre>python -m launch.sample --workdir={run} --num=64</pre>" in page
 
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-QUIET = (  # and without what a browser does beside showing a page
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
+def test_without_scripts_the_curves_are_pictures_in_the_pages_colours(browser, finished):
+    context = browser.new_context(java_script_enabled=False, color_scheme="dark")
+    page = context.new_page()
+    page.goto((finished / "report.html").as_uri())
+    assert page.locator("svg:visible").count() == 4 and page.locator("canvas").count() == 0
+    assert page.locator("label:visible").count() == 0  # nothing that would need scripts
+    text = page.locator("svg text").first
+    assert text.bounding_box()["height"] > 9
+    assert text.evaluate("each => getComputedStyle(each).fill") == "rgb(227, 230, 234)"
+    context.close()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A real one, without a window."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip(f"this machine has no browser: {', '.join(BROWSERS)}")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(QUIET))
-        yield started
-        started.close()
+def test_curves_have_values_under_the_pointer_a_logarithmic_axis_and_zoom(browser, run):
+    loss = [1.5, 0.9, 0.5, 0.3, 0.25, 0.21]
+    lines = [json.dumps({"step": 10 * i + 10, "loss": each}) for i, each in enumerate(loss)]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(write_report(run).as_uri())
+    figure, plot = page.locator("figure.curve").first, page.locator(".u-over").first
+    legend, log = figure.locator(".u-value"), figure.get_by_label("log")
+    box = plot.bounding_box()
+    assert legend.all_inner_texts() == ["60", "0.21"]  # the last ones
+    assert not log.is_checked()
+
+    def place(step: float) -> tuple[float, float]:
+        return box["x"] + box["width"] * (step - 10) / 50, box["y"] + box["height"] / 2
+
+    for step, value in zip((20, 40), (0.9, 0.3), strict=True):
+        page.mouse.move(*place(step + 2))
+        assert legend.all_inner_texts() == [str(step), str(value)]
+
+    def scale(axis: str, end: str) -> float:
+        return figure.evaluate(f"figure => figure.plot.scales.{axis}.{end}")
+
+    def height(value: float) -> float:
+        """Where a value stands, from 0 at the bottom of the axis to 1."""
+        at = figure.evaluate(f"figure => figure.plot.valToPos({value}, 'y')")
+        return 1 - at / box["height"]
+
+    middle = (scale("y", "min") + scale("y", "max")) / 2
+    assert height(middle) == pytest.approx(0.5, abs=0.01)
+    log.check()
+    mean = (scale("y", "min") * scale("y", "max")) ** 0.5
+    assert height(mean) == pytest.approx(0.5, abs=0.01)
+    assert scale("y", "min") > 0
+
+    box = plot.bounding_box()
+    page.mouse.move(*place(25))
+    page.mouse.down()
+    page.mouse.move(*place(45), steps=4)
+    page.mouse.up()
+    assert (scale("x", "min"), scale("x", "max")) == pytest.approx((25, 45), abs=0.5)
+    assert scale("y", "max") < 0.9  # of what is in view
+    page.mouse.dblclick(*place(35))
+    assert (scale("x", "min"), scale("x", "max")) == (10, 60)
+    page.close()
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
@@ -197,10 +275,7 @@ def test_a_browser_shows_it_on_phone_and_desk(browser, finished, width, height, 
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     shades = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert shades == ("rgb(255, 255, 255)" if colours == "light" else "rgb(20, 22, 26)")
-    # The curves' text has the page's colour, and their size is readable.
-    ink = "getComputedStyle(document.querySelector('svg text')).fill"
-    assert page.evaluate(ink) == page.evaluate("getComputedStyle(document.body).color")
-    assert page.locator("svg text").first.bounding_box()["height"] > 9
+    assert page.locator("canvas:visible").count() == 4 and page.locator("svg:visible").count() == 0
 
     def shown() -> list[str]:
         return [image.get_attribute("alt") for image in page.locator("img:visible").all()]

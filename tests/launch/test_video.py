@@ -12,6 +12,7 @@ from diffusion_jax.experiment.drawing import NEXT_WINDOW, open_run
 from diffusion_jax.experiment.given import check_windows, read_edit, read_frames
 from diffusion_jax.experiment.samples import sample
 from diffusion_jax.experiment.training import train
+from diffusion_jax.reporting.grids import MARK
 
 REQUEST = dict(num=3, labels="", seed=0, batch_size=3)
 
@@ -53,11 +54,19 @@ def test_training_and_continuing_given_frames(config, run):
     with np.load(out / "samples.npz") as archive:
         assert archive.files == ["arr_0"]
         assert archive["arr_0"].shape == (3, 3, 4, 4, 1)
-    grid = np.asarray(Image.open(out / "grid.png"))
-    assert grid.shape == (3 * 34, 3 * 34, 3)  # a row of frames for each sample
+    grid = np.asarray(Image.open(out / "grid.png"))[-3 * 50 :]  # below the heads
+    assert grid.shape[1] == 5 * 50  # a row of frames for each sample, those given first
+    given = (grid[::50, 25::50] == MARK).all(axis=-1)
+    np.testing.assert_array_equal(given, [[True, True, False, False, False]] * 3)
     with Image.open(out / "samples.gif") as gif:
         assert gif.n_frames == 5  # those given, then those drawn
-        assert gif.size == (2 * 34, 2 * 34)
+        assert gif.size == (3 * 34, 34)
+        lines = []
+        for frame in range(5):
+            gif.seek(frame)
+            lines.append(np.asarray(gif.convert("RGB"))[0, 17].astype(int))
+        distance = np.abs(np.array(lines) - MARK).max(axis=1)
+        assert (distance[:2] < 8).all() and (distance[2:] > 100).all()
     assert (out / "samples.mp4").stat().st_size > 0
 
 

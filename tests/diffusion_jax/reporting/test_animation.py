@@ -7,8 +7,8 @@ from PIL import Image
 from diffusion_jax.data.video import read_frames
 from diffusion_jax.reporting.animation import save_gif, save_mp4, video_grid
 
-VIDEOS = np.zeros((3, 5, 9, 9, 3), np.uint8)
-VIDEOS[:, :, ::2] = np.arange(3)[:, None, None, None, None] * 60 + 60
+VIDEOS = np.zeros((4, 5, 9, 9, 3), np.uint8)
+VIDEOS[:, :, ::2] = np.arange(4)[:, None, None, None, None] * 40 + 60
 VIDEOS[:, :, :, ::2, 0] = np.arange(5)[:, None, None] * 50
 
 
