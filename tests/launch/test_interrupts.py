@@ -20,7 +20,6 @@ import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.executable, [sys.executable, "-m", *sys.argv[1:]])
 """
-GRID = 50_000  # samples, in hundreds of batches
 MESSAGE = "Interrupted: the same command goes on from what is done.\n"
 
 
@@ -67,19 +66,21 @@ def test_a_second_one_ends_training_at_once(tmp_path):
     assert "Stopped by" not in printed
 
 
+LOOKING = training(train__grid_every=6, train__grid_size=500, sampling__steps=200)
+
+
 @pytest.fixture(scope="module")
 def looked_at(tmp_path_factory) -> Path:
     """An uninterrupted run whose last grid takes a while."""
     workdir = tmp_path_factory.mktemp("looked_at")
-    config = tiny.config(train__grid_every=6, train__grid_size=GRID)
-    assert train(config, workdir).finished
+    finish([start(*LOOKING, f"--workdir={workdir}")])
     return workdir
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_run_is_saved_before_it_is_looked_at(looked_at, tmp_path, number):
     """Whatever ends it in its last grid, the last step is there, and a rerun draws the grid."""
-    command = [*training(train__grid_every=6, train__grid_size=GRID), f"--workdir={tmp_path}"]
+    command = [*LOOKING, f"--workdir={tmp_path}"]
     process = start(*command)
     printed = await_line(process, "Drawing ")
     while not (tmp_path / "checkpoints" / "6").exists():  # it is written while the grid is drawn
