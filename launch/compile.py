@@ -71,6 +71,7 @@ def main(config: ConfigDict, name: str, slice_name: str, search: bool) -> None:
     say(f"{name} on {slice_name}: {len(devices)} chips, {devices[0].device_kind}; mesh {axes}")
 
     def report(about: str, job: jobs.Job) -> Program | Excess:
+        say(f"Compiling the {about}...")
         result = compile_for(job.trace(), mesh)
         first, *rest = describe(result)
         say(f"{about}: {first}", *rest)

@@ -5,13 +5,16 @@
 
 For one GPU, or a day of CPU. With classes, a sub-folder each: --config.model.num_classes=5.
 The recipe is that of digits.py at CIFAR-10's learning rate, run for its first steps only.
+
+One variant follows a colon, rin/photos:small: a first look on a CPU, at 32 x 32 of the same data.
 """
 
 from configs.base import images
 from configs.rin import digits
+from configs.variants import vary
 
 
-def get_config():
+def get_config(variants: str = ""):
     """A larger network than digits.py's, patches of 4."""
     config = digits.get_config()
     config.data.update(name="tfds", path="data/photos64", flip=True)
@@ -33,4 +36,27 @@ def get_config():
     )
     config.train.grid_size = 64
     config.sampling.steps = 250
-    return config
+    return vary(
+        config,
+        variants,
+        {
+            "small": {
+                "model.geometry.height": 32,
+                "model.geometry.width": 32,
+                "model.num_latents": 32,
+                "model.process_layers": (1, 1),
+                "model.latent_dim": 128,
+                "model.latent_heads": 4,
+                "model.interface_dim": 64,
+                "model.read_write_heads": 4,
+                "ema_decay": 0.99,
+                "optimizer.learning_rate": 1e-2,
+                "optimizer.warmup_steps": 100,
+                "train.steps": 2_000,
+                "train.batch_size": 32,
+                "train.grid_every": 500,
+                "train.grid_size": 16,
+                "sampling.steps": 50,
+            }
+        },
+    )

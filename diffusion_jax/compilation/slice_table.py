@@ -64,6 +64,7 @@ def _cells(config: ConfigDict, first: str) -> tuple[str, ...]:
         is_large = state_bytes(experiment) > CHIPS[devices[0].device_kind].hbm / 8
         config.mesh.fsdp = min(8, len(devices)) if is_large else 1
         mesh = make_mesh(**config.mesh, devices=devices)
+        say(f"Compiling the train step for {name}...")
         result = compile_for(jobs.train_step(config, experiment, mesh, batch).trace(), mesh)
         if isinstance(result, Program):
             return (

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from diffusion_jax.console import progress
+from diffusion_jax.console import progress, say
 from diffusion_jax.data import writer
 from diffusion_jax.data.arrays import Arrays, npz
 from diffusion_jax.data.clips import ClipFolder, decode_clip
@@ -141,6 +141,7 @@ def prepare_by_name(name: str, data_dir: Path) -> Path:
     from diffusion_jax.data.features import check_classes
 
     check_classes(data_dir / re.split("[:/]", name)[0])  # TFDS opens what is there already
+    say(f"Preparing {name} in {data_dir}...")
     try:
         builder = tfds.builder(name, data_dir=data_dir, file_format=FORMAT)
         builder.download_and_prepare()
@@ -155,7 +156,7 @@ def prepare_by_name(name: str, data_dir: Path) -> Path:
 def write_split(
     out: Path, spec: Spec, split: str, records: writer.Records, source: dict, **how: Any
 ) -> list[str]:
-    """Write one split with a progress bar.
+    """Write one split, and show how far it is.
 
     The arguments are those of `write_dataset`, which takes `how` as well.
 
@@ -163,6 +164,7 @@ def write_split(
       Lines that say what was written, what was skipped, and how to train on it.
     """
     name = dataset_name(out)
+    say(f"Writing {len(records):,} records to {out}...")
     with progress(len(records), "records") as bar:
         how["progress"] = lambda done, total: bar.update(done - bar.n)
         manifest = write_dataset(out, spec, {split: records}, name=name, source=source, **how)

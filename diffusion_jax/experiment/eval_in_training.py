@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from diffusion_jax.console import progress, say
 from diffusion_jax.errors import UserError
 from diffusion_jax.evaluation.accumulator import Accumulator
 from diffusion_jax.evaluation.judge import load_judge
@@ -14,22 +15,23 @@ from diffusion_jax.experiment.build import Experiment
 from diffusion_jax.experiment.drawing import Run, parse_labels
 from diffusion_jax.experiment.sections import EvaluationConfig
 from diffusion_jax.parallel.sharding import Mesh
-from diffusion_jax.reporting.metrics import METRICS, read_lines
+from diffusion_jax.reporting.metrics import values_of
 from diffusion_jax.training.checkpoints import save_once
 from diffusion_jax.training.loop import Callback
+from diffusion_jax.training.preemption import StopRequest
 from diffusion_jax.training.state import TrainState
 
 BATCH = 256  # samples at a time, and more if the mesh has more parts
 
 
 def score_samples(
-    config: ConfigDict, experiment: Experiment, mesh: Mesh, workdir: Path
+    config: ConfigDict, experiment: Experiment, mesh: Mesh, workdir: Path, stop: StopRequest
 ) -> Callback:
     """Return a callback that scores samples of the EMA, from the same noise every time.
 
     It returns FID, sFID and, if Inception's classifier is there, the Inception Score. The state
     with the lowest FID so far is kept in `workdir`/best. FID falls with the number of samples:
-    compare only points of one curve.
+    compare only points of one curve. It looks for a request to stop between batches of samples.
 
     Raises:
       UserError: for weights or a reference that cannot be read, or do not fit the samples.
@@ -49,15 +51,20 @@ def score_samples(
     def evaluate(step: int, state: TrainState) -> dict[str, float]:
         accumulator = Accumulator(extraction, keep=0)
         now = dataclasses.replace(run, params=state.ema)
-        for batch in now.batches(sampler, np.arange(section.num), labels):
-            accumulator.update(judge.extract(batch.samples[: batch.wanted]))
+        say(f"Scoring {section.num:,} samples, {experiment.sampling.steps} steps each...")
+        with progress(section.num, "images") as bar:
+            for batch in now.batches(sampler, np.arange(section.num), labels):
+                accumulator.update(judge.extract(batch.samples[: batch.wanted]))
+                bar.update(batch.wanted)
+                stop.check()
         metrics, _ = accumulator.result(reference)
         if not earlier:
-            records = read_lines(workdir / METRICS)
-            earlier.extend(r["fid"] for r in records if "fid" in r and r["step"] < step)
+            earlier.extend(fid for at, fid in values_of(workdir, "fid").items() if at < step)
         if metrics["fid"] < min(earlier, default=math.inf):
             save_once(workdir / "best", step, state)
         earlier.append(metrics["fid"])
         return metrics
 
-    return Callback(config.train.eval_every, evaluate)
+    return Callback(
+        config.train.eval_every, evaluate, lambda step: step in values_of(workdir, "fid")
+    )

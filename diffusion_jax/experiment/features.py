@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_jax.console import progress
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.folders import ImageFolder
 from diffusion_jax.data.images import decode_image, pixels
 from diffusion_jax.data.records import naming
@@ -180,7 +180,8 @@ def reference_of_guided_diffusion(
 
 
 def counted(batches: Iterable[np.ndarray], total: int, done: int = 0) -> Iterator[np.ndarray]:
-    """Yield batches with a progress bar of their examples."""
+    """Yield batches and show how many of their examples are done."""
+    say(f"Extracting features of {total - done:,} examples...")
     with progress(total, "examples", initial=done) as bar:
         for batch in batches:
             yield batch

@@ -1,5 +1,7 @@
 """The loss on held-out data during training."""
 
+from pathlib import Path
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -9,12 +11,14 @@ from diffusion_jax.experiment.build import Experiment, build_source
 from diffusion_jax.parallel import hosts
 from diffusion_jax.parallel.sharding import Mesh, round_up
 from diffusion_jax.reporting.grids import evenly
+from diffusion_jax.reporting.metrics import values_of
 from diffusion_jax.training.held_out import make_losses
 from diffusion_jax.training.loop import Callback
 from diffusion_jax.training.state import TrainState
 
 WITH_SPLITS = ("digits", "tfds")  # kinds of data
 SPLIT = "held_out"  # where none is named
+METRIC = "held_out_loss"
 
 
 def held_out_source(config: ConfigDict, experiment: Experiment) -> FittedSource:
@@ -40,7 +44,9 @@ def held_out_source(config: ConfigDict, experiment: Experiment) -> FittedSource:
     return build_source(changed, experiment)
 
 
-def measure_held_out(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> list[Callback]:
+def measure_held_out(
+    config: ConfigDict, experiment: Experiment, mesh: Mesh, workdir: Path
+) -> list[Callback]:
     """Return a callback that takes the loss of the EMA on held-out examples, if one is asked for.
 
     The examples are `train.held_out_num` of all, evenly spread. They and their noise are the same
@@ -76,6 +82,9 @@ def measure_held_out(config: ConfigDict, experiment: Experiment, mesh: Mesh) -> 
             examples = [source.read(int(index)) for index in part]
             batch = {name: np.stack([each[name] for each in examples]) for name in examples[0]}
             found.append(hosts.to_host(losses(state.ema, *hosts.put((batch, part), mesh))))
-        return {"held_out_loss": float(np.concatenate(found)[: len(indices)].mean(dtype=float))}
+        return {METRIC: float(np.concatenate(found)[: len(indices)].mean(dtype=float))}
 
-    return [Callback(config.train.held_out_every, measure)]
+    def is_done(step: int) -> bool:
+        return step in values_of(workdir, METRIC)
+
+    return [Callback(config.train.held_out_every, measure, is_done)]

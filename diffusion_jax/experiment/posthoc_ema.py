@@ -35,7 +35,7 @@ def store_averages(workdir: Path, every: int) -> Callback:
         assert isinstance(state, TrackedState)
         save_once(workdir / FOLDER, step, {"power_emas": state.power_emas}, keep_every=1)
 
-    return Callback(every, store, catches_up=True)
+    return Callback(every, store, lambda step: step in kept_steps(workdir / FOLDER))
 
 
 def stored_steps(workdir: Path) -> list[int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from diffusion_jax.console import progress
+from diffusion_jax.console import progress, say
 from diffusion_jax.data.arrays import Arrays
 from diffusion_jax.diffusion import process
 from diffusion_jax.errors import check_at_least
@@ -90,6 +90,7 @@ def _draw(
     sampler = experiment.sampler(run.mesh, run.seed, order)
     give = edit.giver(experiment, run.mesh) if edit else lambda places: NOTHING
     done = sum(len(part) for part in sample_files.drawn_parts(out))
+    say(f"Drawing {num - done:,} samples, {experiment.sampling.steps} steps each...")
     try:
         with progress(num, "images", initial=done) as bar:
             for batch in run.batches(sampler, np.arange(num), labels, give, done):

@@ -42,7 +42,7 @@ from diffusion_jax.training import loop
 from diffusion_jax.training.batches import Batch
 from diffusion_jax.training.checkpoints import Checkpoints, abstract_like
 from diffusion_jax.training.optimizers import learning_rate
-from diffusion_jax.training.preemption import listening
+from diffusion_jax.training.preemption import StopRequest, listening
 from diffusion_jax.training.speed import Speedometer, profiled
 from diffusion_jax.training.state import TrainState
 
@@ -52,7 +52,7 @@ class Outcome(NamedTuple):
 
     Attributes:
       step: number of updates made.
-      stopped_by: 'SIGTERM' or 'Ctrl-C' if that stopped it before its last step, else ''.
+      stopped_by: 'SIGTERM' or 'Ctrl-C' if that stopped it before it was done, else ''.
       skipped: number of bad records in the data that were skipped.
     """
 
@@ -62,7 +62,7 @@ class Outcome(NamedTuple):
 
     @property
     def finished(self) -> bool:
-        """Whether the run has made its last update."""
+        """Whether the run has made its last update, and drawn and scored all that it should."""
         return not self.stopped_by
 
 
@@ -79,7 +79,8 @@ def train(
 ) -> Outcome:
     """Train `config` in `workdir`, from the newest checkpoint there if there is one.
 
-    On SIGTERM or Ctrl-C it saves after the step that is running, and returns.
+    On SIGTERM or Ctrl-C it saves after the step that is running, or the batch of samples that is
+    being drawn, and returns.
 
     Args:
       mesh: devices to train on; by default those that the config asks for.
@@ -105,7 +106,8 @@ def train(
         mesh = mesh or make_mesh(**config.mesh)
         check_batch(config.train.batch_size, config.train.accumulate, mesh)
         source = build_source(config, experiment)
-        callbacks = _callbacks(config, experiment, source, mesh, workdir)
+        stop = StopRequest()
+        callbacks = _callbacks(config, experiment, source, mesh, workdir, stop)
         chip = jax.devices()[0].device_kind
         about = {"config": name, "command": command, "code": code_version()}
         about["devices"] = f"{mesh.size} x {chip}"
@@ -137,24 +139,28 @@ def train(
         speed = Speedometer(size, step_flops(experiment, size), peak)
         writer = held.enter_context(closing(MetricWriter(workdir, first, tracker)))
         rate, log_every = learning_rate(experiment.optimizer, total), config.train.log_every
-        log = loop.Log(writer, speed, checkpoints, log_every, rate)
-        must_stop = held.enter_context(listening())  # to SIGTERM and Ctrl-C
-        plan = loop.Plan(total, config.train.checkpoint_every, callbacks, must_stop)
-        state = loop.train(state, train_step, batches, log, plan)
-    step = int(state.step)
-    return Outcome(step, str(must_stop) if step < total else "", len(source.skipped))
+        log = loop.Log(writer, speed, checkpoints, log_every, total, rate)
+        held.enter_context(listening(stop))  # to SIGTERM and Ctrl-C
+        plan = loop.Plan(total, config.train.checkpoint_every, callbacks, stop.check)
+        state, finished = loop.train(state, train_step, batches, log, plan)
+    return Outcome(int(state.step), "" if finished else str(stop), len(source.skipped))
 
 
 def _callbacks(
-    config: ConfigDict, experiment: Experiment, source: FittedSource, mesh: Mesh, workdir: Path
+    config: ConfigDict,
+    experiment: Experiment,
+    source: FittedSource,
+    mesh: Mesh,
+    workdir: Path,
+    stop: StopRequest,
 ) -> list[loop.Callback]:
     """Return what the config asks for beside training."""
     callbacks = []
     if config.train.grid_every:
-        callbacks.append(draw_grids(config, experiment, source, mesh, workdir / "grids"))
+        callbacks.append(draw_grids(config, experiment, source, mesh, workdir / "grids", stop))
     if config.train.eval_every:
-        callbacks.append(score_samples(config, experiment, mesh, workdir))
-    callbacks += measure_held_out(config, experiment, mesh)
+        callbacks.append(score_samples(config, experiment, mesh, workdir, stop))
+    callbacks += measure_held_out(config, experiment, mesh, workdir)
     if experiment.ema_powers:
         callbacks.append(store_averages(workdir, config.posthoc_ema.every))
     return callbacks

@@ -27,6 +27,14 @@ def wait_for_all(what: str) -> None:
         multihost_utils.sync_global_devices(what)
 
 
+def main_decides(decide: Callable[[], bool]) -> bool:
+    """Return on every process what `decide` returns on the main one, where alone it is called."""
+    decision = np.array(is_main() and decide())
+    if jax.process_count() > 1:
+        decision = multihost_utils.broadcast_one_to_all(decision)
+    return bool(decision)
+
+
 @contextlib.contextmanager
 def held_by_main(lock: contextlib.AbstractContextManager) -> Iterator[None]:
     """Hold a lock of `diffusion_jax.storage.locks`, taken by the main process for the whole run.

@@ -99,3 +99,9 @@ def _reopen(path: Path, resume_step: int) -> Appender:
 def read_lines(path: Path) -> list[dict[str, float]]:
     """Return the records of a metrics.jsonl; see `read_json_lines`."""
     return read_json_lines(path, RECORD)
+
+
+def values_of(workdir: Path, name: str) -> dict[float, float]:
+    """Return the values of a metric in a run's metrics.jsonl, by step."""
+    records = read_lines(workdir / METRICS)
+    return {record["step"]: record[name] for record in records if name in record}

@@ -1,18 +1,22 @@
-"""The training loop: steps, records, callbacks and checkpoints until the last step."""
+"""The training loop: steps, records, checkpoints and callbacks until the last step."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
 
-from diffusion_jax.console import progress
+from diffusion_jax.console import pace, progress, say, shows_bars
 from diffusion_jax.errors import UserError
+from diffusion_jax.parallel import hosts
 from diffusion_jax.reporting.metrics import MetricWriter
 from diffusion_jax.training.checkpoints import Checkpoints
+from diffusion_jax.training.preemption import Stopped
 from diffusion_jax.training.speed import Speedometer
 from diffusion_jax.training.state import TrainState
 from diffusion_jax.training.step import StepMetrics
@@ -28,13 +32,14 @@ class Callback(NamedTuple):
     Attributes:
       every: it is called after steps that are multiples of this, and after the last.
       call: (step, state) -> values to record: scalars, or images (H, W, 3) uint8; None for none.
-      catches_up: it is also called when a run continues from such a step, since the run may have
-        been stopped there before the call.
+      is_done: step -> whether the results of the call after `step` updates are there. A run that
+        continues from such a step calls it first if they are not, since it may have been stopped
+        after the checkpoint and before they were. Only the main process is asked.
     """
 
     every: int
     call: Callable[[int, TrainState], Mapping[str, float | np.ndarray] | None]
-    catches_up: bool = False
+    is_done: Callable[[int], bool]
 
 
 @dataclasses.dataclass
@@ -50,6 +55,7 @@ class Log:
       speed: measures the run; it is read with every record.
       checkpoints: checkpoints of the run; a divergence names the last of them.
       every: steps in an interval.
+      total_steps: the last step.
       learning_rate: schedule, (step from 0) -> learning rate.
       loss: mean over the last interval.
     """
@@ -58,6 +64,7 @@ class Log:
     speed: Speedometer
     checkpoints: Checkpoints
     every: int
+    total_steps: int
     learning_rate: optax.Schedule
     loss: float = math.nan
     _pending: tuple[int, StepMetrics] | None = None
@@ -89,6 +96,16 @@ class Log:
             self.writer.write(step, means)
             if measured := self.speed.read():
                 self.writer.write_speed(step, measured)
+            if not shows_bars():
+                say(self._line(step, measured))
+
+    def _line(self, step: int, measured: Mapping[str, float]) -> str:
+        """Return the line that stands for the bar in a log."""
+        line = f"step {step:,} of {self.total_steps:,}: loss {self.loss:.4f}"
+        if not measured:
+            return line
+        remaining = measured["step_seconds"] * (self.total_steps - step)
+        return f"{line}, {pace(measured['images_per_second'], 'images', remaining)}"
 
 
 class Plan(NamedTuple):
@@ -97,18 +114,23 @@ class Plan(NamedTuple):
     Attributes:
       total_steps: the last step.
       checkpoint_every: steps between checkpoints; the last step has one, too.
-      callbacks: see `Callback`.
-      must_stop: step -> whether to save after it and return.
+      callbacks: see `Callback`. They may raise `Stopped`, too.
+      check_stop: raises `Stopped` if the run is asked to stop.
     """
 
     total_steps: int
     checkpoint_every: int
     callbacks: Sequence[Callback]
-    must_stop: Callable[[int], bool]
+    check_stop: Callable[[], None]
 
-    def is_due(self, step: int, every: int) -> bool:
-        """Return whether something due every `every` steps is due after `step`."""
-        return step == self.total_steps or step % every == 0
+    def saves(self, step: int) -> bool:
+        """Return whether a checkpoint is due after `step`."""
+        return step == self.total_steps or step % self.checkpoint_every == 0
+
+    def due(self, step: int) -> list[Callback]:
+        """Return the callbacks that are due after `step`."""
+        last = step == self.total_steps
+        return [callback for callback in self.callbacks if last or step % callback.every == 0]
 
 
 def train(
@@ -117,51 +139,75 @@ def train(
     batches: Iterator[Any],
     log: Log,
     plan: Plan,
-) -> TrainState:
+) -> tuple[TrainState, bool]:
     """Train from `state.step` to the last step, or until the run is asked to stop.
+
+    A step is saved before its callbacks are called: what they take hours for is never waited for
+    by the state.
 
     Args:
       batches: the batches from `state.step` on, already on the devices.
 
     Returns:
-      The last state, which has been saved.
+      The last state, which has been saved, and whether nothing is left to do: neither steps nor
+      callbacks.
 
     Raises:
       Diverged: at the first step whose loss or gradient is not finite. Its state is not saved.
     """
-    first = int(state.step)
-    for callback in plan.callbacks if first else ():
-        if callback.catches_up and plan.is_due(first, callback.every):
-            callback.call(first, state)
-    if first == plan.total_steps:
-        return state
-    batch = next(batches)
-    size = jax.tree.leaves(batch)[0].shape[0]
-    with progress(plan.total_steps, "images", initial=first, each=size) as bar:
-        for step in range(first + 1, plan.total_steps + 1):
-            state, metrics = train_step(state, batch)  # returns at once; the devices are at work
-            with log.speed.waiting("batch"):
-                batch = next(batches)  # travels to the devices while the step runs
-            log.add(step, metrics)  # looks at the step before, while this one runs
-            bar.set_postfix(loss=f"{log.loss:.4f}", refresh=False)
-            bar.update()
+    step = first = int(state.step)
+    saved = log.checkpoints.latest()
 
-            stops = plan.must_stop(step)
-            saves = stops or plan.is_due(step, plan.checkpoint_every)
-            due = [callback for callback in plan.callbacks if plan.is_due(step, callback.every)]
-            if due or saves:
-                log.flush()  # no state is shown or saved before its metrics are known to be finite
-            for callback in () if stops else due:
+    def save() -> None:
+        nonlocal saved
+        with log.speed.waiting("save"):
+            log.writer.sync()  # a checkpoint never outlasts the records that lead to it
+            log.checkpoints.save(step, state)
+            saved = step
+
+    def call(callbacks: Sequence[Callback]) -> None:
+        with log.speed.paused():
+            for callback in callbacks:
                 if values := callback.call(step, state):
                     log.writer.write(step, values)
-            if saves:  # after the callbacks: a run that is killed within one of them calls it again
-                with log.speed.waiting("save"):
-                    log.writer.sync()  # a checkpoint never outlasts the records that lead to it
-                    log.checkpoints.save(step, state)
-            if stops:
-                break
+
+    finished = True
+    try:
+        if saved == first:  # where the run may have been stopped before the calls
+            call([callback for callback in plan.due(first) if not _is_done(callback, first)])
+        if first < plan.total_steps:
+            batch = next(batches)
+            say("Compiling the train step...")
+        size = log.speed.batch_size
+        with progress(plan.total_steps, "images", initial=first, each=size, lines=False) as bar:
+            for step in range(first + 1, plan.total_steps + 1):
+                compiling = log.speed.paused() if step == first + 1 else nullcontext()
+                with compiling:
+                    state, metrics = train_step(state, batch)  # returns: the devices are at work
+                with log.speed.waiting("batch"):
+                    batch = next(batches)  # travels to the devices while the step runs
+                log.add(step, metrics)  # looks at the step before, while this one runs
+                bar.set_postfix(loss=f"{log.loss:.4f}", refresh=False)
+                bar.update()
+
+                plan.check_stop()
+                due, saves = plan.due(step), plan.saves(step)
+                if due or saves:
+                    log.flush()  # no state is shown or saved before its metrics are finite
+                if saves:
+                    save()
+                call(due)
+    except Stopped:
+        finished = False
+        if saved != step:
+            log.flush()
+            save()
     log.checkpoints.wait()
-    return state
+    return state, finished
+
+
+def _is_done(callback: Callback, step: int) -> bool:
+    return hosts.main_decides(functools.partial(callback.is_done, step))
 
 
 def _diagnosis(step: int, values: dict[str, float], last_good: int | None) -> str:

@@ -10,20 +10,28 @@ import jax
 from jax.experimental import multihost_utils
 
 
-class StopRequest:
-    """A request to stop; as text it names the signal.
+class Stopped(Exception):
+    """The run is asked to stop; raised on all its processes at the same point."""
 
-    Called with a step, it returns whether to stop after that step, and the same on all processes
-    of a run.
-    """
+
+class StopRequest:
+    """A request to stop; as text it names the signal. See `listening`."""
 
     def __init__(self) -> None:
         self._received: list[int] = []
+        self._checks = 0
+        self._reached = False
 
-    def __call__(self, step: int) -> bool:
-        if jax.process_count() > 1:  # JAX agrees on a step that no process has made yet
-            return multihost_utils.reached_preemption_sync_point(step)
-        return bool(self._received)
+    def check(self) -> None:
+        """Raise `Stopped` if there is a request; every process of a run asks equally often."""
+        self._checks += 1
+        if jax.process_count() > 1:  # JAX agrees on a check that no process has come to yet
+            reached = multihost_utils.reached_preemption_sync_point(self._checks)
+        else:
+            reached = bool(self._received)
+        self._reached = self._reached or reached
+        if self._reached:
+            raise Stopped
 
     def __str__(self) -> str:
         return "Ctrl-C" if signal.SIGINT in self._received[:1] else "SIGTERM"
@@ -38,9 +46,8 @@ class StopRequest:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[StopRequest]:
-    """Yield a `StopRequest` that receives the signals until the end of the block."""
-    request = StopRequest()
+def listening(request: StopRequest) -> Iterator[None]:
+    """Have `request` receive the signals until the end of the block."""
     numbers = [signal.SIGINT] if jax.process_count() > 1 else [signal.SIGINT, signal.SIGTERM]
     before = {
         number: signal.signal(number, request.receive)
@@ -48,7 +55,7 @@ def listening() -> Iterator[StopRequest]:
         if signal.getsignal(number) is not signal.SIG_IGN  # as nohup leaves it
     }
     try:
-        yield request
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

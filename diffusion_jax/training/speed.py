@@ -21,7 +21,7 @@ class Speedometer:
     """
 
     def __init__(self, batch_size: int, flops: float, peak: float | None):
-        self._batch_size, self._flops, self._peak = batch_size, flops, peak
+        self.batch_size, self._flops, self._peak = batch_size, flops, peak
         self._reset()
 
     def _reset(self) -> None:
@@ -36,6 +36,13 @@ class Speedometer:
         self._waited[what] += time.perf_counter() - began
         self._steps += what == "batch"
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time in the block out: it is not that of steps."""
+        began = time.perf_counter()
+        yield
+        self._start += time.perf_counter() - began
+
     def read(self) -> dict[str, float]:
         """Return means since the last reading; empty before the first step."""
         if not self._steps:
@@ -45,8 +52,8 @@ class Speedometer:
         flops = self._flops / step_seconds / devices
         found = {
             "step_seconds": step_seconds,
-            "images_per_second": self._batch_size / step_seconds,
-            "images_per_second_per_chip": self._batch_size / step_seconds / devices,
+            "images_per_second": self.batch_size / step_seconds,
+            "images_per_second_per_chip": self.batch_size / step_seconds / devices,
             "tflops_per_second_per_chip": flops / 1e12,
             "input_wait_fraction": self._waited["batch"] / elapsed,
             "checkpoint_seconds": self._waited["save"],

@@ -1,6 +1,11 @@
 """Evaluation by its commands: the same figures whichever way the images come, and mistakes."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,6 +13,7 @@ import pytest
 import tiny
 from inception_recipe import inception_tensors
 from PIL import Image
+from processes import ROOT, training
 
 from diffusion_jax.data.sources import DataConfig
 from diffusion_jax.errors import UserError
@@ -136,16 +142,83 @@ def test_a_folder_scores_as_its_array_does_after_an_interruption_too(
     assert [path.name for path in (tmp_path / "scores").iterdir()] == ["results.json"]
 
 
-def test_training_scores_itself_and_keeps_the_best(folder, referred, tmp_path):
-    config = tiny.config(train__steps=4, train__eval_every=2, train__checkpoint_every=4)
-    config.evaluation.update(
-        inception=str(folder / "weights.npz"), reference=str(folder / "reference.npz"), num=10
-    )
-    train(config, tmp_path, name="rin/digits")
-    scored = {r["step"]: r["fid"] for r in tiny.curve(tmp_path) if "fid" in r}
-    assert list(scored) == [2, 4]
-    assert Checkpoints(tmp_path / "best").latest() == min(scored, key=scored.get)
-    assert json.loads((tmp_path / "run.json").read_text())["config"] == "rin/digits"
+@pytest.fixture(scope="module")
+def scoring_itself(folder, referred) -> dict:
+    """Changes to a config: a run of four steps that scores ten samples after two and four."""
+    return {
+        "train__steps": 4,
+        "train__eval_every": 2,
+        "train__checkpoint_every": 4,
+        "evaluation__inception": str(folder / "weights.npz"),
+        "evaluation__reference": str(folder / "reference.npz"),
+        "evaluation__num": 10,
+    }
+
+
+@pytest.fixture(scope="module")
+def scored(scoring_itself, tmp_path_factory) -> Path:
+    """Such a run, not interrupted."""
+    workdir = tmp_path_factory.mktemp("scored")
+    train(tiny.config(**scoring_itself), workdir, make_mesh(1), name="rin/digits")
+    return workdir
+
+
+def test_training_scores_itself_and_keeps_the_best(scored):
+    fids = {r["step"]: r["fid"] for r in tiny.curve(scored) if "fid" in r}
+    assert list(fids) == [2, 4]
+    assert Checkpoints(scored / "best").latest() == min(fids, key=fids.get)
+    assert json.loads((scored / "run.json").read_text())["config"] == "rin/digits"
+
+
+def test_a_request_to_stop_is_heeded_between_batches(scored, scoring_itself, tmp_path, monkeypatch):
+    """The step is saved, and a rerun makes up for the score."""
+    update, batches = Accumulator.update, []
+
+    def interrupted(self, features) -> None:
+        update(self, features)
+        batches.append(features)
+        if len(batches) == 3:  # the first of two after four steps
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = tiny.config(**scoring_itself)
+    with monkeypatch.context() as patch:
+        patch.setattr(Accumulator, "update", interrupted)
+        outcome = train(config, tmp_path, make_mesh(1))
+    assert (outcome.step, outcome.stopped_by, len(batches)) == (4, "SIGTERM", 3)
+    assert tiny.curve(tmp_path) == tiny.curve(scored)[:-1]
+    assert train(config, tmp_path, make_mesh(1)).finished
+    assert tiny.curve(tmp_path) == tiny.curve(scored)
+
+
+SMALL = """
+import functools, runpy
+from diffusion_jax.evaluation import extractor
+from diffusion_jax.experiment import eval_in_training
+eval_in_training.BATCH = 1
+extractor.make_extractor = functools.partial(extractor.make_extractor, at_once=1)
+runpy.run_module("launch.train", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_within_a_score_loses_no_step(scoring_itself, tmp_path):
+    _, *arguments = training(**scoring_itself)
+    command = [sys.executable, "-c", SMALL, *arguments, f"--workdir={tmp_path}"]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
+    how = dict(cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, **how)
+    said = ""
+    while said.count("Scoring") < 2:
+        said += process.stdout.readline()
+        assert process.poll() is None, said
+    while not (tmp_path / "checkpoints" / "4").exists():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert [record["step"] for record in tiny.curve(tmp_path) if "fid" in record] == [2]
+    said = subprocess.run(command, **how, check=True).stdout
+    assert "step 4 of 4" in said.splitlines()[0]
+    assert [record["step"] for record in tiny.curve(tmp_path) if "fid" in record] == [2, 4]
 
 
 def test_mistakes_are_named_before_the_work_begins(folder, referred, tmp_path):

@@ -1,6 +1,7 @@
 """The loss on held-out data is recorded in training, and is a function of the weights alone."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -25,7 +26,7 @@ def state():
 
 def measured(state, devices: int = 1, **changes: object) -> float:
     config = tiny.config(train__held_out_every=2, **changes)
-    (callback,) = measure_held_out(config, build(config), make_mesh(devices))
+    (callback,) = measure_held_out(config, build(config), make_mesh(devices), Path())
     assert callback.every == 2
     (name,) = values = callback.call(2, state)
     assert name == "held_out_loss"
@@ -54,7 +55,7 @@ def test_the_examples_are_those_held_out(tmp_path):
 
     config.train.held_out_every = 0
     with pytest.raises(UserError, match=r"held_out_split is 'train', and .*held_out_every is 0"):
-        measure_held_out(config, build(config), make_mesh(1))
+        measure_held_out(config, build(config), make_mesh(1), tmp_path)
     config.train.update(held_out_every=2, held_out_split="test")
     with pytest.raises(UserError, match=r"data\.split is 'test': choose"):
         held_out_source(config, build(config))

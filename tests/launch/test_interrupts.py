@@ -66,6 +66,54 @@ def test_a_second_one_ends_training_at_once(tmp_path):
     assert "Stopped by" not in printed
 
 
+LOOKING = training(train__grid_every=6, train__grid_size=500, sampling__steps=200)
+
+
+@pytest.fixture(scope="module")
+def looked_at(tmp_path_factory) -> Path:
+    """An uninterrupted run whose last grid takes a while."""
+    workdir = tmp_path_factory.mktemp("looked_at")
+    finish([start(*LOOKING, f"--workdir={workdir}")])
+    return workdir
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_is_saved_before_it_is_looked_at(looked_at, tmp_path, number):
+    """Whatever ends it in its last grid, the last step is there, and a rerun draws the grid."""
+    command = [*LOOKING, f"--workdir={tmp_path}"]
+    process = start(*command)
+    printed = await_line(process, "Drawing ")
+    while not (tmp_path / "checkpoints" / "6").exists():  # it is written while the grid is drawn
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    rest, errors = process.communicate(timeout=300)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        name = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}[number]
+        assert rest == f"Stopped by {name} after step 6, saved: the same command continues.\n"
+        assert (process.returncode, errors) == (0, "")
+    assert not any((tmp_path / "grids").glob("*"))
+    assert "Compiling the train step...\n" in printed
+    process = start(*command)
+    printed, _ = process.communicate(timeout=300)
+    assert "Done: 6 steps" in printed
+    assert "Compiling" not in printed  # there is no step left
+    assert tiny.curve(tmp_path) == tiny.curve(looked_at)
+    (grid,) = (tmp_path / "grids").iterdir()
+    assert grid.read_bytes() == (looked_at / "grids" / grid.name).read_bytes()
+
+
+def await_line(process: subprocess.Popen, start: str) -> list[str]:
+    """Read what a command prints until a line that starts so; return all of it."""
+    lines = [""]
+    while not lines[-1].startswith(start):
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.communicate()
+    return lines
+
+
 def test_sampling_ends_in_one_line_and_goes_on(run, tmp_path):
     out = tmp_path / "out"
     command = ("launch.sample", f"--workdir={run}", "--num=3000", "--batch_size=8", f"--out={out}")
@@ -75,7 +123,8 @@ def test_sampling_ends_in_one_line_and_goes_on(run, tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=300)
-    assert (process.returncode, printed, errors) == (130, "", MESSAGE)
+    assert printed == "Drawing 3,000 samples, 3 steps each...\n"
+    assert (process.returncode, errors) == (130, MESSAGE)
     drawn = len(list(out.glob("parts/*.npy")))
     assert 0 < drawn < 3000 // 8
     assert {path.name for path in out.iterdir()} == {"request.json", "parts"}
@@ -91,7 +140,8 @@ def test_the_workers_of_a_preparation_are_not_heard_of(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     printed, errors = process.communicate(timeout=300)
-    assert (process.returncode, printed, errors) == (130, "", MESSAGE)
+    assert printed == f"Writing 20,000 records to {out}...\n"
+    assert (process.returncode, errors) == (130, MESSAGE)
     assert (out / "unfinished" / "request.json").exists()
     finish([start(*command, "--workers=1")])
     assert (out / "manifest.json").exists()

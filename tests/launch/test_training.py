@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 from pathlib import Path
 
 import jax
@@ -44,6 +45,22 @@ def test_a_run_leaves_what_its_summary_says(finished):
             10 * 34,
             3,
         )  # ten classes across, 8 pixels enlarged to 32
+
+
+def test_a_log_says_how_far_a_run_is(tmp_path, capfd):
+    """Off a terminal: a line for each record, and one before whatever may take minutes."""
+    train(tiny.config(train__log_every=2, train__grid_every=4, train__grid_size=20), tmp_path)
+    printed, errors = capfd.readouterr()
+    about, compiling, *steps = printed.splitlines()
+    assert "step 0 of 6" in about
+    assert compiling == "Compiling the train step..."
+    lines = [line for line in steps if line.startswith("step")]
+    for step, line, record in zip((2, 4, 6), lines, tiny.curve(tmp_path), strict=True):
+        loss, pace = f"{record['loss']:.4f}", r"[\d,.]+ images/s, \d\d:\d\d left"
+        assert re.fullmatch(f"step {step} of 6: loss {loss}, {pace}", line)
+    drawing = "Drawing 20 samples for a grid, 3 steps each..."
+    assert steps == [lines[0], lines[1], drawing, lines[2], drawing]
+    assert errors == ""
 
 
 def read_events(path: Path) -> list[Event]:
