@@ -1,13 +1,15 @@
 """What commands print: lines for the user, warnings, and progress.
 
-Progress is a bar in a terminal or a notebook, and a line now and then in a log.
+Progress is a bar in a terminal, and in a notebook where ipywidgets is installed. Elsewhere it is a
+line now and then: in a log, and in a notebook whose file would keep every state of a text bar.
 """
 
+import importlib.util
 import math
 import sys
 from typing import Any
 
-from tqdm import auto, tqdm
+from tqdm import tqdm
 
 from diffusion_jax.spelling import spelt
 
@@ -37,8 +39,8 @@ def warn(text: str) -> None:
 
 
 def shows_bars() -> bool:
-    """Return whether somebody watches: in a terminal or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    """Return whether progress is a bar: see the top of this file."""
+    return sys.stderr.isatty() or _has_widgets()
 
 
 def progress(total: int, unit: str, initial: int = 0, each: int = 1, lines: bool = True) -> tqdm:
@@ -50,7 +52,7 @@ def progress(total: int, unit: str, initial: int = 0, each: int = 1, lines: bool
       each: number of units in a step.
       lines: whether lines are printed where there is no bar.
     """
-    kind = auto.tqdm if shows_bars() else _Lines
+    kind = _notebook_bar() if _has_widgets() else tqdm if shows_bars() else _Lines
     return kind(
         total=total,
         initial=initial,
@@ -88,6 +90,16 @@ class _Lines(tqdm):
         """End without the line that a bar leaves behind."""
         self.delay = math.inf
         super().close()
+
+
+def _has_widgets() -> bool:
+    return "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+
+
+def _notebook_bar() -> type[tqdm]:
+    from tqdm.notebook import tqdm_notebook  # warns where there is no ipywidgets
+
+    return tqdm_notebook
 
 
 def _is_main() -> bool:

@@ -1,14 +1,15 @@
 """What commands print of their progress: bars where somebody watches, lines in a log."""
 
 import contextlib
+import importlib.util
 import os
 import pty
 import re
 import sys
 import termios
+import types
 
 import pytest
-from tqdm import auto
 
 from diffusion_jax import console
 
@@ -62,7 +63,18 @@ def test_a_terminal_has_a_bar_that_lines_do_not_cut(monkeypatch):
 
 
 @pytest.mark.parametrize("lines", [True, False])
-def test_a_notebook_has_a_bar_of_its_own(monkeypatch, lines):
+def test_a_notebook_with_widgets_has_a_bar_of_its_own(monkeypatch, lines):
+    widgets = types.ModuleType("ipywidgets")
+    widgets.__spec__ = importlib.util.spec_from_loader("ipywidgets", loader=None)
+    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
     monkeypatch.setitem(sys.modules, "ipykernel", console)
-    monkeypatch.setattr(auto, "tqdm", lambda **how: how)
+    monkeypatch.setattr(console, "_notebook_bar", lambda: lambda **how: how)
+    assert console.shows_bars()
     assert console.progress(2, "images", lines=lines)["disable"] is False
+
+
+def test_a_notebook_without_widgets_has_lines_as_a_log(monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.setitem(sys.modules, "ipykernel", console)
+    count(2_000)
+    assert capfd.readouterr() == ("that was all\n", "")
