@@ -164,7 +164,7 @@ def write_split(
       Lines that say what was written, what was skipped, and how to train on it.
     """
     name = dataset_name(out)
-    say(f"Writing {len(records):,} records to {out}...")
+    say(f"Writing {len(records):,} record{'s' * (len(records) != 1)} to {out}...")
     with progress(len(records), "records") as bar:
         how["progress"] = lambda done, total: bar.update(done - bar.n)
         manifest = write_dataset(out, spec, {split: records}, name=name, source=source, **how)

@@ -16,8 +16,8 @@ def server():
         yield served
 
 
-def check_refused(result: commands.Result, message: str) -> None:
-    assert (result.code, result.stdout) == (2, ""), result.stderr
+def check_refused(result: commands.Result, message: str, printed: str = "") -> None:
+    assert (result.code, result.stdout) == (2, printed), result.stderr
     assert re.fullmatch(rf"error: {message}.*\n", result.stderr), result.stderr
 
 
@@ -104,7 +104,8 @@ def test_a_damaged_image_is_told_in_one_line(server, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "0.png").write_bytes(b"II*\0\x08\0\0\0\xff\xff\x12\x01")
     prepare = ["launch.prepare", "--workers=1", "--path=photos", "--out=set"]
-    check_refused(server.run(*prepare, cwd=tmp_path), "0.png: is none of JPEG, PNG, WEBP,")
+    message, printed = "0.png: is none of JPEG, PNG, WEBP,", "Writing 1 record to set...\n"
+    check_refused(server.run(*prepare, cwd=tmp_path), message, printed)
 
 
 @pytest.mark.parametrize(

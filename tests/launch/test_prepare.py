@@ -66,7 +66,9 @@ def batches(name: str, path: Path, crop: str = "centre"):
 @pytest.mark.parametrize("options", [["--size=8"], []], ids=["cropped", "as they are"])
 def test_shards_give_what_the_folder_gives(photos, tmp_path, options):
     printed = prepare(f"--path={photos}", f"--out={tmp_path / 'set'}", *options).stdout
-    assert printed.startswith("8 records, 2 classes in 1 shard:")
+    begun, found = printed.split("\n", 1)
+    assert begun == f"Writing 8 records to {tmp_path / 'set'}..."
+    assert found.startswith("8 records, 2 classes in 1 shard:")
     for ours, theirs in zip(
         batches("tfds", tmp_path / "set"), batches("folder", photos), strict=True
     ):
